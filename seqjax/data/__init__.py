@@ -1,0 +1,20 @@
+"""Series, scalers, windows and splits: numpy and pandas, no JAX."""
+
+from seqjax.data.scalers import (
+    Scaler as Scaler,
+    min_max_scaler as min_max_scaler,
+    scale as scale,
+    standard_scaler as standard_scaler,
+    unscale as unscale,
+)
+from seqjax.data.series import (
+    MILK_CSV as MILK_CSV,
+    DataError as DataError,
+    read_series as read_series,
+)
+from seqjax.data.windows import (
+    Split as Split,
+    Windows as Windows,
+    chronological_split as chronological_split,
+    windows as windows,
+)

@@ -1,0 +1,77 @@
+"""Pictures of forecasts. Needs matplotlib: ``pip install -e '.[plot]'``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def plot_forecast(
+    path: Path,
+    actual: pd.Series,
+    forecasts: np.ndarray,
+    baselines: Mapping[str, np.ndarray],
+    *,
+    title: str,
+    unit: str,
+) -> None:
+    """Actual against forecast, with the baselines, and the errors below.
+
+    Args:
+        path: of the PNG.
+        actual: [time].
+        forecasts: [seeds, time]; drawn as their mean and range.
+        baselines: name to [time].
+        title: of the picture.
+        unit: of the values.
+    """
+    figure = _figure((10, 6.5))
+    axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    dates = actual.index
+    mean = forecasts.mean(axis=0)
+    for lines, values in ((axes[0], 0.0), (axes[1], actual.to_numpy())):
+        for name, baseline in baselines.items():
+            lines.plot(dates, baseline - values, lw=1, ls="--", label=name)
+        lines.plot(dates, mean - values, color="C3", lw=1.8, label=f"network, {len(forecasts)} seeds")
+        lines.fill_between(
+            dates, forecasts.min(0) - values, forecasts.max(0) - values, color="C3", alpha=0.2, lw=0
+        )
+    axes[0].plot(dates, actual, color="black", lw=1.8, marker="o", ms=3, label="actual")
+    axes[0].set_ylabel(unit)
+    axes[0].set_title(title)
+    axes[0].legend(fontsize="small", frameon=False, ncols=2)
+    axes[1].axhline(0, color="black", lw=0.8)
+    axes[1].set_ylabel("error")
+    figure.savefig(path, dpi=120)
+
+
+def plot_losses(path: Path, histories: Sequence[Sequence[Mapping[str, float]]]) -> None:
+    """Training and validation loss against the epoch, a line for each seed.
+
+    Args:
+        path: of the PNG.
+        histories: as in `seqjax.train.Fit.history`, one for each seed.
+    """
+    figure = _figure((8, 4.5))
+    axes = figure.subplots()
+    for number, history in enumerate(histories):
+        for key, colour in (("loss", "C0"), ("validation_loss", "C1")):
+            points = [(line["epoch"], line[key]) for line in history if key in line]
+            if points:
+                label = key.replace("_", " ") if number == 0 else None
+                axes.plot(*zip(*points, strict=True), color=colour, lw=1, alpha=0.7, label=label)
+    axes.set_yscale("log")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("mean squared error, scaled")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def _figure(size: tuple[float, float]) -> Figure:
+    # Without pyplot: no window system, no state that outlives the picture.
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure

@@ -1,0 +1,225 @@
+"""The launcher: an experiment's Config becomes a command line, and its run a folder."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform as host
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import jax
+import tyro
+from rich.console import Console
+
+from seqjax.data import DataError
+from seqjax.report import Row, print_table, write_json
+from seqjax.train import CheckpointError
+
+RUNS = Path("runs")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pandas", "seqjax")
+
+
+class RunError(RuntimeError):
+    """A run that cannot start; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The options that all experiments share; an experiment's Config adds its own."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The run's folder. By default the first free one of runs/NAME, runs/NAME-2, ...;
+    with --resume the newest of them."""
+    resume: bool = False
+    """Go on with the run in the folder, from its last checkpoint."""
+    seed: int = 0
+    """The first seed."""
+    seeds: int = 5
+    """How many seeds to train: --seed, --seed + 1, ..."""
+    platform: Literal["cpu", "gpu", "tpu"] | None = None
+    """Where to run; by default the best that JAX finds."""
+
+
+# What may differ between a run and its resumption.
+_NOT_IN_CONFIG_JSON = ("out", "resume", "platform")
+
+
+class Result(NamedTuple):
+    """What an experiment's ``run`` returns.
+
+    Attributes:
+        rows: the table.
+        unit: of its figures.
+        files: the pictures and tables written, for the closing lines.
+    """
+
+    rows: Sequence[Row]
+    unit: str
+    files: Sequence[Path]
+
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
+def launch(
+    name: str,
+    config_type: type[AnyConfig],
+    run: Callable[[AnyConfig, Path], Result],
+    description: str,
+    args: Sequence[str] | None = None,
+) -> int:
+    """Run an experiment from the command line.
+
+    Args:
+        name: of the experiment; of its folder, too.
+        config_type: its frozen Config.
+        run: ``(config, folder) -> Result``.
+        description: for ``--help``.
+        args: the command line; that of the process by default.
+
+    Returns:
+        The exit status: 0, or 2 for bad input (told in one line, without a traceback).
+    """
+    config = tyro.cli(config_type, args=args, description=description, prog=f"python -m {name}")
+    console = Console()
+    try:
+        if config.seeds < 1:
+            raise RunError(f"--seeds must be at least 1, not {config.seeds}.")
+        device = _set_platform(config.platform)
+        folder = open_folder(name.rpartition(".")[2], config)
+        with _compile_seconds() as seconds:
+            begun = time.perf_counter()
+            result = run(config, folder)
+            seconds["total"] = time.perf_counter() - begun
+    except (DataError, CheckpointError, RunError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; go on with the same command and --resume", file=sys.stderr)
+        return 130
+    report = {
+        "experiment": name,
+        "rows": [row.as_json() for row in result.rows],
+        "seconds": {key: round(value, 3) for key, value in seconds.items()},
+        "versions": _versions(),
+        "device": device,
+    }
+    write_json(folder / "result.json", report)
+    title = f"{name}: {config.seeds} seed(s), {device}, {seconds['total']:.1f} s"
+    print_table(result.rows, title=title, unit=result.unit, console=console)
+    for path in (folder / "result.json", *result.files):
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def open_folder(name: str, config: Config, root: Path = RUNS) -> Path:
+    """The folder for a run, its config.json written (or, on a resume, compared).
+
+    Args:
+        name: of the experiment.
+        config: `out` and `resume` say which folder.
+        root: where folders without a name of their own stand.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: where the folder is taken, is missing on a resume, cannot be
+            written, or belongs to a run with another configuration.
+    """
+    folder = config.out or _default_folder(name, root, config.resume)
+    path = folder / "config.json"
+    current = {
+        field.name: _plain(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if field.name not in _NOT_IN_CONFIG_JSON
+    }
+    if config.resume:
+        if not path.is_file():
+            raise RunError(f"{folder}: there is no run to resume (no config.json).")
+        try:
+            saved = json.loads(path.read_text())
+        except ValueError as error:
+            raise RunError(f"{path}: not readable as JSON: {error}.") from None
+        for key in sorted(saved.keys() | current.keys()):
+            if saved.get(key) != current.get(key):
+                raise RunError(
+                    f"{path}: the run was started with {key} = {saved.get(key)!r}, not"
+                    f" {current.get(key)!r}; resume with the same options, or choose another --out."
+                )
+        return folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(
+            f"{folder}: already there and not empty; go on with --resume, or choose another --out."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, current)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror}.") from None
+    return folder
+
+
+def _default_folder(name: str, root: Path, resume: bool) -> Path:
+    number = 1
+    while (candidate := root / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    if not resume:
+        return candidate
+    newest = number - 1
+    return root / (name if newest <= 1 else f"{name}-{newest}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _set_platform(name: str | None) -> str:
+    """Choose the platform; return the device in words."""
+    if name is not None:
+        jax.config.update("jax_platforms", name)
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        extra = {"gpu": "cuda", "tpu": "tpu"}.get(name or "", "cuda")
+        raise RunError(
+            f"--platform {name}: JAX finds no such device. Install its support with"
+            f" pip install -e '.[{extra}]', or use --platform cpu. ({error})"
+        ) from None
+    kind = devices[0].device_kind
+    if devices[0].platform == "cpu":
+        kind = f"{host.machine()} CPU, {os.cpu_count()} cores"
+    return f"{len(devices)} x {kind}" if len(devices) > 1 else kind
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": host.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            found[package] = "not installed"
+    return found
+
+
+@contextlib.contextmanager
+def _compile_seconds() -> Iterator[dict[str, float]]:
+    """Sums the seconds that JAX spends tracing, lowering and compiling."""
+    sums = {"compile": 0.0}
+
+    def listen(event: str, seconds: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile/"):
+            sums["compile"] += seconds
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield sums
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)

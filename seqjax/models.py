@@ -1,0 +1,151 @@
+"""Whole models as tuples of pure functions, for those who want no Flax modules."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
+
+from seqjax import nn
+
+Params = Any
+Architecture = Literal["rnn", "lstm", "gru", "conv"]
+
+
+class Model(NamedTuple):
+    """A model as pure functions.
+
+    Attributes:
+        init: ``key -> params``.
+        apply: ``(params, x, initial_carry=None, *, key=None, seq_lengths=None,
+            return_carry=False) -> y``, or ``(carry, y)``; x is [batch, time,
+            inputs], y [batch, time, outputs] ([batch, outputs] for a model that
+            answers at the last step only). Dropout acts where `key` is given.
+        initial_carry: ``batch -> carry`` before the first step.
+        step: ``(params, carry, x) -> (carry, y)``, x [batch, inputs], y [batch,
+            outputs]; the cost of a step does not grow with the steps before it.
+    """
+
+    init: Callable[[Array], Params]
+    apply: Callable[..., Any]
+    initial_carry: Callable[[int], Any]
+    step: Callable[[Params, Any, Array], tuple[Any, Array]]
+
+
+def from_layer(layer: linen.Module, inputs: int, *, last: bool = False) -> Model:
+    """Pure functions out of any layer of `seqjax.nn` (see `seqjax.nn.Layer`).
+
+    Args:
+        layer: the layer.
+        inputs: number of input features.
+        last: answer at each sequence's last step only.
+
+    Returns:
+        The model.
+
+    Example:
+        >>> model = from_layer(nn.Bidirectional(nn.GRU(features=4)), inputs=3)
+        >>> model.apply(model.init(jax.random.key(0)), jnp.ones((2, 5, 3))).shape
+        (2, 5, 8)
+    """
+
+    def init(key: Array) -> Params:
+        return layer.init(key, jnp.zeros((1, 1, inputs)))["params"]
+
+    def apply(
+        params: Params,
+        x: Float[Array, "batch time inputs"],
+        initial_carry: Any = None,
+        *,
+        key: Array | None = None,
+        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        return_carry: bool = False,
+    ) -> Any:
+        carry, y = layer.apply(
+            {"params": params},
+            x,
+            initial_carry,
+            seq_lengths=seq_lengths,
+            return_carry=True,
+            deterministic=key is None,
+            rngs=None if key is None else {"dropout": key},
+        )
+        if last:
+            y = _last_step(y, seq_lengths)
+        return (carry, y) if return_carry else y
+
+    def step(params: Params, carry: Any, x: Array) -> tuple[Any, Array]:
+        return layer.apply({"params": params}, carry, x, method="step")
+
+    # One compilation in place of one for every initialiser's every operation.
+    return Model(jax.jit(init), apply, lambda batch: layer.initial_carry(batch, inputs), step)
+
+
+def _last_step(y: Array, seq_lengths: ArrayLike | None) -> Array:
+    """[batch, outputs]: y at each sequence's last step (the first, for length 0)."""
+    if seq_lengths is None:
+        return y[:, -1]
+    last = jnp.maximum(jnp.asarray(seq_lengths) - 1, 0)
+    return jnp.take_along_axis(y, last[:, None, None], axis=1)[:, 0]
+
+
+def make(
+    architecture: Architecture,
+    *,
+    inputs: int,
+    features: Sequence[int],
+    outputs: int,
+    last: bool = False,
+    dropout: float = 0.0,
+    remat: bool = False,
+    **options: Any,
+) -> Model:
+    """A stack of like layers under a dense head, as pure functions.
+
+    Args:
+        architecture: "rnn", "lstm", "gru", or "conv" (causal convolutions with
+            relu, dilated by 1, 2, 4, ... from layer to layer).
+        inputs: number of input features.
+        features: width of each layer, from the input upwards.
+        outputs: number of outputs of the head.
+        last: answer at each sequence's last step only (many-to-one), rather
+            than at every step (many-to-many).
+        dropout: rate of the dropout after each layer below the head.
+        remat: recompute each layer in the backward pass (`jax.checkpoint`).
+        **options: further attributes of every layer (`seqjax.nn.RNN`, `LSTM`,
+            `GRU`, `CausalConv`); "conv" needs none: its kernel_size is 2.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: for an unknown architecture, or no layers.
+
+    Example:
+        >>> model = make("lstm", inputs=1, features=(8, 8), outputs=1, last=True)
+        >>> params = model.init(jax.random.key(0))
+        >>> model.apply(params, jnp.ones((2, 12, 1))).shape
+        (2, 1)
+        >>> carry, y = model.step(params, model.initial_carry(2), jnp.ones((2, 1)))
+        >>> y.shape
+        (2, 1)
+    """
+    if architecture not in get_args(Architecture):
+        raise ValueError(f"architecture must be one of {get_args(Architecture)}, not {architecture!r}.")
+    if not features:
+        raise ValueError("features must name the width of at least one layer.")
+    if architecture == "conv":
+        options = {"kernel_size": 2, "activation": jax.nn.relu} | options
+        layers = [
+            nn.CausalConv(width, dilation=2**depth, **options)
+            for depth, width in enumerate(features)
+        ]
+    else:
+        kind = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[architecture]
+        layers = [kind(width, **options) for width in features]
+    stack = nn.Stack((*layers, nn.Dense(outputs)), dropout=dropout, remat=remat)
+    return from_layer(stack, inputs, last=last)

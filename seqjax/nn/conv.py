@@ -1,0 +1,128 @@
+"""Causal convolution as a layer."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype, Initializer
+from jax import Array
+from jax.nn import initializers
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
+
+from seqjax import ops
+
+
+class CausalConv(nn.Module):
+    """A convolution over time in which no output sees a later input.
+
+    See `seqjax.ops.causal_conv1d`. One step at a time, its carry is a ring
+    buffer of ``(kernel_size - 1) * dilation`` inputs.
+
+    Attributes:
+        features: number of filters.
+        kernel_size: taps.
+        stride: steps between outputs. One step at a time a strided layer answers
+            at every step; the whole sequence's outputs are those of the steps
+            0, stride, 2 * stride, ...
+        dilation: steps between taps.
+        groups: number of groups that inputs and filters fall into.
+        padding: "causal", or "valid" for outputs with a whole past only.
+        activation: an elementwise function, or None.
+        dtype: of the computation; by default that of inputs and parameters.
+        param_dtype: of the parameters.
+        kernel_init: of the kernel.
+        bias_init: of the bias.
+
+    Example:
+        >>> import jax
+        >>> layer, x = CausalConv(features=4, kernel_size=2, dilation=3), jax.numpy.ones((2, 5, 3))
+        >>> params = layer.init(jax.random.key(0), x)
+        >>> layer.apply(params, x).shape, layer.receptive_field
+        ((2, 5, 4), 4)
+
+    Source: van den Oord et al., "WaveNet", arXiv 1609.03499.
+    """
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+    padding: Literal["causal", "valid"] = "causal"
+    activation: Callable[[Array], Array] | None = None
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    kernel_init: Initializer = initializers.glorot_uniform()
+    bias_init: Initializer = initializers.zeros
+
+    @property
+    def receptive_field(self) -> int:
+        """Number of inputs, the newest included, that an output depends on."""
+        return ops.receptive_field(self.kernel_size, (self.dilation,))
+
+    @nn.compact
+    def _parameters(self, inputs: int) -> ops.ConvParams:
+        shape = (self.kernel_size, inputs // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+        if self.dtype is None:
+            return ops.ConvParams(kernel, bias)
+        return ops.ConvParams(kernel.astype(self.dtype), bias.astype(self.dtype))
+
+    def _finish(self, y: Array) -> Array:
+        return y if self.activation is None else self.activation(y)
+
+    def __call__(
+        self,
+        x: Float[Array, "batch time inputs"],
+        initial_carry: ops.ConvCarry | None = None,
+        *,
+        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        return_carry: bool = False,
+        deterministic: bool = True,
+    ) -> Any:
+        """``y`` [batch, ceil(time / stride), features], or ``(carry, y)``."""
+        del deterministic  # nothing random here
+        x = x if self.dtype is None else x.astype(self.dtype)
+        result = ops.causal_conv1d(
+            self._parameters(x.shape[-1]),
+            x,
+            initial_carry,
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=self.groups,
+            padding=self.padding,
+            seq_lengths=seq_lengths,
+            return_carry=return_carry,
+        )
+        if return_carry:
+            carry, y = result
+            return carry, self._finish(y)
+        return self._finish(result)
+
+    def step(
+        self, carry: ops.ConvCarry, x: Float[Array, "batch inputs"]
+    ) -> tuple[ops.ConvCarry, Float[Array, "batch features"]]:
+        """One step: ``(carry, y)``."""
+        if self.padding == "valid":
+            raise ValueError(
+                'CausalConv: padding="valid" has no output for the first steps; use'
+                ' padding="causal" to run one step at a time.'
+            )
+        x = x if self.dtype is None else x.astype(self.dtype)
+        carry, y = ops.causal_conv1d_step(
+            self._parameters(x.shape[-1]), carry, x, dilation=self.dilation, groups=self.groups
+        )
+        return carry, self._finish(y)
+
+    def initial_carry(self, batch: int, inputs: int) -> ops.ConvCarry:
+        """A past of zeros, [batch, (kernel_size - 1) * dilation, inputs]."""
+        dtype = self.param_dtype if self.dtype is None else self.dtype
+        return ops.conv_carry(batch, inputs, self.kernel_size, self.dilation, dtype)
+
+    def output_features(self, inputs: int) -> int:
+        """Number of filters."""
+        del inputs
+        return self.features

@@ -1,0 +1,223 @@
+"""Recurrent layers: they own parameters and call `seqjax.ops`."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype, Initializer
+from jax import Array
+from jax.nn import initializers
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
+
+from seqjax import ops
+from seqjax.ops.engine import carry_dtype
+
+
+class _Recurrent(nn.Module):
+    """Fields and both modes of every recurrent layer; a subclass names its ops.
+
+    Attributes:
+        features: the width.
+        reverse: run from each sequence's last step to its first.
+        keep_order: with `reverse`, outputs in the order of the inputs.
+        unroll: steps per loop iteration, as in `jax.lax.scan`.
+        chunk_size: recompute the backward pass in chunks of so many steps.
+        implementation: None (best), "scan" or "autodiff"; see `seqjax.ops`.
+        dtype: of the computation; by default that of inputs and parameters.
+            Carries are float32 or wider.
+        param_dtype: of the parameters.
+        kernel_init: of the input kernel, drawn as one packed matrix (as in Keras).
+        recurrent_init: of the recurrent kernel, likewise.
+        bias_init: of the bias.
+    """
+
+    features: int
+    reverse: bool = False
+    keep_order: bool = False
+    unroll: int = 1
+    chunk_size: int | None = None
+    implementation: ops.Implementation | None = None
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    kernel_init: Initializer = initializers.glorot_uniform()
+    recurrent_init: Initializer = initializers.orthogonal()
+    bias_init: Initializer = initializers.zeros
+
+    def _parameters(self, x: Array) -> Any:
+        raise NotImplementedError  # a subclass's affair
+
+    def _sequence(self, params: Any, x: Array, initial_carry: Any, **options: Any) -> Any:
+        raise NotImplementedError  # a subclass's affair
+
+    def _cell(self, params: Any, carry: Any, x: Array) -> tuple[Any, Array]:
+        raise NotImplementedError  # a subclass's affair
+
+    def _declare(self, x: Array, gates: int, *biases: tuple[str, Initializer]) -> list[Array]:
+        """Kernel, recurrent kernel and biases in the dtype of the computation."""
+        width = gates * self.features
+        arrays = [
+            self.param("kernel", self.kernel_init, (x.shape[-1], width), self.param_dtype),
+            self.param(
+                "recurrent_kernel", self.recurrent_init, (self.features, width), self.param_dtype
+            ),
+            *(self.param(name, init, (width,), self.param_dtype) for name, init in biases),
+        ]
+        return arrays if self.dtype is None else [a.astype(self.dtype) for a in arrays]
+
+    def _input(self, x: Array) -> Array:
+        return x if self.dtype is None else x.astype(self.dtype)
+
+    def __call__(
+        self,
+        x: Float[Array, "batch time inputs"],
+        initial_carry: Any = None,
+        *,
+        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        return_carry: bool = False,
+        deterministic: bool = True,
+    ) -> Any:
+        """``y`` [batch, time, features], or ``(carry, y)``; see the op of the same name."""
+        del deterministic  # nothing random here
+        x = self._input(x)
+        return self._sequence(
+            self._parameters(x),
+            x,
+            initial_carry,
+            seq_lengths=seq_lengths,
+            return_carry=return_carry,
+            reverse=self.reverse,
+            keep_order=self.keep_order,
+            unroll=self.unroll,
+            chunk_size=self.chunk_size,
+            implementation=self.implementation,
+        )
+
+    def step(
+        self, carry: Any, x: Float[Array, "batch inputs"]
+    ) -> tuple[Any, Float[Array, "batch features"]]:
+        """One step: ``(carry, y)``."""
+        if self.reverse:
+            raise ValueError(
+                f"{type(self).__name__}: a reversed layer starts at the end of the"
+                " sequence; it cannot run one step at a time."
+            )
+        x = self._input(x)
+        return self._cell(self._parameters(x), carry, x)
+
+    def initial_carry(self, batch: int, inputs: int) -> Any:
+        """Zeros, [batch, features]."""
+        del inputs
+        dtype = self.param_dtype if self.dtype is None else self.dtype
+        return jnp.zeros((batch, self.features), carry_dtype(jnp.zeros((), dtype)))
+
+    def output_features(self, inputs: int) -> int:
+        """The width."""
+        del inputs
+        return self.features
+
+
+class RNN(_Recurrent):
+    """The simple recurrent layer; see `seqjax.ops.rnn`.
+
+    ``h_t = activation(x_t W + b + h_{t-1} U)``
+
+    Attributes (besides those of every recurrent layer):
+        activation: "tanh", "relu" or an elementwise function.
+
+    Example:
+        >>> import jax
+        >>> layer, x = RNN(features=4, activation="relu"), jax.numpy.ones((2, 5, 3))
+        >>> params = layer.init(jax.random.key(0), x)
+        >>> layer.apply(params, x).shape
+        (2, 5, 4)
+
+    Source: Elman, Cognitive Science 14, 1990; initialisers after Keras.
+    """
+
+    activation: ops.Activation = "tanh"
+
+    @nn.compact
+    def _parameters(self, x: Array) -> ops.RNNParams:
+        return ops.RNNParams(*self._declare(x, 1, ("bias", self.bias_init)))
+
+    def _sequence(self, params: Any, x: Array, initial_carry: Any, **options: Any) -> Any:
+        return ops.rnn(params, x, initial_carry, activation=self.activation, **options)
+
+    def _cell(self, params: Any, carry: Any, x: Array) -> tuple[Any, Array]:
+        return ops.rnn_cell(params, carry, x, activation=self.activation)
+
+
+class LSTM(_Recurrent):
+    """Long short-term memory; see `seqjax.ops.lstm`. The forget gate's bias starts at 1.
+
+    ``i, f, g, o = split(x_t W + b + h_{t-1} U)``,
+    ``c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)``, ``h_t = sigmoid(o) tanh(c_t)``
+
+    Attributes: those of every recurrent layer.
+
+    Example:
+        >>> import jax
+        >>> layer, x = LSTM(features=4), jax.numpy.ones((2, 5, 3))
+        >>> params = layer.init(jax.random.key(0), x)
+        >>> carry = layer.initial_carry(batch=2, inputs=3)
+        >>> carry, y = layer.apply(params, carry, x[:, 0], method="step")
+        >>> y.shape
+        (2, 4)
+
+    Source: Hochreiter and Schmidhuber, Neural Computation 9, 1997; unit forget
+    bias after Jozefowicz et al., 2015; initialisers after Keras.
+    """
+
+    @nn.compact
+    def _parameters(self, x: Array) -> ops.LSTMParams:
+        return ops.LSTMParams(*self._declare(x, 4, ("bias", self._unit_forget)))
+
+    def _unit_forget(self, key: Array, shape: tuple[int, ...], dtype: Dtype) -> Array:
+        bias = jnp.asarray(self.bias_init(key, shape, dtype))
+        return bias.at[self.features : 2 * self.features].set(1)
+
+    def _sequence(self, params: Any, x: Array, initial_carry: Any, **options: Any) -> Any:
+        return ops.lstm(params, x, initial_carry, **options)
+
+    def _cell(self, params: Any, carry: Any, x: Array) -> tuple[Any, Array]:
+        return ops.lstm_cell(params, carry, x)
+
+    def initial_carry(self, batch: int, inputs: int) -> ops.LSTMCarry:
+        """Zeros, [batch, features] each."""
+        zeros = super().initial_carry(batch, inputs)
+        return ops.LSTMCarry(zeros, zeros)
+
+
+class GRU(_Recurrent):
+    """Gated recurrent unit; see `seqjax.ops.gru`.
+
+    ``r, z = sigmoid(x_t W_rz + b_rz + h U_rz)``,
+    ``n = tanh(x_t W_n + b_n + r (h U_n + c_n))``, ``h_t = (1 - z) n + z h``
+
+    Attributes (besides those of every recurrent layer):
+        reset_after: the variant above, with two biases (Keras's default, cuDNN,
+            PyTorch); otherwise the original, with one.
+
+    Example:
+        >>> import jax
+        >>> layer, x = GRU(features=4), jax.numpy.ones((2, 5, 3))
+        >>> params = layer.init(jax.random.key(0), x)
+        >>> layer.apply(params, x, seq_lengths=jax.numpy.array([5, 2])).shape
+        (2, 5, 4)
+
+    Source: Cho et al., arXiv 1406.1078, 2014; initialisers after Keras.
+    """
+
+    reset_after: bool = True
+
+    @nn.compact
+    def _parameters(self, x: Array) -> ops.GRUParams:
+        biases = [("bias", self.bias_init), ("recurrent_bias", self.bias_init)]
+        return ops.GRUParams(*self._declare(x, 3, *biases[: 2 if self.reset_after else 1]))
+
+    def _sequence(self, params: Any, x: Array, initial_carry: Any, **options: Any) -> Any:
+        return ops.gru(params, x, initial_carry, reset_after=self.reset_after, **options)
+
+    def _cell(self, params: Any, carry: Any, x: Array) -> tuple[Any, Array]:
+        return ops.gru_cell(params, carry, x, reset_after=self.reset_after)

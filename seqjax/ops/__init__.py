@@ -1,0 +1,29 @@
+"""Pure functions of arrays: recurrences and causal convolutions. Imports JAX alone."""
+
+from seqjax.ops.conv import (
+    ConvCarry as ConvCarry,
+    ConvParams as ConvParams,
+    causal_conv1d as causal_conv1d,
+    causal_conv1d_step as causal_conv1d_step,
+    conv_carry as conv_carry,
+    receptive_field as receptive_field,
+)
+from seqjax.ops.engine import (
+    Cell as Cell,
+    Implementation as Implementation,
+    Weights as Weights,
+    recurrence as recurrence,
+)
+from seqjax.ops.gru import GRUParams as GRUParams, gru as gru, gru_cell as gru_cell
+from seqjax.ops.lstm import (
+    LSTMCarry as LSTMCarry,
+    LSTMParams as LSTMParams,
+    lstm as lstm,
+    lstm_cell as lstm_cell,
+)
+from seqjax.ops.rnn import (
+    Activation as Activation,
+    RNNParams as RNNParams,
+    rnn as rnn,
+    rnn_cell as rnn_cell,
+)

@@ -1,0 +1,376 @@
+"""The recurrence engine: one loop over time for every elementwise cell.
+
+A cell is a function without matrix products::
+
+    z_t     = x_t W + b                              all steps at once, before the loop
+    carry_t = step(params, carry_{t-1}, gates_t)     gates_t made of z_t and h_{t-1} U
+
+and the engine supplies everything else: the hoisted input projection, the
+loop, sequence lengths, the direction, recomputation in chunks, and the
+backward pass. The backward pass is a reverse scan that applies `jax.vjp` to
+the cell alone and emits the gradients of the gates; ``dU`` is one product
+after the loop, and ``dW``, ``db`` and ``dx`` follow from the projection, which
+stands outside. (XLA would otherwise accumulate ``dU`` as one small product a
+step; see docs/performance.md.)
+
+Dimension glossary: T time, B batch, I input features, H features (width),
+K gates. Everything in this file is time-major.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+Implementation = Literal["scan", "autodiff"]
+Carry = Any  # a pytree of [B, H] arrays; which one is the cell's affair
+
+
+def _identity(carry: Array) -> Array:
+    return carry
+
+
+class Cell(NamedTuple):
+    """A recurrent cell as an elementwise function.
+
+    Attributes:
+        step: ``(params, carry, gates) -> carry``. ``gates`` is a tuple of
+            [B, H] arrays: first the `summed` gates, each ``z_k + (h U)_k``; then
+            the input parts ``z_k`` of the `split` gates; then their recurrent
+            parts ``(h U)_k``. ``params`` is a pytree of the cell's own small
+            parameters (``()`` where there are none); they get gradients too.
+        summed: number of gates that see only the sum of both parts.
+        split: number of gates that see the two parts apart (the GRU's candidate).
+        hidden: picks ``h`` out of the carry; linear in it.
+    """
+
+    step: Callable[[Any, Carry, tuple[Array, ...]], Carry]
+    summed: int
+    split: int = 0
+    hidden: Callable[[Carry], Array] = _identity
+
+    @property
+    def gates(self) -> int:
+        """K, the number of [I, H] blocks side by side in the kernels."""
+        return self.summed + self.split
+
+    def combine(self, z: tuple[Array, ...], r: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The gates from their input parts `z` and recurrent parts `r`, K each."""
+        s = self.summed
+        sums = tuple(a + b for a, b in zip(z[:s], r[:s], strict=True))
+        return sums + tuple(z[s:]) + tuple(r[s:])
+
+
+class Weights(NamedTuple):
+    """What the engine multiplies with; `bias` may be None."""
+
+    kernel: Array  # [I, K*H]
+    recurrent_kernel: Array  # [H, K*H]
+    bias: Array | None  # [K*H]
+
+
+def carry_dtype(*arrays: Array) -> jnp.dtype:
+    """Carries are at least float32, whatever the width of the inputs."""
+    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+
+
+def dot(a: Array, kernel: Array, dtype: jnp.dtype) -> Array:
+    """``a @ kernel`` in the kernel's precision, accumulated and returned in `dtype`."""
+    return jnp.dot(a.astype(kernel.dtype), kernel, preferred_element_type=dtype)
+
+
+# -- layout --------------------------------------------------------------------
+#
+# Gates travel as a tuple of blocks: K blocks of width H, or one of width K*H.
+# On a CPU separate blocks win: slicing gates out of a wide array inside the
+# elementwise loop defeats vectorisation. On an accelerator one wide product a
+# step wins, for launch overhead. Both give the same numbers, so asking for the
+# default backend (rather than the one a caller may lower for) costs speed only.
+
+
+def _block_count(gates: int) -> int:
+    return gates if jax.default_backend() == "cpu" else 1
+
+
+def _split_kernel(kernel: Array, blocks: int) -> tuple[Array, ...]:
+    return tuple(jnp.split(kernel, blocks, axis=-1))
+
+
+def to_gates(blocks: tuple[Array, ...], gates: int) -> tuple[Array, ...]:
+    """The K gates of [..., H] that the `blocks` of a product hold."""
+    return blocks if len(blocks) == gates else tuple(jnp.split(blocks[0], gates, axis=-1))
+
+
+def _to_blocks(gates: tuple[Array, ...], blocks: int) -> tuple[Array, ...]:
+    return gates if len(gates) == blocks else (jnp.concatenate(gates, axis=-1),)
+
+
+def project(
+    x: Array, kernel: Array, bias: Array | None, gates: int, dtype: jnp.dtype
+) -> tuple[Array, ...]:
+    """``x W + b`` for all steps at once: a tuple of blocks (see `to_gates`).
+
+    Args:
+        x: [..., I]: [T, B, I], or [B, I] for one step
+        kernel: [I, K*H]
+        bias: [K*H] or None
+        gates: K
+        dtype: of the result
+    """
+    blocks = _block_count(gates)
+    product_dtype = jnp.result_type(x, kernel)
+    z = tuple(
+        dot(x.astype(product_dtype), k.astype(product_dtype), dtype)
+        for k in _split_kernel(kernel, blocks)
+    )
+    if bias is None:
+        return z
+    biases = jnp.split(bias.astype(dtype), blocks)
+    return tuple(
+        a + lax.expand_dims(b, range(a.ndim - 1)) for a, b in zip(z, biases, strict=True)
+    )
+
+
+# -- the loop ------------------------------------------------------------------
+
+
+def _select(mask: Array | None, new: Carry, old: Carry) -> Carry:
+    if mask is None:
+        return new
+    return jax.tree.map(lambda a, b: jnp.where(mask, a, b), new, old)
+
+
+def scan_steps(
+    step: Callable[[Carry, tuple[Array, ...]], Carry],
+    hidden: Callable[[Carry], Array],
+    z: tuple[Array, ...],
+    carry: Carry,
+    mask: Array | None,
+    *,
+    reverse: bool,
+    unroll: int,
+) -> tuple[Carry, Array]:
+    """Any step function over time, differentiated by JAX: ``(final carry, h [T, B, H])``.
+
+    For cells that do not fit `Cell` because they multiply twice a step. Where
+    `mask` ([T, B, 1]) is False the carry stands still.
+    """
+
+    def body(carry: Carry, inputs: tuple[Any, Array | None]) -> tuple[Carry, Array]:
+        z_t, mask_t = inputs
+        carry = _select(mask_t, step(carry, z_t), carry)
+        return carry, hidden(carry)
+
+    return lax.scan(body, carry, (z, mask), reverse=reverse, unroll=unroll)
+
+
+class _Static(NamedTuple):
+    cell: Cell
+    reverse: bool
+    unroll: int
+
+
+def _gates(cell: Cell, kernels: tuple[Array, ...], carry: Carry, z_t: tuple[Array, ...]):
+    h = cell.hidden(carry)
+    r = tuple(dot(h, u, h.dtype) for u in kernels)
+    return cell.combine(to_gates(z_t, cell.gates), to_gates(r, cell.gates))
+
+
+def _run_autodiff(static, params, kernels, z, carry, mask):
+    cell = static.cell
+    return scan_steps(
+        lambda carry, z_t: cell.step(params, carry, _gates(cell, kernels, carry, z_t)),
+        cell.hidden,
+        z,
+        carry,
+        mask,
+        reverse=static.reverse,
+        unroll=static.unroll,
+    )
+
+
+_run = jax.custom_vjp(_run_autodiff, nondiff_argnums=(0,))
+
+
+def _run_forward(static: _Static, params, kernels, z, carry, mask):
+    cell = static.cell
+
+    def body(carry, inputs):
+        z_t, mask_t = inputs
+        gates = _gates(cell, kernels, carry, z_t)
+        carry = _select(mask_t, cell.step(params, carry, gates), carry)
+        return carry, (carry, gates)
+
+    final, (carries, gates) = lax.scan(
+        body, carry, (z, mask), reverse=static.reverse, unroll=static.unroll
+    )
+    return (final, cell.hidden(carries)), (params, kernels, carry, carries, gates, mask)
+
+
+def _run_backward(static: _Static, saved, cotangents):
+    cell = static.cell
+    params, kernels, initial, carries, gates, mask = saved
+    d_final, d_hidden = cotangents
+    previous = jax.tree.map(partial(_shift, reverse=static.reverse), initial, carries)
+
+    def hidden_cotangent(carry: Carry, d_h: Array) -> Carry:
+        return jax.vjp(cell.hidden, carry)[1](d_h)[0]
+
+    def body(accumulated, inputs):
+        d_carry, d_params = accumulated
+        d_h, carry, gates_t, mask_t = inputs
+        d_carry = _add(d_carry, hidden_cotangent(carry, d_h))
+        zeros = jax.tree.map(jnp.zeros_like, d_carry)
+        pullback = jax.vjp(cell.step, params, carry, gates_t)[1]
+        d_params_t, d_previous, d_gates = pullback(_select(mask_t, d_carry, zeros))
+        d_z, d_r = d_gates[: cell.gates], d_gates[: cell.summed] + d_gates[cell.gates :]
+        d_r_blocks = _to_blocks(d_r, len(kernels))
+        d_h_previous = sum(dot(d, u.T, d.dtype) for d, u in zip(d_r_blocks, kernels, strict=True))
+        d_previous = _add(d_previous, hidden_cotangent(carry, d_h_previous))
+        if mask_t is not None:
+            d_previous = _add(d_previous, _select(mask_t, zeros, d_carry))
+        # The split gates' recurrent parts are all that the input parts do not tell.
+        emitted = _to_blocks(d_z, len(kernels)), d_gates[cell.gates :]
+        return (d_previous, _add(d_params, d_params_t)), emitted
+
+    (d_initial, d_params), (d_z, d_split) = lax.scan(
+        body,
+        (d_final, jax.tree.map(jnp.zeros_like, params)),
+        (d_hidden, previous, gates, mask),
+        reverse=not static.reverse,
+        unroll=static.unroll,
+    )
+    if cell.split:
+        d_r = _to_blocks(to_gates(d_z, cell.gates)[: cell.summed] + d_split, len(kernels))
+    else:
+        d_r = d_z
+    h = cell.hidden(previous)
+    d_kernels = tuple(
+        jnp.einsum(
+            "tbh,tbg->hg", h.astype(u.dtype), d.astype(u.dtype), preferred_element_type=h.dtype
+        ).astype(u.dtype)
+        for d, u in zip(d_r, kernels, strict=True)
+    )
+    return d_params, d_kernels, d_z, d_initial, None
+
+
+_run.defvjp(_run_forward, _run_backward)
+
+
+def _shift(initial: Array, stacked: Array, *, reverse: bool) -> Array:
+    """What stood before each step: `stacked` moved by one, `initial` first."""
+    if not stacked.shape[0]:
+        return stacked
+    if reverse:
+        return jnp.concatenate([stacked[1:], initial[None]])
+    return jnp.concatenate([initial[None], stacked[:-1]])
+
+
+def _add(a: Carry, b: Carry) -> Carry:
+    return jax.tree.map(jnp.add, a, b)
+
+
+# -- the whole -----------------------------------------------------------------
+
+
+def single_step(cell: Cell, params: Any, weights: Weights, x: Array, carry: Carry) -> Carry:
+    """One step of an elementwise cell on `x` [B, I]: the carry after it."""
+    dtype = cell.hidden(carry).dtype
+    z = project(x, weights.kernel, weights.bias, cell.gates, dtype)
+    kernels = _split_kernel(weights.recurrent_kernel, len(z))
+    return cell.step(params, carry, _gates(cell, kernels, carry, z))
+
+
+def recurrence(
+    cell: Cell,
+    params: Any,
+    weights: Weights,
+    x: Array,
+    carry: Carry,
+    mask: Array | None = None,
+    *,
+    reverse: bool = False,
+    unroll: int = 1,
+    chunk_size: int | None = None,
+    implementation: Implementation | None = None,
+) -> tuple[Carry, Array]:
+    """Run an elementwise cell over a sequence.
+
+    Args:
+        cell: the cell.
+        params: the cell's own parameters.
+        weights: kernels and bias.
+        x: [T, B, I].
+        carry: the carry before the first step, a pytree of [B, H] arrays.
+        mask: [T, B, 1], False where the carry stands still; None for all True.
+        reverse: run from the last step to the first; outputs stay where their inputs are.
+        unroll: steps per loop iteration, as in `jax.lax.scan`.
+        chunk_size: see `in_chunks`.
+        implementation: "scan" (the hand-written backward pass; the default) or
+            "autodiff" (JAX differentiates the loop: forward mode works).
+
+    Returns:
+        The final carry, and ``h`` [T, B, H] after every step.
+    """
+    run = _run_autodiff if _checked(implementation) == "autodiff" else _run
+    static = _Static(cell, reverse, unroll)
+    kernels = _split_kernel(weights.recurrent_kernel, _block_count(cell.gates))
+    dtype = cell.hidden(carry).dtype
+
+    def piece(carry: Carry, inputs: tuple[Array, Array | None]) -> tuple[Carry, Array]:
+        x, mask = inputs
+        z = project(x, weights.kernel, weights.bias, cell.gates, dtype)
+        return run(static, params, kernels, z, carry, mask)
+
+    return in_chunks(piece, carry, (x, mask), chunk_size, reverse=reverse)
+
+
+def _checked(implementation: Implementation | None) -> Implementation:
+    known = get_args(Implementation)
+    if implementation is not None and implementation not in known:
+        raise ValueError(f"implementation must be None or one of {known}, not {implementation!r}.")
+    return implementation or "scan"
+
+
+def in_chunks(
+    piece: Callable[[Carry, Any], tuple[Carry, Array]],
+    carry: Carry,
+    inputs: tuple[Array, Array | None],
+    size: int | None,
+    *,
+    reverse: bool,
+) -> tuple[Carry, Array]:
+    """``piece(carry, inputs)``, recomputed in the backward pass `size` steps at a time.
+
+    Only the carry before each chunk is kept; memory for the backward pass is
+    then about ``T / size`` carries and `size` steps, least near ``sqrt(T)``,
+    for the time of one more forward pass. Without a `size` all steps are kept.
+    """
+    if size is None:
+        return piece(carry, inputs)
+    if size < 1:
+        raise ValueError(f"chunk_size must be at least 1, not {size}.")
+    # In a loop XLA does not merge the recomputation with the first computation, so the
+    # barrier that prevents it elsewhere would only cost.
+    piece = jax.checkpoint(piece, prevent_cse=False)
+    steps = inputs[0].shape[0]
+    whole = steps - steps % size
+    body = jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), inputs)
+    tail = jax.tree.map(lambda a: a[whole:], inputs)
+
+    def over_body(carry: Carry) -> tuple[Carry, Array]:
+        carry, h = lax.scan(piece, carry, body, reverse=reverse)
+        return carry, h.reshape(-1, *h.shape[2:])
+
+    if whole == steps:
+        return over_body(carry)
+    if reverse:
+        carry, h_tail = piece(carry, tail)
+        carry, h_body = over_body(carry)
+    else:
+        carry, h_body = over_body(carry)
+        carry, h_tail = piece(carry, tail)
+    return carry, jnp.concatenate([h_body, h_tail])

@@ -1,0 +1,162 @@
+"""The simple (Elman) recurrent network."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
+
+from seqjax.ops.engine import Cell, Implementation, Weights, carry_dtype, recurrence, single_step
+from seqjax.ops.sequence import check_carry, check_shapes, over_sequence
+
+Activation = Literal["tanh", "relu"] | Callable[[Array], Array]
+_ACTIVATIONS = {"tanh": jnp.tanh, "relu": lambda x: jnp.maximum(x, 0)}
+
+
+class RNNParams(NamedTuple):
+    """Parameters of a simple recurrent layer.
+
+    Attributes:
+        kernel: [inputs, features]
+        recurrent_kernel: [features, features]
+        bias: [features], or None
+    """
+
+    kernel: Float[Array, "inputs features"]
+    recurrent_kernel: Float[Array, "features features"]
+    bias: Float[Array, " features"] | None = None
+
+
+@functools.cache  # one Cell per activation, so that repeated calls hit jit's cache
+def elementwise_rnn(activation: Activation = "tanh") -> Cell:
+    """The simple cell for the engine: ``h = activation(z + h U)``."""
+    function = _ACTIVATIONS[activation] if isinstance(activation, str) else activation
+    return Cell(step=lambda params, carry, gates: function(gates[0]), summed=1)
+
+
+def rnn_cell(
+    params: RNNParams,
+    carry: Float[Array, "batch features"],
+    x: Float[Array, "batch inputs"],
+    *,
+    activation: Activation = "tanh",
+) -> tuple[Float[Array, "batch features"], Float[Array, "batch features"]]:
+    """One step of a simple recurrent network.
+
+    ``h' = activation(x W + b + h U)``
+
+    Args:
+        params: the layer's parameters.
+        carry: ``h`` before the step.
+        x: the input at this step.
+        activation: "tanh", "relu" or an elementwise function of one array.
+
+    Returns:
+        ``(carry, y)``, both ``h'``; ``y`` in the dtype of input and kernel.
+
+    Raises:
+        ValueError: where shapes do not fit each other.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> params = RNNParams(jnp.ones((1, 2)), jnp.zeros((2, 2)))
+        >>> carry, y = rnn_cell(params, jnp.zeros((1, 2)), jnp.full((1, 1), 3.0), activation="relu")
+        >>> y.tolist()
+        [[3.0, 3.0]]
+
+    Source: Elman, "Finding structure in time", Cognitive Science 14, 1990.
+    """
+    check_shapes("rnn_cell", x, params.kernel, params.recurrent_kernel, 1, ndim=2)
+    carry = carry.astype(carry_dtype(x, params.kernel))
+    carry = single_step(elementwise_rnn(activation), (), Weights(*params), x, carry)
+    return carry, carry.astype(jnp.result_type(x, params.kernel))
+
+
+def rnn(
+    params: RNNParams,
+    x: Float[Array, "_batch _time inputs"],
+    initial_carry: Float[Array, "batch features"] | None = None,
+    *,
+    activation: Activation = "tanh",
+    seq_lengths: Int[ArrayLike, " batch"] | None = None,
+    return_carry: bool = False,
+    reverse: bool = False,
+    keep_order: bool = False,
+    time_major: bool = False,
+    unroll: int = 1,
+    chunk_size: int | None = None,
+    implementation: Implementation | None = None,
+) -> Any:
+    """A simple recurrent network over whole sequences.
+
+    ``h_t = activation(x_t W + b + h_{t-1} U)``
+
+    Args:
+        params: the layer's parameters.
+        x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
+        initial_carry: ``h`` before the first step; zeros by default.
+        activation: "tanh", "relu" or an elementwise function of one array. A
+            function must not close over traced arrays (use
+            ``implementation="autodiff"`` where it does).
+        seq_lengths: number of valid steps of each right-padded sequence. Outputs
+            after the end are zero; the carry is the one at the sequence's own end.
+        return_carry: return ``(carry, y)`` in place of ``y``.
+        reverse: run from each sequence's last step to its first.
+        keep_order: with `reverse`, return outputs in the order of the inputs
+            rather than in the order of computation.
+        time_major: x and y are [time, batch, ...].
+        unroll: steps per loop iteration, as in `jax.lax.scan`.
+        chunk_size: recompute the backward pass in chunks of so many steps
+            (memory grows as about ``time / chunk_size + chunk_size``).
+        implementation: None (best), "scan" (hand-written backward pass) or
+            "autodiff" (forward-mode differentiation works).
+
+    Returns:
+        ``y`` [batch, time, features] in the dtype of input and kernel, or
+        ``(carry, y)`` with ``carry`` [batch, features], float32 or wider.
+
+    Raises:
+        ValueError: where shapes do not fit each other.
+
+    Example:
+        >>> import jax
+        >>> w, u = jax.random.normal(jax.random.key(0), (3, 4)), jax.numpy.eye(4)
+        >>> rnn(RNNParams(w, u), jax.numpy.ones((2, 5, 3))).shape
+        (2, 5, 4)
+
+    Source: Elman, "Finding structure in time", Cognitive Science 14, 1990.
+    """
+    check_shapes("rnn", x, params.kernel, params.recurrent_kernel, 1, ndim=3)
+    dtype = carry_dtype(x, params.kernel)
+    batch, width = x.shape[1 if time_major else 0], params.recurrent_kernel.shape[0]
+    carry = jnp.zeros((batch, width), dtype) if initial_carry is None else initial_carry
+
+    check_carry("rnn", carry, batch, width)
+
+    def loop(x: Array, mask: Array | None):
+        return recurrence(
+            elementwise_rnn(activation),
+            (),
+            Weights(*params),
+            x,
+            carry.astype(dtype),
+            mask,
+            reverse=reverse,
+            unroll=unroll,
+            chunk_size=chunk_size,
+            implementation=implementation,
+        )
+
+    return over_sequence(
+        loop,
+        x,
+        seq_lengths=seq_lengths,
+        return_carry=return_carry,
+        reverse=reverse,
+        keep_order=keep_order,
+        time_major=time_major,
+        dtype=jnp.result_type(x, params.kernel),
+    )

@@ -1,0 +1,95 @@
+"""The table that an experiment ends with: on the terminal, and as result.json."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+Kind = Literal["model", "baseline", "published"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One figure of one model on one part of the data.
+
+    Attributes:
+        model: the name.
+        kind: "model" (trained here), "baseline" or "published".
+        split: "train", "validation" or "test".
+        metric: what is measured, such as "rmse".
+        seeds: the figure of each seed; one figure for what knows no chance.
+        horizon: steps ahead; None where all steps together are meant.
+        parameters: number of trained parameters, or None.
+    """
+
+    model: str
+    kind: Kind
+    split: str
+    metric: str
+    seeds: tuple[float, ...]
+    horizon: int | None = None
+    parameters: int | None = None
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds."""
+        return float(np.mean(self.seeds))
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation over the seeds (n - 1); None for a single figure."""
+        return float(np.std(self.seeds, ddof=1)) if len(self.seeds) > 1 else None
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as it stands in result.json."""
+        return dataclasses.asdict(self) | {
+            "mean": self.mean,
+            "sd": self.sd,
+            "seeds": list(self.seeds),
+        }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a kill leaves the old file or the new one, whole."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def print_table(rows: Sequence[Row], *, title: str, unit: str, console: Console) -> None:
+    """Print the rows, best first by the first metric, a column for each metric.
+
+    Models stand in bold among the baselines, so that one that loses is seen to lose.
+    """
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    by_model: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_model.setdefault(row.model, {})[row.metric] = row
+
+    table = Table(title=title)
+    table.add_column("model")
+    table.add_column("kind")
+    for metric in metrics:
+        table.add_column(f"{metric.upper()}, {unit}", justify="right")
+    table.add_column("parameters", justify="right")
+    worst = float("inf")
+    for model, found in sorted(
+        by_model.items(), key=lambda item: item[1][metrics[0]].mean if metrics[0] in item[1] else worst
+    ):
+        first = next(iter(found.values()))
+        cells = [_figure(found[metric]) if metric in found else "" for metric in metrics]
+        parameters = "" if first.parameters is None else f"{first.parameters:,}"
+        style = "bold" if first.kind == "model" else None
+        table.add_row(escape(model), first.kind, *cells, parameters, style=style)
+    console.print(table)
+
+
+def _figure(row: Row) -> str:
+    return f"{row.mean:.2f}" if row.sd is None else f"{row.mean:.2f} ± {row.sd:.2f}"

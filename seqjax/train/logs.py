@@ -1,0 +1,99 @@
+"""What a run tells while it runs: metrics.jsonl, a progress bar, plain lines."""
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress as RichProgress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one line for each logged step, each flushed as it is written.
+
+    Lines hold no clock times, so that a resumed run's file equals the
+    uninterrupted one's, byte for byte.
+    """
+
+    def __init__(self, path: Path, **common: Any) -> None:
+        """Log to `path`; `common` fields (such as the seed) start every line."""
+        self.path = path
+        self.common = common
+
+    def _mine(self, line: dict[str, Any]) -> bool:
+        return all(line.get(key) == value for key, value in self.common.items())
+
+    def _lines(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text().splitlines(keepends=True)
+        # A kill can tear the last line.
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def rewind(self, step: int) -> list[dict[str, Any]]:
+        """Drop this log's own lines after `step`; return its lines that remain."""
+        lines = self._lines()
+        kept = [line for line in lines if not self._mine(line) or line["step"] <= step]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(temporary, self.path)
+        return [line for line in kept if self._mine(line)]
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(self.common | line) + "\n")
+
+
+class Progress:
+    """A bar on a terminal; one plain line an epoch elsewhere. Writes to stderr."""
+
+    def __init__(self, label: str, epochs: int, *, console: Console | None = None) -> None:
+        self.label = label
+        self.epochs = epochs
+        self.console = Console(stderr=True) if console is None else console
+        self.bar: RichProgress | None = None
+        if self.console.is_terminal:
+            self.bar = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[status]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self.task = self.bar.add_task(label, total=epochs, status="compiling")
+
+    def __enter__(self) -> "Progress":
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def epoch(self, epoch: int, metrics: dict[str, float], steps_per_second: float) -> None:
+        """Show the figures of an epoch that is over."""
+        status = " ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        status += f" {steps_per_second:.0f} steps/s"
+        if self.bar is not None:
+            self.bar.update(self.task, completed=epoch, status=status)
+        else:
+            self.console.print(
+                f"{self.label} epoch {epoch}/{self.epochs} {status}", highlight=False, soft_wrap=True
+            )

@@ -1,0 +1,311 @@
+"""The training loop: many steps in one jitted call, and bookkeeping between the calls."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+
+from seqjax.train.batches import Batches
+from seqjax.train.checkpoints import Checkpoints
+from seqjax.train.logs import MetricsLog, Progress
+
+Params = Any
+Loss = Callable[[Params, Any, Array | None], Array]
+"""``(params, batch, key) -> losses [batch]``; `key` is None where nothing is random."""
+
+
+class EarlyStopping(NamedTuple):
+    """End with the parameters of the epoch whose validation loss was least.
+
+    Attributes:
+        patience: stop after so many epochs without a new best; None never stops.
+    """
+
+    patience: int | None = None
+
+
+class Best(NamedTuple):
+    """The best parameters so far, their validation loss, and their step."""
+
+    params: Params
+    loss: Array
+    step: Array
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes."""
+
+    step: Array
+    params: Params
+    opt_state: optax.OptState
+    loss_sum: Array  # over the examples of the running epoch
+    weight_sum: Array
+    best: Best | None
+
+
+class Fit(NamedTuple):
+    """What `fit` returns.
+
+    Attributes:
+        params: the last, or the best with early stopping.
+        history: a dict for each epoch: step, epoch, loss, validation_loss.
+        state: the last state.
+    """
+
+    params: Params
+    history: list[dict[str, Any]]
+    state: TrainState
+
+
+# Jitted calls are compiled once for each set of static arguments; functions are
+# told apart by identity, which is why `fit` asks for the same ones every time.
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), donate_argnames="state")
+def _train(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    plan: Callable[[Any, Array], Any],
+    batch: Callable[[Any, Any], tuple[Any, Array]],
+    steps: int,
+    state: TrainState,
+    data: Any,
+    key: Array,
+    epoch: Array,
+    first: Array,
+) -> TrainState:
+    """`steps` steps of one epoch, from its step `first` on."""
+    order_key, noise_key = jax.random.split(key)
+    rows = plan(data, jax.random.fold_in(order_key, epoch))
+    rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, first, steps), rows)
+
+    def step(state: TrainState, row: Any) -> tuple[TrainState, None]:
+        examples, weights = batch(data, row)
+        noise = jax.random.fold_in(noise_key, state.step)
+
+        def mean_loss(params: Params) -> tuple[Array, Array]:
+            total = _weighted_sum(loss(params, examples, noise), weights)
+            return total / jnp.sum(weights), total
+
+        gradient, total = jax.grad(mean_loss, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        return state._replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            loss_sum=state.loss_sum + total,
+            weight_sum=state.weight_sum + jnp.sum(weights),
+        ), None
+
+    fresh = jnp.where(first == 0, 0.0, 1.0)  # an epoch's sums start with its first step
+    state = state._replace(loss_sum=state.loss_sum * fresh, weight_sum=state.weight_sum * fresh)
+    return lax.scan(step, state, rows)[0]
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _evaluate(
+    loss: Loss,
+    plan: Callable[[Any, Array], Any],
+    batch: Callable[[Any, Any], tuple[Any, Array]],
+    params: Params,
+    data: Any,
+) -> Array:
+    """The mean loss over all examples, without randomness."""
+
+    def step(sums: tuple[Array, Array], row: Any) -> tuple[tuple[Array, Array], None]:
+        examples, weights = batch(data, row)
+        total = _weighted_sum(loss(params, examples, None), weights)
+        return (sums[0] + total, sums[1] + jnp.sum(weights)), None
+
+    rows = plan(data, jax.random.key(0))
+    (total, weight), _ = lax.scan(step, (jnp.zeros(()), jnp.zeros(())), rows)
+    return total / weight
+
+
+def _weighted_sum(losses: Array, weights: Array) -> Array:
+    if losses.shape != weights.shape:
+        raise ValueError(
+            f"fit: the loss function must return one loss for each example, {weights.shape},"
+            f" but returned {losses.shape}."
+        )
+    return jnp.sum(losses * weights)
+
+
+@partial(jax.jit, donate_argnames="state")
+def _keep_best(state: TrainState, loss: Array) -> TrainState:
+    best = state.best
+    assert best is not None
+    candidate = Best(state.params, loss, state.step)
+    better = loss < best.loss
+    return state._replace(
+        best=jax.tree.map(lambda new, old: jnp.where(better, new, old), candidate, best)
+    )
+
+
+def evaluate(loss: Loss, params: Params, batches: Batches) -> float:
+    """The mean loss over all examples of `batches`, without randomness.
+
+    Args:
+        loss: see `fit`.
+        params: the parameters.
+        batches: the examples.
+
+    Returns:
+        The mean.
+
+    Example:
+        >>> from seqjax.train import array_batches
+        >>> loss = lambda params, batch, key: (batch - params) ** 2
+        >>> evaluate(loss, jnp.array(1.0), array_batches(jnp.array([1.0, 3.0, 1.0]), 2))
+        1.3333333730697632
+    """
+    return float(_evaluate(loss, batches.plan, batches.batch, params, batches.data))
+
+
+def fit(
+    loss: Loss,
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    batches: Batches,
+    *,
+    epochs: int,
+    seed: int = 0,
+    validation: Batches | None = None,
+    early_stopping: EarlyStopping | None = None,
+    steps_per_call: int | None = None,
+    metrics: MetricsLog | None = None,
+    checkpoints: Checkpoints | None = None,
+    progress: str | None = None,
+) -> Fit:
+    """Train.
+
+    The result is a function of the arguments alone: batches and noise follow from
+    `seed`, the epoch and the step, so a run resumed from a checkpoint ends bit for
+    bit where the uninterrupted one ends. Called again with the same `loss`,
+    `optimizer` and sizes, it does not compile again.
+
+    Args:
+        loss: ``(params, batch, key) -> losses [batch]``, one for each example;
+            `key` is None in validation.
+        params: a pytree of arrays (copied: `params` itself stays usable).
+        optimizer: an Optax transformation: clipping and schedules belong there.
+        batches: of the training part; see `array_batches`.
+        epochs: passes over the training part.
+        seed: of the order of the examples and of the noise.
+        validation: examples for a validation loss after every epoch.
+        early_stopping: end with the best parameters; needs `validation`.
+        steps_per_call: steps in one jitted call; by default an epoch. Saves and
+            progress fall between the calls.
+        metrics: where to log each epoch.
+        checkpoints: where to save; if it holds a checkpoint, training goes on there.
+        progress: a label for a progress bar (plain lines where stderr is no
+            terminal), or None for silence.
+
+    Returns:
+        Parameters, history and the last state.
+
+    Raises:
+        ValueError: for arguments that do not fit each other.
+        FloatingPointError: where the training loss is no longer finite.
+
+    Example:
+        >>> from seqjax.train import array_batches
+        >>> loss = lambda params, batch, key: (batch - params) ** 2
+        >>> batches = array_batches(jnp.array([1.0, 2.0, 3.0]), batch_size=3)
+        >>> result = fit(loss, jnp.array(0.0), optax.sgd(0.25), batches, epochs=20)
+        >>> round(float(result.params), 3)
+        2.0
+    """
+    if early_stopping is not None and validation is None:
+        raise ValueError("fit: early stopping needs validation batches.")
+    if epochs < 1:
+        raise ValueError(f"fit: epochs must be at least 1, not {epochs}.")
+    call = min(steps_per_call or batches.steps, batches.steps)
+    state = _initial_state(optimizer, early_stopping is not None, params)
+    history: list[dict[str, Any]] = []
+    step = 0
+    if checkpoints is not None and (restored := checkpoints.restore(state)) is not None:
+        step, state = restored
+    if metrics is not None:
+        history = metrics.rewind(step)
+    key = jax.random.key(seed)
+    last = epochs * batches.steps
+
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(Progress(progress, epochs)) if progress else None
+        begun, begun_at = time.perf_counter(), step
+        while step < last and not _out_of_patience(early_stopping, state, step, batches.steps):
+            epoch, first = divmod(step, batches.steps)
+            steps = min(call, batches.steps - first)
+            state = _train(
+                loss,
+                optimizer,
+                batches.plan,
+                batches.batch,
+                steps,
+                state,
+                batches.data,
+                key,
+                np.int32(epoch),
+                np.int32(first),
+            )
+            before, step = step, step + steps
+            if step % batches.steps == 0:
+                line = {"step": step, "epoch": epoch + 1, "loss": _epoch_loss(state)}
+                if validation is not None:
+                    line["validation_loss"] = evaluate(loss, state.params, validation)
+                    if early_stopping is not None:
+                        state = _keep_best(state, np.float32(line["validation_loss"]))
+                history.append(line)
+                if metrics is not None:
+                    metrics.write(line)
+                if bar is not None:
+                    rate = (step - begun_at) / (time.perf_counter() - begun)
+                    shown = {k.replace("_", " "): v for k, v in line.items() if "loss" in k}
+                    bar.epoch(epoch + 1, shown, rate)
+            if checkpoints is not None and checkpoints.due(before, step):
+                checkpoints.save(step, state)
+        if checkpoints is not None:
+            checkpoints.save(step, state)
+    return Fit(state.params if state.best is None else state.best.params, history, state)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _initial_state(
+    optimizer: optax.GradientTransformation, keep_best: bool, params: Params
+) -> TrainState:
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        opt_state=optimizer.init(params),
+        loss_sum=jnp.zeros(()),
+        weight_sum=jnp.zeros(()),
+        best=Best(params, jnp.float32(jnp.inf), jnp.int32(0)) if keep_best else None,
+    )
+
+
+def _epoch_loss(state: TrainState) -> float:
+    value = float(state.loss_sum) / float(state.weight_sum)
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"fit: the training loss is {value} at step {int(state.step)}; try a lower"
+            " learning rate or gradient clipping (optax.clip_by_global_norm), and look for"
+            " values that are not finite in the data. Nothing was saved of this epoch."
+        )
+    return value
+
+
+def _out_of_patience(
+    early_stopping: EarlyStopping | None, state: TrainState, step: int, steps_per_epoch: int
+) -> bool:
+    if early_stopping is None or early_stopping.patience is None or state.best is None:
+        return False
+    return step - int(state.best.step) >= early_stopping.patience * steps_per_epoch

@@ -1,0 +1,18 @@
+import os
+import tempfile
+
+# Before Keras is imported: the backend, and a home of its own (it writes a file at import).
+os.environ["KERAS_BACKEND"] = "jax"
+os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras-")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def x64():
+    """Float64 for one test."""
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,214 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from seqjax import nn, ops
+
+B, T, I = 3, 8, 2
+LENGTHS = np.array([8, 0, 3])
+LAYERS = {
+    "rnn": nn.RNN(4),
+    "lstm": nn.LSTM(4),
+    "gru": nn.GRU(4),
+    "gru original": nn.GRU(4, reset_after=False),
+    "conv": nn.CausalConv(4, kernel_size=3, dilation=2, activation=jax.nn.relu),
+    "dense": nn.Dense(4, activation=jnp.tanh),
+    "stack": nn.Stack((nn.LSTM(4), nn.CausalConv(3, kernel_size=2), nn.GRU(4), nn.Dense(1))),
+    "seasonal": nn.Stack((nn.Dense(1), nn.SeasonalResidual(nn.LSTM(3), period=2, cycles=2))),
+}
+every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
+
+
+def make(layer, inputs=I):
+    x = jax.random.normal(jax.random.key(0), (B, T, inputs))
+    variables = jax.jit(layer.init)(jax.random.key(1), x)
+    noise = iter(jax.random.split(jax.random.key(2), 100))
+    return x, jax.tree.map(
+        lambda leaf: leaf + 0.3 * jax.random.normal(next(noise), leaf.shape), variables
+    )
+
+
+def by_steps(layer, variables, carry, x):
+    """The outputs of one step after the other, [batch, time, features]."""
+    step = jax.jit(lambda carry, x: layer.apply(variables, carry, x, method="step"))
+    outputs = []
+    for t in range(x.shape[1]):
+        carry, y = step(carry, x[:, t])
+        outputs.append(y)
+    return np.stack(outputs, axis=1)
+
+
+@every_layer
+def test_one_step_at_a_time_equals_whole_sequence(layer):
+    x, variables = make(layer)
+    whole = jax.jit(layer.apply)(variables, x)
+    assert whole.shape[-1] == layer.output_features(I)
+    steps = by_steps(layer, variables, layer.initial_carry(B, I), x)
+    np.testing.assert_allclose(steps, whole, atol=1e-5)
+    carry, _ = jax.jit(lambda x: layer.apply(variables, x, return_carry=True))(x[:, :5])
+    np.testing.assert_allclose(by_steps(layer, variables, carry, x[:, 5:]), whole[:, 5:], atol=1e-5)
+
+
+@every_layer
+def test_parameters_are_the_same_made_either_way(layer):
+    x, _ = make(layer)
+    by_sequence = jax.jit(layer.init)(jax.random.key(1), x)
+    by_step = jax.jit(lambda *a: layer.init(*a, method="step"))(
+        jax.random.key(1), layer.initial_carry(B, I), x[:, 0]
+    )
+    jax.tree.map(np.testing.assert_array_equal, by_sequence, by_step)
+
+
+@every_layer
+def test_padded_batch_equals_each_sequence_alone(layer):
+    x, variables = make(layer)
+    apply = jax.jit(layer.apply)
+    y = apply(variables, x, seq_lengths=LENGTHS)
+    for b, n in enumerate(LENGTHS):
+        if n:
+            alone = apply(variables, x[b : b + 1, :n])
+            np.testing.assert_allclose(y[b : b + 1, :n], alone, atol=1e-5)
+
+
+@every_layer
+def test_causality_by_gradient(layer):
+    x, variables = make(layer)
+    jacobian = jax.jit(jax.jacrev(lambda x: layer.apply(variables, x)[0]))(x)[:, :, 0]
+    reach = np.abs(jacobian).sum(axis=(1, 3))
+    assert not np.triu(reach, 1).any()
+    assert (np.diag(reach) > 0).any()
+
+
+def test_every_layer_offers_the_protocol():
+    for layer in (*LAYERS.values(), nn.Bidirectional(nn.LSTM(4))):
+        assert isinstance(layer, nn.Layer)
+
+
+def test_bidirectional_is_two_layers_side_by_side():
+    layer = nn.Bidirectional(nn.GRU(4))
+    x, variables = make(layer)
+    y = layer.apply(variables, x, seq_lengths=LENGTHS)
+    forward = nn.GRU(4).apply({"params": variables["params"]["forward"]}, x, seq_lengths=LENGTHS)
+    backward = nn.GRU(4, reverse=True, keep_order=True).apply(
+        {"params": variables["params"]["backward_layer"]}, x, seq_lengths=LENGTHS
+    )
+    np.testing.assert_allclose(y, jnp.concatenate([forward, backward], axis=-1), atol=1e-6)
+    assert y.shape[-1] == layer.output_features(I)
+    alone = layer.apply(variables, x[2:, :3])
+    np.testing.assert_allclose(y[2:, :3], alone, atol=1e-6)
+
+
+def test_bidirectional_refuses_single_steps():
+    layer = nn.Bidirectional(nn.RNN(4))
+    x, variables = make(layer)
+    with pytest.raises(ValueError, match="one step at a time"):
+        layer.apply(variables, layer.initial_carry(B, I), x[:, 0], method="step")
+    with pytest.raises(ValueError, match="one step at a time"):
+        nn.RNN(4, reverse=True).init(jax.random.key(0), jnp.zeros((B, 4)), x[:, 0], method="step")
+
+
+def test_forget_bias_starts_at_one():
+    bias = nn.LSTM(3).init(jax.random.key(0), jnp.zeros((1, 1, 2)))["params"]["bias"]
+    assert bias.tolist() == [0.0] * 3 + [1.0] * 3 + [0.0] * 6
+
+
+def test_stack_recomputes_to_the_same_gradient_and_keeps_less():
+    layers = (nn.LSTM(16), nn.LSTM(16), nn.Dense(1))
+    x = jax.random.normal(jax.random.key(0), (4, 64, I))
+    variables = jax.jit(nn.Stack(layers).init)(jax.random.key(1), x)
+
+    def gradient_and_kept_bytes(stack):
+        _, pullback = jax.vjp(lambda v: jnp.mean(stack.apply(v, x) ** 2), variables)
+        return pullback(1.0)[0], sum(leaf.nbytes for leaf in jax.tree.leaves(pullback))
+
+    plain, plain_bytes = gradient_and_kept_bytes(nn.Stack(layers))
+    remat, remat_bytes = gradient_and_kept_bytes(nn.Stack(layers, remat=True))
+    jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-7), plain, remat)
+    assert remat_bytes < 0.3 * plain_bytes
+
+
+def test_dropout_acts_between_layers_only():
+    stack = nn.Stack((nn.Dense(50), nn.Dense(50)), dropout=0.4)
+    x, variables = make(stack)
+
+    @jax.jit
+    def draw(seed):
+        rngs = {"dropout": jax.random.key(seed)}
+        return stack.apply(variables, x, deterministic=False, rngs=rngs)
+
+    np.testing.assert_array_equal(draw(0), draw(0))
+    assert (draw(0) != draw(1)).any()
+    assert (draw(0) != 0).all()  # not after the last layer
+    mean = np.mean([draw(seed) for seed in range(400)], axis=0)
+    np.testing.assert_allclose(mean, stack.apply(variables, x), atol=1.0)
+    alone = nn.Stack((nn.Dense(5),), dropout=0.4)
+    x, variables = make(alone)
+    rngs = {"dropout": jax.random.key(0)}
+    np.testing.assert_array_equal(
+        alone.apply(variables, x, deterministic=False, rngs=rngs), alone.apply(variables, x)
+    )
+
+
+def test_a_strided_layer_shortens_the_lengths_above_it():
+    stack = nn.Stack((nn.CausalConv(4, kernel_size=2, stride=2), nn.LSTM(3)))
+    x, variables = make(stack)
+    y = stack.apply(variables, x, seq_lengths=LENGTHS)
+    alone = stack.apply(variables, x[2:, :3])
+    np.testing.assert_allclose(y[2:, :2], alone, atol=1e-6)
+    assert not y[2, 2:].any()
+    with pytest.raises(ValueError, match="slower rate"):
+        stack.apply(variables, stack.initial_carry(B, I), x[:, 0], method="step")
+
+
+def test_a_strided_last_layer_answers_at_every_step():
+    layer = nn.CausalConv(4, kernel_size=3, stride=2)
+    x, variables = make(layer)
+    steps = by_steps(layer, variables, layer.initial_carry(B, I), x)
+    np.testing.assert_allclose(steps[:, ::2], layer.apply(variables, x), atol=1e-5)
+
+
+def test_valid_padding_refuses_single_steps():
+    layer = nn.CausalConv(4, kernel_size=3, padding="valid")
+    x, variables = make(layer)
+    with pytest.raises(ValueError, match='padding="causal"'):
+        layer.apply(variables, layer.initial_carry(B, I), x[:, 0], method="step")
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_dtype_is_that_of_the_computation_not_of_the_parameters(kind):
+    layer = kind(4, dtype=jnp.bfloat16)
+    x, variables = make(layer)
+    carry, y = layer.apply(variables, x, return_carry=True)
+    assert y.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(carry)} == {jnp.dtype(jnp.float32)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+
+
+def test_a_layer_works_inside_nnx():
+    layer = nn.LSTM(4)
+    x, _ = make(layer)
+    wrapped = nnx.bridge.ToNNX(layer, rngs=nnx.Rngs(0)).lazy_init(x)
+    params = ops.LSTMParams(
+        wrapped.kernel[...], wrapped.recurrent_kernel[...], wrapped.bias[...]
+    )
+    np.testing.assert_allclose(wrapped(x), ops.lstm(params, x), atol=1e-6)
+
+
+def test_seasonal_residual_starts_from_the_seasonal_mean():
+    layer = nn.SeasonalResidual(nn.LSTM(3), period=4, cycles=2)
+    x = jax.random.normal(jax.random.key(0), (2, 12, 1))
+    y = layer.apply(layer.init(jax.random.key(1), x), x)
+    t = 10  # forecasts x[11] from x[7] and x[3]
+    np.testing.assert_allclose(y[:, t], (x[:, 7] + x[:, 3]) / 2, atol=1e-6)
+
+
+def test_seasonal_residual_reads_its_own_place_and_the_neighbours():
+    layer = nn.SeasonalResidual(nn.LSTM(3), period=4, cycles=2)
+    x, variables = make(layer, inputs=1)
+    x = jax.random.normal(jax.random.key(3), (1, 12, 1))
+    gradient = jax.grad(lambda x: layer.apply(variables, x)[0, 10, 0])(x)[0, :, 0]
+    assert np.flatnonzero(gradient).tolist() == [2, 3, 4, 6, 7, 8]
+    with pytest.raises(ValueError, match="one series"):
+        layer.initial_carry(2, 3)

@@ -1,0 +1,161 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import ops
+
+B, T = 2, 11
+SETTINGS = {
+    "plain": {"kernel_size": 3},
+    "dilated": {"kernel_size": 2, "dilation": 4},
+    "dilated by 3, 3 taps": {"kernel_size": 3, "dilation": 3},
+    "grouped": {"kernel_size": 2, "groups": 2, "dilation": 2},
+    "depthwise": {"kernel_size": 3, "groups": 4},
+    "one tap": {"kernel_size": 1},
+    "longer than the sequence": {"kernel_size": 3, "dilation": 7},
+}
+every_setting = pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS.keys())
+
+
+def make(kernel_size, groups=1, **_):
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(kernel_size, 4 // groups, 8))
+    params = ops.ConvParams(jnp.asarray(kernel), jnp.asarray(rng.normal(size=8)))
+    return params, jnp.asarray(rng.normal(size=(B, T, 4)))
+
+
+def options(setting):
+    return {key: value for key, value in setting.items() if key != "kernel_size"}
+
+
+def steps(setting, params, x, carry=None):
+    if carry is None:
+        carry = ops.conv_carry(
+            x.shape[0], 4, setting["kernel_size"], setting.get("dilation", 1), x.dtype
+        )
+    outputs = []
+    for t in range(x.shape[1]):
+        carry, y = ops.causal_conv1d_step(params, carry, x[:, t], **options(setting))
+        outputs.append(y)
+    return carry, jnp.stack(outputs, axis=1)
+
+
+def by_definition(params, x, setting):
+    """Sums over taps, in numpy."""
+    taps, dilation, groups = setting["kernel_size"], setting.get("dilation", 1), setting.get("groups", 1)
+    x, kernel = np.asarray(x), np.asarray(params.kernel)
+    y = np.zeros((B, T, 8)) + np.asarray(params.bias)
+    for t in range(T):
+        for k in range(taps):
+            past = t - (taps - 1 - k) * dilation
+            if past >= 0:
+                for g in range(groups):
+                    ins = slice(g * 4 // groups, (g + 1) * 4 // groups)
+                    outs = slice(g * 8 // groups, (g + 1) * 8 // groups)
+                    y[:, t, outs] += x[:, past, ins] @ kernel[k][:, outs]
+    return y
+
+
+@every_setting
+def test_equals_the_definition(setting, x64):
+    params, x = make(**setting)
+    y = ops.causal_conv1d(params, x, **options(setting))
+    np.testing.assert_allclose(y, by_definition(params, x, setting), atol=1e-12)
+
+
+@every_setting
+def test_one_step_at_a_time_equals_whole_sequence(setting, x64):
+    params, x = make(**setting)
+    _, y = steps(setting, params, x)
+    np.testing.assert_allclose(y, ops.causal_conv1d(params, x, **options(setting)), atol=1e-12)
+
+
+@every_setting
+@pytest.mark.parametrize("cut", [1, 4, 10])
+def test_a_sequence_in_parts_whichever_way_each_ran(setting, cut, x64):
+    params, x = make(**setting)
+    whole = ops.causal_conv1d(params, x, **options(setting))
+    keywords = options(setting) | {"return_carry": True}
+    by_sequence, first = ops.causal_conv1d(params, x[:, :cut], **keywords)
+    by_step, _ = steps(setting, params, x[:, :cut])
+    for carry in (by_sequence, by_step):
+        _, second = ops.causal_conv1d(params, x[:, cut:], carry, **keywords)
+        np.testing.assert_allclose(jnp.concatenate([first, second], axis=1), whole, atol=1e-12)
+        _, second = steps(setting, params, x[:, cut:], carry)
+        np.testing.assert_allclose(second, whole[:, cut:], atol=1e-12)
+
+
+def test_stride_takes_every_nth_output(x64):
+    params, x = make(kernel_size=3)
+    every = ops.causal_conv1d(params, x)
+    np.testing.assert_allclose(ops.causal_conv1d(params, x, stride=2), every[:, ::2], atol=1e-12)
+    valid = ops.causal_conv1d(params, x, stride=2, padding="valid")
+    np.testing.assert_allclose(valid, every[:, 2::2], atol=1e-12)
+
+
+def test_a_stride_goes_on_in_phase(x64):
+    params, x = make(kernel_size=3)
+    carry, first = ops.causal_conv1d(params, x[:, :4], stride=2, return_carry=True)
+    second = ops.causal_conv1d(params, x[:, 4:], carry, stride=2)
+    whole = ops.causal_conv1d(params, x, stride=2)
+    np.testing.assert_allclose(jnp.concatenate([first, second], axis=1), whole, atol=1e-12)
+    with pytest.raises(ValueError, match="phase"):
+        ops.causal_conv1d(params, x[:, :3], stride=2, return_carry=True)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_padded_batch_equals_each_sequence_alone(stride, x64):
+    setting = {"kernel_size": 2, "dilation": 3}
+    params, x = make(**setting)
+    lengths = np.array([5, 0])
+    padded = x.at[0, 5:].set(jnp.nan).at[1].set(jnp.nan)
+    y = ops.causal_conv1d(params, padded, dilation=3, stride=stride, seq_lengths=lengths)
+    alone = ops.causal_conv1d(params, x[:1, :5], dilation=3, stride=stride)
+    np.testing.assert_allclose(y[:1, : alone.shape[1]], alone, atol=1e-12)
+    assert not y[0, alone.shape[1] :].any()
+    assert not y[1].any()
+
+
+def test_carry_is_that_of_each_sequences_own_end(x64):
+    setting = {"kernel_size": 2, "dilation": 3}
+    params, x = make(**setting)
+    lengths = np.array([5, 0])
+    carry, _ = ops.causal_conv1d(params, x, dilation=3, seq_lengths=lengths, return_carry=True)
+    alone, _ = ops.causal_conv1d(params, x[:1, :5], dilation=3, return_carry=True)
+    np.testing.assert_array_equal(carry.buffer[0], alone.buffer[0])
+    assert not carry.buffer[1].any()
+
+
+@every_setting
+def test_causality_by_gradient(setting, x64):
+    params, x = make(**setting)
+    jacobian = jax.jacrev(lambda x: ops.causal_conv1d(params, x, **options(setting))[0])(x)[:, :, 0]
+    reach = np.abs(jacobian).sum(axis=(1, 3)) > 0
+    lags = {setting.get("dilation", 1) * k for k in range(setting["kernel_size"])}
+    expected = [[t - s in lags for s in range(T)] for t in range(T)]
+    np.testing.assert_array_equal(reach, expected)
+
+
+def test_receptive_field_is_where_the_gradient_ends(x64):
+    dilations = (1, 2, 4)
+    rng = np.random.default_rng(0)
+    layers = [ops.ConvParams(jnp.asarray(rng.normal(size=(2, 1, 1)))) for _ in dilations]
+
+    def stack(x):
+        for params, dilation in zip(layers, dilations, strict=True):
+            x = ops.causal_conv1d(params, x, dilation=dilation)
+        return x[0, -1, 0]
+
+    gradient = jax.grad(stack)(jnp.ones((1, T, 1)))[0, :, 0]
+    assert np.count_nonzero(gradient) == ops.receptive_field(2, dilations) == 8
+
+
+def test_errors_name_the_shapes():
+    params, x = make(kernel_size=2)
+    with pytest.raises(ValueError, match="x has 3 inputs"):
+        ops.causal_conv1d(params, x[..., :3])
+    with pytest.raises(ValueError, match="buffer must be"):
+        ops.causal_conv1d_step(params, ops.conv_carry(B, 4, 3), x[:, 0])
+    with pytest.raises(ValueError, match="padding"):
+        ops.causal_conv1d(params, x, padding="valid", return_carry=True)

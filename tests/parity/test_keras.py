@@ -1,0 +1,108 @@
+"""The same weights give the same outputs as Keras 3 layers on its JAX backend."""
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+import pytest
+
+from seqjax import nn, ops
+
+# Keras's own variables, under NumPy 2's newest rule.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+B, T, I, H = 3, 9, 4, 6
+X = np.random.default_rng(0).normal(size=(B, T, I)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def keras_on_jax():
+    assert keras.backend.backend() == "jax"
+    with jax.numpy_rank_promotion("allow"):  # Keras's own habit
+        yield
+
+
+def weights_of(layer):
+    layer.build(X.shape)
+    rng = np.random.default_rng(1)
+    weights = [rng.normal(scale=0.4, size=w.shape).astype(np.float32) for w in layer.get_weights()]
+    layer.set_weights(weights)
+    return [jnp.asarray(w) for w in weights]
+
+
+def zrh_to_rzn(kernel):
+    z, r, h = jnp.split(kernel, 3, axis=-1)
+    return jnp.concatenate([r, z, h], axis=-1)
+
+
+def compare(ours, layer):
+    np.testing.assert_allclose(ours, np.asarray(layer(X)), atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_simple_rnn(activation):
+    layer = keras.layers.SimpleRNN(H, return_sequences=True, activation=activation)
+    params = ops.RNNParams(*weights_of(layer))
+    compare(ops.rnn(params, jnp.asarray(X), activation=activation), layer)
+
+
+def test_lstm():
+    layer = keras.layers.LSTM(H, return_sequences=True)
+    compare(ops.lstm(ops.LSTMParams(*weights_of(layer)), jnp.asarray(X)), layer)
+
+
+def test_reversed_lstm():
+    layer = keras.layers.LSTM(H, return_sequences=True, go_backwards=True)
+    compare(ops.lstm(ops.LSTMParams(*weights_of(layer)), jnp.asarray(X), reverse=True), layer)
+
+
+def test_gru_reset_after():
+    layer = keras.layers.GRU(H, return_sequences=True, reset_after=True)
+    kernel, recurrent, biases = weights_of(layer)
+    params = ops.GRUParams(*map(zrh_to_rzn, (kernel, recurrent, biases[0], biases[1])))
+    compare(ops.gru(params, jnp.asarray(X)), layer)
+
+
+def test_gru_original():
+    layer = keras.layers.GRU(H, return_sequences=True, reset_after=False)
+    params = ops.GRUParams(*map(zrh_to_rzn, weights_of(layer)))
+    compare(ops.gru(params, jnp.asarray(X), reset_after=False), layer)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": 3, "padding": "causal"},
+        {"kernel_size": 2, "padding": "causal", "dilation_rate": 4},
+        {"kernel_size": 3, "padding": "causal", "groups": 2},
+        {"kernel_size": 4, "padding": "valid", "strides": 2},
+    ],
+)
+def test_conv1d(settings):
+    layer = keras.layers.Conv1D(H, **settings)
+    ours = ops.causal_conv1d(
+        ops.ConvParams(*weights_of(layer)),
+        jnp.asarray(X),
+        dilation=settings.get("dilation_rate", 1),
+        stride=settings.get("strides", 1),
+        groups=settings.get("groups", 1),
+        padding=settings["padding"],
+    )
+    compare(ours, layer)
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_initialisers_draw_from_the_same_distributions(name):
+    """Moments and ranges of each weight, over a wide layer."""
+    theirs = {"RNN": keras.layers.SimpleRNN}.get(name, getattr(keras.layers, name, None))(64)
+    theirs.build((1, 1, 32))
+    ours = getattr(nn, name)(64)
+    params = ours.init(jax.random.key(0), jnp.zeros((1, 1, 32)))["params"]
+    kernel, recurrent, *biases = theirs.get_weights()
+    assert params["kernel"].shape == kernel.shape
+    np.testing.assert_allclose(np.abs(params["kernel"]).max(), np.abs(kernel).max(), rtol=0.02)
+    np.testing.assert_allclose(params["kernel"].std(), kernel.std(), rtol=0.05)
+    for matrix in (np.asarray(params["recurrent_kernel"]), recurrent):
+        np.testing.assert_allclose(matrix @ matrix.T, np.eye(64), atol=1e-5)
+    ours_biases = [params[k] for k in ("bias", "recurrent_bias") if k in params]
+    np.testing.assert_array_equal(np.ravel(ours_biases), np.ravel(biases))

@@ -1,0 +1,57 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import models, nn
+
+X = jax.random.normal(jax.random.key(0), (3, 8, 1))
+
+
+@pytest.mark.parametrize("architecture", ["rnn", "lstm", "gru", "conv"])
+def test_step_by_step_equals_the_whole_and_learns_through_dropout(architecture):
+    model = models.make(architecture, inputs=1, features=(6, 5), outputs=2, dropout=0.3)
+    params = model.init(jax.random.key(1))
+    y = model.apply(params, X)
+    assert y.shape == (3, 8, 2)
+    carry, outputs = model.initial_carry(3), []
+    for t in range(8):
+        carry, y_t = model.step(params, carry, X[:, t])
+        outputs.append(y_t)
+    np.testing.assert_allclose(jnp.stack(outputs, axis=1), y, atol=1e-5)
+    noisy = model.apply(params, X, key=jax.random.key(2))
+    assert (noisy != y).any()
+
+
+def test_last_answers_at_each_sequences_own_end():
+    every = models.make("gru", inputs=1, features=(4,), outputs=2)
+    last = models.make("gru", inputs=1, features=(4,), outputs=2, last=True)
+    params = every.init(jax.random.key(0))
+    y = every.apply(params, X)
+    np.testing.assert_array_equal(last.apply(params, X), y[:, -1])
+    ends = last.apply(params, X, seq_lengths=jnp.array([8, 3, 1]))
+    np.testing.assert_allclose(ends, y[jnp.arange(3), jnp.array([7, 2, 0])], atol=1e-6)
+    carry, ends = last.apply(params, X, return_carry=True)
+    assert jax.tree.leaves(carry)[0].shape == (3, 4)
+
+
+# The chapter's own counts (issue 3 builds the models).
+@pytest.mark.parametrize(
+    ("architecture", "outputs", "count"),
+    [("rnn", 1, 1281), ("rnn", 10, 1470), ("lstm", 10, 5250), ("gru", 10, 4110)],
+)
+def test_parameter_counts_are_the_published_ones(architecture, outputs, count):
+    model = models.make(architecture, inputs=1, features=(20, 20), outputs=outputs)
+    assert sum(leaf.size for leaf in jax.tree.leaves(model.init(jax.random.key(0)))) == count
+
+
+def test_any_layer_becomes_a_model():
+    model = models.from_layer(nn.Bidirectional(nn.RNN(2)), inputs=1)
+    assert model.apply(model.init(jax.random.key(0)), X).shape == (3, 8, 4)
+
+
+def test_errors_say_what_is_known():
+    with pytest.raises(ValueError, match="'transformer'"):
+        models.make.__wrapped__("transformer", inputs=1, features=(2,), outputs=1)
+    with pytest.raises(ValueError, match="at least one layer"):
+        models.make("rnn", inputs=1, features=(), outputs=1)
