@@ -30,7 +30,7 @@ import tyro
 from jax import Array
 
 from seqjax import data, forecast, launch, models, nn, train
-from seqjax.report import Row
+from seqjax.report import Kind, Row
 
 PERIODS = {"MS": 12, "ME": 12, "QS": 4, "QE": 4, "W": 52, "B": 5, "D": 7, "h": 24}
 
@@ -77,7 +77,7 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     "textbook": Recipe(100, 32, 1e-3, None, 1, 128),
-    "seasonal": Recipe(120, 32, 1e-3, 1e-2, 6, 32),
+    "seasonal": Recipe(30, 32, 1e-3, 1e-2, 5, 8),
 }
 TEXTBOOK_WINDOW = 12
 
@@ -119,7 +119,8 @@ def season(series: pd.Series) -> tuple[int, np.ndarray, np.ndarray]:
     exposure = np.ones(len(index))
     if period in (4, 12):
         spans = index.to_period("M" if period == 12 else "Q")
-        exposure = (spans.end_time.normalize() - spans.start_time).days.to_numpy(float) + 1
+        lengths = np.asarray(spans.end_time) - np.asarray(spans.start_time)
+        exposure = np.round(lengths / np.timedelta64(1, "D"))
     return period, places, exposure
 
 
@@ -279,7 +280,9 @@ def run(config: Config, folder: Path) -> launch.Result:
 
     actual = series.iloc[-test:]
     name = f"{config.recipe} LSTM"
-    forecasts = {name: (trained.forecasts, "model", trained.parameters)}
+    forecasts: dict[str, tuple[np.ndarray, Kind, int | None]] = {
+        name: (trained.forecasts, "model", trained.parameters)
+    }
     if config.seeds > 1:
         mean = trained.forecasts.mean(axis=0, keepdims=True)
         size = trained.parameters * config.seeds

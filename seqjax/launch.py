@@ -214,9 +214,9 @@ def _compile_seconds() -> Iterator[dict[str, float]]:
     """Sums the seconds that JAX spends tracing, lowering and compiling."""
     sums = {"compile": 0.0}
 
-    def listen(event: str, seconds: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
-            sums["compile"] += seconds
+            sums["compile"] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

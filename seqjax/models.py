@@ -65,7 +65,7 @@ def from_layer(layer: linen.Module, inputs: int, *, last: bool = False) -> Model
         seq_lengths: Int[ArrayLike, " batch"] | None = None,
         return_carry: bool = False,
     ) -> Any:
-        carry, y = layer.apply(
+        result: Any = layer.apply(
             {"params": params},
             x,
             initial_carry,
@@ -74,12 +74,14 @@ def from_layer(layer: linen.Module, inputs: int, *, last: bool = False) -> Model
             deterministic=key is None,
             rngs=None if key is None else {"dropout": key},
         )
+        carry, y = result
         if last:
             y = _last_step(y, seq_lengths)
         return (carry, y) if return_carry else y
 
     def step(params: Params, carry: Any, x: Array) -> tuple[Any, Array]:
-        return layer.apply({"params": params}, carry, x, method="step")
+        result: Any = layer.apply({"params": params}, carry, x, method="step")
+        return result
 
     # One compilation in place of one for every initialiser's every operation.
     return Model(jax.jit(init), apply, lambda batch: layer.initial_carry(batch, inputs), step)
@@ -135,7 +137,9 @@ def make(
         (2, 1)
     """
     if architecture not in get_args(Architecture):
-        raise ValueError(f"architecture must be one of {get_args(Architecture)}, not {architecture!r}.")
+        raise ValueError(
+            f"architecture must be one of {get_args(Architecture)}, not {architecture!r}."
+        )
     if not features:
         raise ValueError("features must name the width of at least one layer.")
     if architecture == "conv":

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +59,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a kill leaves the old file or the new one, whole."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def print_table(rows: Sequence[Row], *, title: str, unit: str, console: Console) -> None:
@@ -81,7 +80,8 @@ def print_table(rows: Sequence[Row], *, title: str, unit: str, console: Console)
     table.add_column("parameters", justify="right")
     worst = float("inf")
     for model, found in sorted(
-        by_model.items(), key=lambda item: item[1][metrics[0]].mean if metrics[0] in item[1] else worst
+        by_model.items(),
+        key=lambda item: item[1][metrics[0]].mean if metrics[0] in item[1] else worst,
     ):
         first = next(iter(found.values()))
         cells = [_figure(found[metric]) if metric in found else "" for metric in metrics]

@@ -55,8 +55,8 @@ def read_series(
         (168, 'MS', 589.0)
     """
     table = _read_cells(Path(path), (time_column, value_column))
-    values = _numbers(path, table[value_column])
-    dates = _dates(path, table[time_column], time_format)
+    values = _numbers(path, table.loc[:, value_column])
+    dates = _dates(path, table.loc[:, time_column], time_format)
     index = _regular(path, time_column, dates, frequency)
     return pd.Series(values, index=index, name=value_column)
 
@@ -109,7 +109,7 @@ def _refuse(path: str | Path, cells: pd.Series, bad: np.ndarray, what: str) -> N
 
 
 def _numbers(path: str | Path, cells: pd.Series) -> np.ndarray:
-    values = pd.to_numeric(cells.str.strip(), errors="coerce").to_numpy(np.float64)
+    values = np.asarray(pd.to_numeric(cells.str.strip(), errors="coerce"), np.float64)
     spelt = cells.str.strip().str.lower().str.lstrip("+-").isin(["nan", "inf", "infinity"])
     if (text := np.isnan(values) & ~spelt.to_numpy()).any():
         _refuse(path, cells, text, "is not a number.")
@@ -154,8 +154,9 @@ def _regular(
     expected = pd.date_range(index[0], periods=len(index), freq=frequency)
     if (differs := np.asarray(expected != index)).any():
         i = int(np.argmax(differs))
+        wanted = pd.Series(expected).iloc[i]
         raise DataError(
-            f"{place(i)} stands where {_short(expected[i])} was expected"
+            f"{place(i)} stands where {_short(wanted)} was expected"
             f" (frequency {frequency}); fill the gap or cut the series."
         )
     return pd.DatetimeIndex(index, freq=frequency)

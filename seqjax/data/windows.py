@@ -62,9 +62,7 @@ class Split(NamedTuple):
     test: slice
 
 
-def chronological_split(
-    n: int, *, validation: float | int = 0.1, test: float | int = 0.2
-) -> Split:
+def chronological_split(n: int, *, validation: float | int = 0.1, test: float | int = 0.2) -> Split:
     """Cut `n` samples, in the order of time, into training, validation and test parts.
 
     The test part stands last, the validation part before it.

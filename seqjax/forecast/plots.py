@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,14 +29,14 @@ def plot_forecast(
         title: of the picture.
         unit: of the values.
     """
-    figure = _figure((10, 6.5))
+    figure = _figure((10.0, 6.5))
     axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     dates = actual.index
-    mean = forecasts.mean(axis=0)
+    mean, network = forecasts.mean(axis=0), f"network, {len(forecasts)} seed(s)"
     for lines, values in ((axes[0], 0.0), (axes[1], actual.to_numpy())):
         for name, baseline in baselines.items():
             lines.plot(dates, baseline - values, lw=1, ls="--", label=name)
-        lines.plot(dates, mean - values, color="C3", lw=1.8, label=f"network, {len(forecasts)} seeds")
+        lines.plot(dates, mean - values, color="C3", lw=1.8, label=network)
         lines.fill_between(
             dates, forecasts.min(0) - values, forecasts.max(0) - values, color="C3", alpha=0.2, lw=0
         )
@@ -48,14 +49,14 @@ def plot_forecast(
     figure.savefig(path, dpi=120)
 
 
-def plot_losses(path: Path, histories: Sequence[Sequence[Mapping[str, float]]]) -> None:
+def plot_losses(path: Path, histories: Sequence[Sequence[Mapping[str, Any]]]) -> None:
     """Training and validation loss against the epoch, a line for each seed.
 
     Args:
         path: of the PNG.
         histories: as in `seqjax.train.Fit.history`, one for each seed.
     """
-    figure = _figure((8, 4.5))
+    figure = _figure((8.0, 4.5))
     axes = figure.subplots()
     for number, history in enumerate(histories):
         for key, colour in (("loss", "C0"), ("validation_loss", "C1")):

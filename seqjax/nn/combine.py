@@ -12,7 +12,6 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 
-
 class Dense(nn.Module):
     """A dense layer at every step: ``y_t = activation(x_t W + b)``.
 
@@ -98,9 +97,7 @@ class Bidirectional(nn.Module):
 
     def setup(self) -> None:
         backward = self.forward if self.backward is None else self.backward
-        self.backward_layer = backward.clone(
-            parent=self, name=None, reverse=True, keep_order=True
-        )
+        self.backward_layer = backward.clone(parent=self, name=None, reverse=True, keep_order=True)
 
     def __call__(
         self,
@@ -241,5 +238,3 @@ class Stack(nn.Module):
         for layer in self.layers:
             inputs = layer.output_features(inputs)
         return inputs
-
-

@@ -257,7 +257,9 @@ def _check_padding(
 ) -> None:
     if padding not in ("causal", "valid"):
         raise ValueError(f'causal_conv1d: padding must be "causal" or "valid", not {padding!r}.')
-    if padding == "valid" and (initial_carry is not None or return_carry or seq_lengths is not None):
+    if padding == "valid" and (
+        initial_carry is not None or return_carry or seq_lengths is not None
+    ):
         raise ValueError(
             'causal_conv1d: carries and seq_lengths need padding="causal";'
             ' with "valid" outputs and inputs do not correspond.'

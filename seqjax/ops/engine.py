@@ -129,9 +129,7 @@ def project(
     if bias is None:
         return z
     biases = jnp.split(bias.astype(dtype), blocks)
-    return tuple(
-        a + lax.expand_dims(b, range(a.ndim - 1)) for a, b in zip(z, biases, strict=True)
-    )
+    return tuple(a + lax.expand_dims(b, range(a.ndim - 1)) for a, b in zip(z, biases, strict=True))
 
 
 # -- the loop ------------------------------------------------------------------
@@ -228,8 +226,8 @@ def _run_backward(static: _Static, saved, cotangents):
         d_params_t, d_previous, d_gates = pullback(_select(mask_t, d_carry, zeros))
         d_z, d_r = d_gates[: cell.gates], d_gates[: cell.summed] + d_gates[cell.gates :]
         d_r_blocks = _to_blocks(d_r, len(kernels))
-        d_h_previous = sum(dot(d, u.T, d.dtype) for d, u in zip(d_r_blocks, kernels, strict=True))
-        d_previous = _add(d_previous, hidden_cotangent(carry, d_h_previous))
+        for d, u in zip(d_r_blocks, kernels, strict=True):
+            d_previous = _add(d_previous, hidden_cotangent(carry, dot(d, u.T, d.dtype)))
         if mask_t is not None:
             d_previous = _add(d_previous, _select(mask_t, zeros, d_carry))
         # The split gates' recurrent parts are all that the input parts do not tell.

@@ -97,7 +97,9 @@ class Checkpoints:
         target = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
         )
-        saved = self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))
+        saved = self._manager.restore(
+            step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
+        )
         differences = _differences(saved["metadata"], self.metadata)
         if differences:
             raise CheckpointError(

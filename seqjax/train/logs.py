@@ -1,7 +1,6 @@
 """What a run tells while it runs: metrics.jsonl, a progress bar, plain lines."""
 
 import json
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -45,7 +44,7 @@ class MetricsLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(temporary, self.path)
+        temporary.replace(self.path)
         return [line for line in kept if self._mine(line)]
 
     def write(self, line: dict[str, Any]) -> None:
@@ -95,5 +94,7 @@ class Progress:
             self.bar.update(self.task, completed=epoch, status=status)
         else:
             self.console.print(
-                f"{self.label} epoch {epoch}/{self.epochs} {status}", highlight=False, soft_wrap=True
+                f"{self.label} epoch {epoch}/{self.epochs} {status}",
+                highlight=False,
+                soft_wrap=True,
             )

@@ -190,9 +190,7 @@ def test_a_layer_works_inside_nnx():
     layer = nn.LSTM(4)
     x, _ = make(layer)
     wrapped = nnx.bridge.ToNNX(layer, rngs=nnx.Rngs(0)).lazy_init(x)
-    params = ops.LSTMParams(
-        wrapped.kernel[...], wrapped.recurrent_kernel[...], wrapped.bias[...]
-    )
+    params = ops.LSTMParams(wrapped.kernel[...], wrapped.recurrent_kernel[...], wrapped.bias[...])
     np.testing.assert_allclose(wrapped(x), ops.lstm(params, x), atol=1e-6)
 
 

@@ -43,7 +43,11 @@ def steps(setting, params, x, carry=None):
 
 def by_definition(params, x, setting):
     """Sums over taps, in numpy."""
-    taps, dilation, groups = setting["kernel_size"], setting.get("dilation", 1), setting.get("groups", 1)
+    taps, dilation, groups = (
+        setting["kernel_size"],
+        setting.get("dilation", 1),
+        setting.get("groups", 1),
+    )
     x, kernel = np.asarray(x), np.asarray(params.kernel)
     y = np.zeros((B, T, 8)) + np.asarray(params.bias)
     for t in range(T):

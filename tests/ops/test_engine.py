@@ -35,7 +35,9 @@ def test_a_cell_with_parameters_of_its_own_gets_their_gradients(x64):
         jax.grad(loss, (0, 1, 2, 3))(params, weights, x, h, implementation)
         for implementation in ("scan", "autodiff")
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), by_hand, by_jax)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), by_hand, by_jax
+    )
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(by_hand))
 
 

@@ -75,7 +75,9 @@ def loop(case: Case, params, x, carry):
 
 
 def assert_close(a, b, tolerance=1e-12):
-    jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=tolerance, atol=tolerance), a, b)
+    jax.tree.map(
+        lambda u, v: np.testing.assert_allclose(u, v, rtol=tolerance, atol=tolerance), a, b
+    )
 
 
 @every_case
@@ -286,9 +288,9 @@ def test_both_layouts_agree(name, backend, x64, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     assert_close(case.op(params, x, carry), loop(case, params, x, carry)[1])
     gradient = jax.grad(lambda p: jnp.sum(case.op(p, x, carry) ** 2))(params)
-    reference = jax.grad(
-        lambda p: jnp.sum(case.op(p, x, carry, implementation="autodiff") ** 2)
-    )(params)
+    reference = jax.grad(lambda p: jnp.sum(case.op(p, x, carry, implementation="autodiff") ** 2))(
+        params
+    )
     assert_close(gradient, reference, 1e-10)
 
 

@@ -1,0 +1,107 @@
+import pytest
+
+from seqjax.data import MILK_CSV, DataError, read_series
+
+LINES = MILK_CSV.read_text().splitlines()
+
+
+def with_line(number, text):
+    """The milk CSV with one line (the header is line 1) replaced."""
+    return [*LINES[: number - 1], text, *LINES[number:]]
+
+
+def without_line(number):
+    return LINES[: number - 1] + LINES[number:]
+
+
+def read(tmp_path, content, **options):
+    path = tmp_path / "series.csv"
+    path.write_bytes(content if isinstance(content, bytes) else "\n".join(content).encode())
+    return read_series(path, "Date", "Production", **options)
+
+
+def test_the_milk_series():
+    series = read_series(MILK_CSV, "Date", "Production")
+    assert (len(series), series.index.freqstr, series.sum()) == (168, "MS", 126791.0)
+    assert str(series.index[-1].date()) == "1975-12-01"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (with_line(6, "1962-05-01,abc"), "line 6, column 'Production': 'abc' is not a number"),
+        (with_line(6, "1962-05-01,nan"), "line 6, column 'Production': 'nan' is not a finite"),
+        (with_line(6, "1962-05-01,-inf"), "line 6, column 'Production': '-inf' is not a finite"),
+        (with_line(6, "1962-05-01,1e400"), "line 6, column 'Production': '1e400' is not a finite"),
+        (with_line(6, "1962-05-01,"), "line 6, column 'Production': '' is not a number"),
+        (with_line(6, "1962-05-01"), "line 6, column 'Production': '' is not a number"),
+        (with_line(6, ""), "line 6, column 'Production': '' is not a number"),
+        (with_line(6, '1962-05-01,"5,3"'), "line 6, column 'Production': '5,3' is not a number"),
+        (with_line(6, "1962-05-01,3,4"), "Expected 2 fields in line 6, saw 3"),
+        (with_line(6, "01/05/1962,3"), "line 6, column 'Date': '01/05/1962' is not an ISO 8601"),
+        (with_line(6, "1962-04-01,3"), "line 6, column 'Date': 1962-04-01 repeats"),
+        (with_line(6, "1961-05-01,3"), "line 6, column 'Date': 1961-05-01 goes back behind"),
+        (without_line(6), "line 6, column 'Date': 1962-06-01 stands where 1962-05-01"),
+        (without_line(3), "line 3, column 'Date': 1962-03-01 stands where 1962-02-01"),
+        (["Day,Production", *LINES[1:]], "line 1: no column 'Date'; the columns are 'Day'"),
+        (["Date,Date,Production"], "line 1: 2 columns 'Date'"),
+        (LINES[:1], "a header but no data"),
+        (LINES[:3], "no regular frequency can be inferred from 2 date"),
+        (b"", "the file is empty"),
+        ("\n".join(LINES).encode("utf-16"), "is not UTF-8"),
+        (b"Date,Production\n1962-01-01,\x00\n", "line 2, column 'Production'"),
+        (
+            ["Date,Production", "1962-01-01T00:00+01:00,1", "1962-01-02T00:00+02:00,2"],
+            "column 'Date': Mixed timezones",
+        ),
+    ],
+)
+def test_bad_input_is_one_error_that_names_the_place(tmp_path, content, message):
+    with pytest.raises(DataError) as error:
+        read(tmp_path, content)
+    assert message in str(error.value)
+    assert str(tmp_path / "series.csv") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(DataError, match="no such file"):
+            read_series(path, "Date", "Production")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\n".join(LINES).encode("utf-8-sig"),
+        [*LINES, "", ""],
+        ["Date , Production", *LINES[1:]],
+        ["Date,Production", *(line[:7] + line[10:] for line in LINES[1:])],
+        ["Date,Production", *(line[:10] + " 01:00:00" + line[10:] for line in LINES[1:])],
+        ["Note,Date,Production", *("x," + line for line in LINES[1:])],
+    ],
+    ids=["BOM", "blank end", "spaces in header", "months", "times", "other columns"],
+)
+def test_other_spellings_of_the_same_series(tmp_path, content):
+    assert read(tmp_path, content).tolist() == read_series(MILK_CSV, "Date", "Production").tolist()
+
+
+@pytest.mark.parametrize(
+    ("dates", "frequency"),
+    [
+        (["2024-01-31", "2024-02-29", "2024-03-31"], "ME"),
+        (["2024-02-27", "2024-02-28", "2024-02-29", "2024-03-01"], "D"),
+        (["2024-02-29 22:00", "2024-02-29 23:00", "2024-03-01 00:00"], "h"),
+    ],
+)
+def test_frequencies_are_inferred(tmp_path, dates, frequency):
+    series = read(tmp_path, ["Date,Production", *(f"{date},1" for date in dates)])
+    assert series.index.freqstr == frequency
+
+
+def test_a_stated_frequency_and_format(tmp_path):
+    content = ["Date,Production", "31.01.2024,1", "29.02.2024,2"]
+    series = read(tmp_path, content, time_format="%d.%m.%Y", frequency="ME")
+    assert series.index.freqstr == "ME"
+    with pytest.raises(DataError, match="frequency D"):
+        read(tmp_path, content, time_format="%d.%m.%Y", frequency="D")

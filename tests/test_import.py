@@ -1,0 +1,35 @@
+"""What `import seqjax` does, in a process of its own."""
+
+import subprocess
+import sys
+
+PROBE = """
+import os, sys
+import jax, flax.linen
+before, environment = set(sys.modules), dict(os.environ)
+opened = []
+sys.addaudithook(lambda event, args: event == "open" and opened.append(args))
+import seqjax
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized(), "a device was touched"
+assert dict(os.environ) == environment, "the environment was touched"
+written = [a for a in opened if isinstance(a[1], str) and set(a[1]) & set("wax+")]
+written = [a for a in written if "__pycache__" not in str(a[0])]
+assert not written, f"the disk was touched: {written}"
+heavy = new & {"pandas", "orbax", "tensorstore", "matplotlib", "tyro", "beartype", "scipy", "optax"}
+assert not heavy, f"heavy imports: {heavy}"
+assert seqjax.train.fit and seqjax.data.read_series and seqjax.forecast.rmse
+assert {"ops", "nn", "models", "data", "train"} <= set(dir(seqjax))
+"""
+
+
+def test_importing_is_light_and_has_no_effects():
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import seqjax
+
+    assert not hasattr(seqjax, "transformer")

@@ -1,0 +1,123 @@
+import dataclasses
+import json
+
+import pytest
+
+from seqjax import launch
+from seqjax.data import DataError
+from seqjax.report import Row
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(launch.Config):
+    width: int = 3
+    """How wide."""
+
+
+def run_ok(config, folder):
+    return launch.Result([Row("net", "model", "test", "rmse", (1.0,))], "pounds", [])
+
+
+def call(*args, run=run_ok):
+    return launch.launch("experiments.example", Config, run, "An example.", list(args))
+
+
+@pytest.fixture(autouse=True)
+def in_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_run_fills_its_folder(tmp_path, capsys):
+    assert call("--width", "5", "--seeds", "2", "--platform", "cpu") == 0
+    folder = tmp_path / "runs" / "example"
+    assert json.loads((folder / "config.json").read_text()) == {"seed": 0, "seeds": 2, "width": 5}
+    result = json.loads((folder / "result.json").read_text())
+    assert result["experiment"] == "experiments.example"
+    assert result["rows"][0]["mean"] == 1.0
+    assert set(result["seconds"]) == {"total", "compile"}
+    assert result["versions"]["jax"]
+    assert "CPU" in result["device"]
+    assert "net" in capsys.readouterr().out
+
+
+def test_the_default_folder_is_the_first_free_one_and_resume_takes_the_newest(tmp_path):
+    call()
+    call("--width", "4")
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["example", "example-2"]
+    assert call("--resume", "--width", "4") == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--out", "taken"], "already there and not empty"),
+        (["--out", "none", "--resume"], "no run to resume"),
+        (["--out", "taken", "--resume"], "no run to resume"),
+        (["--out", "ours", "--resume", "--width", "9"], "started with width = 3, not 9"),
+        (["--out", "file"], "already there"),
+        (["--out", "file/below"], "cannot be written"),
+        (["--seeds", "0"], "--seeds must be at least 1"),
+        (["--platform", "tpu"], "--platform tpu: JAX finds no such device"),
+    ],
+)
+def test_a_run_that_cannot_start_says_what_to_do(tmp_path, capsys, args, message, monkeypatch):
+    if "tpu" in args:  # a platform cannot be taken back within a process
+
+        def no_device(*_):
+            raise RuntimeError("unknown backend tpu")
+
+        monkeypatch.setattr(launch.jax, "devices", no_device)
+        monkeypatch.setattr(launch.jax.config, "update", lambda *_: None)
+    call("--out", "ours")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.tex").write_text("x")
+    (tmp_path / "file").write_text("x")
+    capsys.readouterr()
+    assert call(*args) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert (tmp_path / "taken" / "thesis.tex").read_text() == "x"
+
+
+def test_bad_data_ends_in_one_line(capsys):
+    def run(config, folder):
+        raise DataError("x.csv: line 3, column 'a': 'b' is not a number.")
+
+    assert call(run=run) == 2
+    assert capsys.readouterr().err == "error: x.csv: line 3, column 'a': 'b' is not a number.\n"
+
+
+def test_an_interrupt_says_how_to_go_on(capsys):
+    def run(config, folder):
+        raise KeyboardInterrupt
+
+    assert call(run=run) == 130
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_help_reads_well(capsys):
+    with pytest.raises(SystemExit) as end:
+        call("--help")
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    for part in (
+        "An example.",
+        "--width",
+        "How wide.",
+        "--platform",
+        "--resume",
+        "--seeds",
+        "--out DIR",
+    ):
+        assert part in text
+
+
+def test_a_broken_config_json_is_named(tmp_path, capsys):
+    call("--out", "ours")
+    (tmp_path / "ours" / "config.json").write_text("{")
+    assert call("--out", "ours", "--resume") == 2
+    assert "config.json: not readable as JSON" in capsys.readouterr().err
