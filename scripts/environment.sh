@@ -24,7 +24,7 @@ find_python() {
 }
 
 ensure_environment() {
-  local extras=$1 python sum stamp
+  local extras=$1 python sum stamp old
   sum=$(cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt" | cksum)
   stamp="$VENV/stamp-${extras//,/-}"
   if [ -x "$VENV/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$sum" ] &&
@@ -43,7 +43,9 @@ ensure_environment() {
       "$python" -m venv "$VENV" || exit 1
     fi
   fi
-  rm -f "$VENV"/stamp-* # a change makes the environments of all extras stale
+  for old in "$VENV"/stamp-*; do # a change makes the environments of all extras stale
+    if [ -e "$old" ] && [ "$(cat "$old")" != "$sum" ]; then rm -f "$old"; fi
+  done
   if command -v uv >/dev/null; then
     uv pip install --quiet --python "$VENV/bin/python" -c "$ROOT/constraints.txt" -e "$ROOT[$extras]" || exit 1
   else

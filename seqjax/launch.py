@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import platform as host
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,8 +34,8 @@ class Config:
     """The options that all experiments share; an experiment's Config adds its own."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """The run's folder. By default the first free one of runs/NAME, runs/NAME-2, ...;
-    with --resume the newest of them."""
+    """The run's folder. By default the next of runs/NAME, runs/NAME-2, ...; with
+    --resume the newest of them."""
     resume: bool = False
     """Go on with the run in the folder, from its last checkpoint."""
     seed: int = 0
@@ -43,6 +44,10 @@ class Config:
     """How many seeds to train: --seed, --seed + 1, ..."""
     platform: Literal["cpu", "gpu", "tpu"] | None = None
     """Where to run; by default the best that JAX finds."""
+
+    def resolved(self) -> dict[str, Any]:
+        """Settings that follow from the options, for config.json: enough to run again."""
+        return {}
 
 
 # What may differ between a run and its resumption.
@@ -87,6 +92,7 @@ def launch(
     """
     config = tyro.cli(config_type, args=args, description=description, prog=f"python -m {name}")
     console = Console()
+    folder = None
     try:
         if config.seeds < 1:
             raise RunError(f"--seeds must be at least 1, not {config.seeds}.")
@@ -98,6 +104,8 @@ def launch(
             seconds["total"] = time.perf_counter() - begun
     except (DataError, CheckpointError, RunError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
+        if folder is not None and [path.name for path in folder.iterdir()] == ["config.json"]:
+            shutil.rmtree(folder)  # nothing was run: leave nothing in the next attempt's way
         return 2
     except KeyboardInterrupt:
         print("interrupted; go on with the same command and --resume", file=sys.stderr)
@@ -138,7 +146,7 @@ def open_folder(name: str, config: Config, root: Path = RUNS) -> Path:
         field.name: _plain(getattr(config, field.name))
         for field in dataclasses.fields(config)
         if field.name not in _NOT_IN_CONFIG_JSON
-    }
+    } | config.resolved()
     if config.resume:
         if not path.is_file():
             raise RunError(f"{folder}: there is no run to resume (no config.json).")
@@ -166,13 +174,15 @@ def open_folder(name: str, config: Config, root: Path = RUNS) -> Path:
 
 
 def _default_folder(name: str, root: Path, resume: bool) -> Path:
-    number = 1
-    while (candidate := root / (name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    if not resume:
-        return candidate
-    newest = number - 1
-    return root / (name if newest <= 1 else f"{name}-{newest}")
+    taken = [0]
+    for path in root.glob(f"{name}*"):
+        suffix = path.name.removeprefix(name)
+        if suffix == "":
+            taken.append(1)
+        elif suffix.startswith("-") and suffix[1:].isdecimal():
+            taken.append(int(suffix[1:]))
+    number = max(max(taken) + (0 if resume else 1), 1)
+    return root / (name if number == 1 else f"{name}-{number}")
 
 
 def _plain(value: Any) -> Any:

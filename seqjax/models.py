@@ -5,7 +5,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-from flax import linen
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
@@ -36,11 +35,11 @@ class Model(NamedTuple):
     step: Callable[[Params, Any, Array], tuple[Any, Array]]
 
 
-def from_layer(layer: linen.Module, inputs: int, *, last: bool = False) -> Model:
+def from_layer(layer: Any, inputs: int, *, last: bool = False) -> Model:
     """Pure functions out of any layer of `seqjax.nn` (see `seqjax.nn.Layer`).
 
     Args:
-        layer: the layer.
+        layer: the layer, a Linen module.
         inputs: number of input features.
         last: answer at each sequence's last step only.
 
@@ -54,7 +53,7 @@ def from_layer(layer: linen.Module, inputs: int, *, last: bool = False) -> Model
     """
 
     def init(key: Array) -> Params:
-        return layer.init(key, jnp.zeros((1, 1, inputs)))["params"]
+        return layer.init(key, jnp.zeros((1, 64, inputs)))["params"]
 
     def apply(
         params: Params,
@@ -70,13 +69,16 @@ def from_layer(layer: linen.Module, inputs: int, *, last: bool = False) -> Model
             x,
             initial_carry,
             seq_lengths=seq_lengths,
-            return_carry=True,
+            return_carry=return_carry,
             deterministic=key is None,
             rngs=None if key is None else {"dropout": key},
         )
-        carry, y = result
+        carry, y = result if return_carry else (None, result)
         if last:
-            y = _last_step(y, seq_lengths)
+            lengths = seq_lengths
+            if lengths is not None:
+                lengths = layer.output_length(jnp.clip(jnp.asarray(lengths), 0, x.shape[1]))
+            y = _last_step(y, lengths)
         return (carry, y) if return_carry else y
 
     def step(params: Params, carry: Any, x: Array) -> tuple[Any, Array]:
@@ -87,11 +89,11 @@ def from_layer(layer: linen.Module, inputs: int, *, last: bool = False) -> Model
     return Model(jax.jit(init), apply, lambda batch: layer.initial_carry(batch, inputs), step)
 
 
-def _last_step(y: Array, seq_lengths: ArrayLike | None) -> Array:
+def _last_step(y: Array, lengths: Array | None) -> Array:
     """[batch, outputs]: y at each sequence's last step (the first, for length 0)."""
-    if seq_lengths is None:
+    if lengths is None:
         return y[:, -1]
-    last = jnp.maximum(jnp.asarray(seq_lengths) - 1, 0)
+    last = jnp.maximum(lengths - 1, 0)
     return jnp.take_along_axis(y, last[:, None, None], axis=1)[:, 0]
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -83,12 +84,21 @@ def test_a_run_that_cannot_start_says_what_to_do(tmp_path, capsys, args, message
     assert (tmp_path / "taken" / "thesis.tex").read_text() == "x"
 
 
+def test_default_folders_are_numbered_past_the_newest(tmp_path):
+    for name in ("example", "example-3", "example-notes"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert launch.open_folder("example", Config()).name == "example-4"
+    assert launch.open_folder("example", Config(resume=True)).name == "example-4"
+
+
 def test_bad_data_ends_in_one_line(capsys):
     def run(config, folder):
         raise DataError("x.csv: line 3, column 'a': 'b' is not a number.")
 
     assert call(run=run) == 2
     assert capsys.readouterr().err == "error: x.csv: line 3, column 'a': 'b' is not a number.\n"
+    assert call() == 0  # the corrected command finds its folder free
+    assert [path.name for path in Path("runs").iterdir()] == ["example"]
 
 
 def test_an_interrupt_says_how_to_go_on(capsys):

@@ -50,6 +50,17 @@ def test_any_layer_becomes_a_model():
     assert model.apply(model.init(jax.random.key(0)), X).shape == (3, 8, 4)
 
 
+def test_strided_and_valid_convolutions_make_models():
+    layer = nn.Stack((nn.CausalConv(3, kernel_size=4, stride=2, padding="valid"), nn.GRU(2)))
+    model = models.from_layer(layer, inputs=1, last=True)
+    params = model.init(jax.random.key(0))
+    lengths = jnp.array([8, 6, 7])
+    y = model.apply(params, X, seq_lengths=lengths)
+    for b, n in enumerate(lengths):
+        alone = model.apply(params, X[b : b + 1, :n])
+        np.testing.assert_allclose(y[b : b + 1], alone, atol=1e-6)
+
+
 def test_errors_say_what_is_known():
     with pytest.raises(ValueError, match="'transformer'"):
         models.make.__wrapped__("transformer", inputs=1, features=(2,), outputs=1)

@@ -151,7 +151,13 @@ def _regular(
             f"{path}: column {column!r}: no regular frequency can be inferred from"
             f" {len(index)} date(s); pass frequency."
         )
-    expected = pd.date_range(index[0], periods=len(index), freq=frequency)
+    try:
+        expected = pd.date_range(index[0], periods=len(index), freq=frequency)
+    except ValueError:
+        raise DataError(
+            f"{frequency!r} is no frequency that pandas knows; pass one such as MS (month"
+            " starts), ME (month ends), W, D or h."
+        ) from None
     if (differs := np.asarray(expected != index)).any():
         i = int(np.argmax(differs))
         wanted = pd.Series(expected).iloc[i]
@@ -168,10 +174,12 @@ def _infer_frequency(index: pd.DatetimeIndex) -> str | None:
         return None
     if whole := _infer(index):
         return whole
-    length = min(len(index), 8)
-    starts = range(0, len(index) - length + 1, max(1, len(index) // 200))
-    found = Counter(filter(None, (_infer(index[i : i + length]) for i in starts)))
-    return found.most_common(1)[0][0] if found else None
+    for length in (8, 5, 3):  # long pieces tell business days from days
+        starts = range(0, len(index) - length + 1, max(1, len(index) // 200))
+        found = Counter(filter(None, (_infer(index[i : i + length]) for i in starts)))
+        if found:
+            return found.most_common(1)[0][0]
+    return None
 
 
 def _infer(index: pd.DatetimeIndex) -> str | None:

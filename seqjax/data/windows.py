@@ -102,7 +102,7 @@ def _count(name: str, part: float | int, n: int) -> int:
         raise ValueError(
             f"chronological_split: {name} must be a share in [0, 1) or a number, not {part}."
         )
-    if isinstance(part, int):
-        return part
+    if isinstance(part, int | np.integer):
+        return int(part)
     # Shares are decimals: 0.2 * 5 must not round up to 2 for a bit in the last place.
     return int(np.ceil(round(max(n, 0) * part, 9)))

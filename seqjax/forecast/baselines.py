@@ -68,6 +68,9 @@ def month_effects(
 ) -> np.ndarray:
     """Each place in the cycle has its own mean change of ``values / exposure``.
 
+    Least squares with an effect for each place. Changes within the first cycle are
+    left out, as they are where a lag of a whole cycle is among the inputs.
+
     Args:
         values: [time].
         start: index of the first step to forecast.
@@ -78,18 +81,19 @@ def month_effects(
         Forecasts of ``values[start:]``.
 
     Example:
-        >>> places = np.array([0, 1, 0, 1, 0, 1])
-        >>> forecast = month_effects(np.array([0.0, 2, 1, 3, 2, 4]), 4, places, np.ones(6))
+        >>> places = np.array([0, 1, 0, 1, 0, 1, 0, 1])
+        >>> forecast = month_effects(np.array([0.0, 2, 1, 3, 2, 4, 3, 5]), 6, places, np.ones(8))
         >>> forecast.tolist()
-        [2.0, 4.0]
+        [3.0, 5.0]
     """
     rate = values / exposure
     change = np.diff(rate, prepend=np.nan)
     t = np.arange(start, len(values))
-    before = np.arange(len(values)) < start
+    fitted = np.arange(len(values)) < start
+    fitted[: len(np.unique(places)) + 1] = False
     effects = np.empty(len(values))
     for place in np.unique(places[t]):
-        known = change[before & (places == place) & ~np.isnan(change)]
+        known = change[fitted & (places == place)]
         if not len(known):
             raise DataError(f"month_effects: no change into place {place} before step {start}.")
         effects[places == place] = known.mean()

@@ -15,6 +15,9 @@ from jaxtyping import Float, Int
 class Dense(nn.Module):
     """A dense layer at every step: ``y_t = activation(x_t W + b)``.
 
+    Every step, padding included: with `seq_lengths` its outputs after a
+    sequence's end are ``activation(b)``, to be left out of a loss.
+
     Attributes:
         features: number of outputs.
         activation: an elementwise function, or None.
@@ -67,6 +70,10 @@ class Dense(nn.Module):
         del batch, inputs
         return ()
 
+    def output_length(self, length: Any) -> Any:
+        """As many as inputs."""
+        return length
+
     def output_features(self, inputs: int) -> int:
         """Number of outputs."""
         del inputs
@@ -97,6 +104,13 @@ class Bidirectional(nn.Module):
 
     def setup(self) -> None:
         backward = self.forward if self.backward is None else self.backward
+        for layer in (self.forward, backward):
+            if getattr(layer, "reverse", None) is not False:
+                raise ValueError(
+                    "Bidirectional takes recurrent layers that run forwards (RNN, LSTM, GRU),"
+                    f" not {type(layer).__name__} with reverse="
+                    f"{getattr(layer, 'reverse', 'unknown')}; it reverses the second itself."
+                )
         self.backward_layer = backward.clone(parent=self, name=None, reverse=True, keep_order=True)
 
     def __call__(
@@ -140,6 +154,10 @@ class Bidirectional(nn.Module):
         """The carries of both directions."""
         backward = self.forward if self.backward is None else self.backward
         return self.forward.initial_carry(batch, inputs), backward.initial_carry(batch, inputs)
+
+    def output_length(self, length: Any) -> Any:
+        """As many as inputs."""
+        return length
 
     def output_features(self, inputs: int) -> int:
         """The widths of both directions together."""
@@ -207,7 +225,7 @@ class Stack(nn.Module):
             end, x = result if return_carry else (None, result)
             ends.append(end)
             if seq_lengths is not None:
-                seq_lengths = -(-jnp.asarray(seq_lengths) // getattr(layer, "stride", 1))
+                seq_lengths = layer.output_length(jnp.asarray(seq_lengths))
         return (tuple(ends), x) if return_carry else x
 
     def step(
@@ -216,7 +234,7 @@ class Stack(nn.Module):
         """One step through all layers: ``(carries, y)``, without dropout."""
         ends = []
         for layer, before in zip(self.layers, carry, strict=True):
-            if getattr(layer, "stride", 1) > 1 and layer is not self.layers[-1]:
+            if layer.output_length(2**20) != 2**20 and layer is not self.layers[-1]:
                 raise ValueError(
                     "Stack: the layers above a strided one run at a slower rate; only"
                     " the last layer may have a stride to run one step at a time."
@@ -232,6 +250,12 @@ class Stack(nn.Module):
             carries.append(layer.initial_carry(batch, inputs))
             inputs = layer.output_features(inputs)
         return tuple(carries)
+
+    def output_length(self, length: Any) -> Any:
+        """Number of steps of the last layer's output."""
+        for layer in self.layers:
+            length = layer.output_length(length)
+        return length
 
     def output_features(self, inputs: int) -> int:
         """Number of features of the last layer's output."""

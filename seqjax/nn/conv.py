@@ -122,6 +122,12 @@ class CausalConv(nn.Module):
         dtype = self.param_dtype if self.dtype is None else self.dtype
         return ops.conv_carry(batch, inputs, self.kernel_size, self.dilation, dtype)
 
+    def output_length(self, length: Any) -> Any:
+        """See `seqjax.ops.conv_output_length`."""
+        return ops.conv_output_length(
+            length, self.kernel_size, self.stride, self.dilation, self.padding
+        )
+
     def output_features(self, inputs: int) -> int:
         """Number of filters."""
         del inputs

@@ -38,6 +38,10 @@ class Layer(Protocol):
         """The carry before the first step, for inputs of so many features."""
         ...
 
+    def output_length(self, length: Any) -> Any:
+        """Number of output steps for so many input steps, an integer or an array of them."""
+        ...
+
     def output_features(self, inputs: int) -> int:
         """Number of features of ``y`` for inputs of so many features."""
         ...

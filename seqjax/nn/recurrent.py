@@ -111,6 +111,10 @@ class _Recurrent(nn.Module):
         dtype = self.param_dtype if self.dtype is None else self.dtype
         return jnp.zeros((batch, self.features), carry_dtype(jnp.zeros((), dtype)))
 
+    def output_length(self, length: Any) -> Any:
+        """As many as inputs."""
+        return length
+
     def output_features(self, inputs: int) -> int:
         """The width."""
         del inputs

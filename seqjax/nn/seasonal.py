@@ -101,6 +101,10 @@ class SeasonalResidual(nn.Module):
             raise ValueError(f"SeasonalResidual reads one series, not {inputs} features.")
         return jnp.zeros((batch, self.receptive_field - 1, 1))
 
+    def output_length(self, length: Any) -> Any:
+        """As many as inputs."""
+        return length
+
     def output_features(self, inputs: int) -> int:
         """One."""
         del inputs

@@ -6,6 +6,7 @@ from seqjax.ops.conv import (
     causal_conv1d as causal_conv1d,
     causal_conv1d_step as causal_conv1d_step,
     conv_carry as conv_carry,
+    conv_output_length as conv_output_length,
     receptive_field as receptive_field,
 )
 from seqjax.ops.engine import (

@@ -7,7 +7,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from seqjax.ops.sequence import length_mask
+from seqjax.ops.sequence import as_lengths, length_mask
 
 
 class ConvParams(NamedTuple):
@@ -54,6 +54,35 @@ def receptive_field(kernel_size: int, dilations: tuple[int, ...]) -> int:
     Source: van den Oord et al., "WaveNet", arXiv 1609.03499, section 2.1.
     """
     return 1 + (kernel_size - 1) * sum(dilations)
+
+
+def conv_output_length(
+    length: Any,
+    kernel_size: int,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: Literal["causal", "valid"] = "causal",
+) -> Any:
+    """Number of outputs of `causal_conv1d` for so many inputs.
+
+    Args:
+        length: number of inputs, an integer or an array of integers.
+        kernel_size: taps.
+        stride: steps between outputs.
+        dilation: steps between taps.
+        padding: "causal" or "valid".
+
+    Returns:
+        ``ceil(length / stride)``; "valid": that of the inputs with a whole past.
+
+    Example:
+        >>> conv_output_length(50, kernel_size=4, stride=2, padding="valid")
+        24
+    """
+    if padding == "valid":
+        length = length - (kernel_size - 1) * dilation
+        length = length * (length > 0)
+    return -(-length // stride)
 
 
 def conv_carry(
@@ -129,17 +158,18 @@ def causal_conv1d(
     Source: van den Oord et al., "WaveNet", arXiv 1609.03499.
     """
     _check("causal_conv1d", params, x, groups, ndim=3)
-    past = (params.kernel.shape[0] - 1) * dilation
+    taps = params.kernel.shape[0]
+    past = (taps - 1) * dilation
     batch, steps, inputs = x.shape
-    _check_padding(padding, initial_carry, return_carry, seq_lengths, stride, steps)
-    valid = None
-    if seq_lengths is not None:
-        seq_lengths = jnp.asarray(seq_lengths)
-        valid = length_mask(seq_lengths, steps).T[:, :, None]
+    lengths = as_lengths(seq_lengths, batch=batch, steps=steps)
+    _check_padding(padding, initial_carry, return_carry, lengths, stride, steps)
+    if lengths is not None:
+        valid = length_mask(lengths, steps).T[:, :, None]
         x = jnp.where(valid, x, jnp.zeros_like(x))
     if padding == "causal":
         before = jnp.zeros((batch, past, inputs), x.dtype)
         if initial_carry is not None:
+            _check_carry("causal_conv1d", initial_carry, (batch, past, inputs))
             before = jnp.roll(initial_carry.buffer, -initial_carry.oldest, axis=1)
         x = jnp.concatenate([before.astype(x.dtype), x], axis=1)
     dtype = jnp.result_type(x, params.kernel)
@@ -153,11 +183,12 @@ def causal_conv1d(
         feature_group_count=groups,
     )
     y = _add_bias(y, params.bias)
-    if valid is not None:
-        y = jnp.where(valid[:, ::stride], y, jnp.zeros_like(y))
+    if lengths is not None:
+        ends = conv_output_length(lengths, taps, stride, dilation, padding)
+        y = jnp.where(length_mask(ends, y.shape[1]).T[:, :, None], y, jnp.zeros_like(y))
     if not return_carry:
         return y
-    ends = jnp.full((batch,), steps) if seq_lengths is None else seq_lengths
+    ends = jnp.full((batch,), steps) if lengths is None else lengths
     recent = ends[:, None] + jnp.arange(past)[None, :]  # where in the padded x
     buffer = jnp.take_along_axis(x, recent[:, :, None], axis=1)
     return ConvCarry(buffer, jnp.zeros((), jnp.int32)), y
@@ -203,12 +234,7 @@ def causal_conv1d_step(
     taps, group_inputs, features = params.kernel.shape
     past = (taps - 1) * dilation
     batch, inputs = x.shape
-    if carry.buffer.shape != (batch, past, inputs):
-        raise ValueError(
-            f"causal_conv1d_step: the carry's buffer must be {(batch, past, inputs)}"
-            f" for kernel_size {taps} and dilation {dilation}, but its shape is"
-            f" {carry.buffer.shape}."
-        )
+    _check_carry("causal_conv1d_step", carry, (batch, past, inputs))
     newest = x[:, None, :]
     if past:
         ring = (carry.oldest + jnp.arange(taps - 1) * dilation) % past
@@ -245,26 +271,34 @@ def _check(op: str, params: ConvParams, x: Array, groups: int, ndim: int) -> Non
             f" takes {group_inputs * groups} inputs and gives {features} features in"
             f" equal groups, but x has {x.shape[-1]} inputs."
         )
+    if params.bias is not None and params.bias.shape != (features,):
+        raise ValueError(f"{op}: bias must be [{features}], but its shape is {params.bias.shape}.")
+
+
+def _check_carry(op: str, carry: ConvCarry, shape: tuple[int, int, int]) -> None:
+    if carry.buffer.shape != shape:
+        raise ValueError(
+            f"{op}: the carry's buffer must be {shape}, [batch, (kernel_size - 1) * dilation,"
+            f" inputs], but its shape is {carry.buffer.shape}."
+        )
 
 
 def _check_padding(
     padding: str,
     initial_carry: ConvCarry | None,
     return_carry: bool,
-    seq_lengths: ArrayLike | None,
+    lengths: Array | None,
     stride: int,
     steps: int,
 ) -> None:
     if padding not in ("causal", "valid"):
         raise ValueError(f'causal_conv1d: padding must be "causal" or "valid", not {padding!r}.')
-    if padding == "valid" and (
-        initial_carry is not None or return_carry or seq_lengths is not None
-    ):
+    if padding == "valid" and (initial_carry is not None or return_carry):
         raise ValueError(
-            'causal_conv1d: carries and seq_lengths need padding="causal";'
-            ' with "valid" outputs and inputs do not correspond.'
+            'causal_conv1d: a carry needs padding="causal"; with "valid" the first outputs'
+            " are missing."
         )
-    if return_carry and stride > 1 and (steps % stride or seq_lengths is not None):
+    if return_carry and stride > 1 and (steps % stride or lengths is not None):
         raise ValueError(
             f"causal_conv1d: a carry after {steps} steps at stride {stride} would lose"
             " the stride's phase; pass a multiple of the stride, without seq_lengths."

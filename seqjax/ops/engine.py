@@ -82,6 +82,14 @@ def dot(a: Array, kernel: Array, dtype: jnp.dtype) -> Array:
     return jnp.dot(a.astype(kernel.dtype), kernel, preferred_element_type=dtype)
 
 
+def widen(kernels: tuple[Array, ...], dtype: jnp.dtype) -> tuple[Array, ...]:
+    """Kernels in the carry's dtype, for a loop that narrows them again at every step.
+
+    JAX then adds up the kernels' gradient over the steps in the wide dtype.
+    """
+    return tuple(u.astype(dtype) for u in kernels)
+
+
 # -- layout --------------------------------------------------------------------
 #
 # Gates travel as a tuple of blocks: K blocks of width H, or one of width K*H.
@@ -179,8 +187,14 @@ def _gates(cell: Cell, kernels: tuple[Array, ...], carry: Carry, z_t: tuple[Arra
 
 def _run_autodiff(static, params, kernels, z, carry, mask):
     cell = static.cell
+    wide = widen(kernels, cell.hidden(carry).dtype)
+
+    def step(carry: Carry, z_t: tuple[Array, ...]) -> Carry:
+        narrow = tuple(w.astype(u.dtype) for w, u in zip(wide, kernels, strict=True))
+        return cell.step(params, carry, _gates(cell, narrow, carry, z_t))
+
     return scan_steps(
-        lambda carry, z_t: cell.step(params, carry, _gates(cell, kernels, carry, z_t)),
+        step,
         cell.hidden,
         z,
         carry,
@@ -224,6 +238,10 @@ def _run_backward(static: _Static, saved, cotangents):
         zeros = jax.tree.map(jnp.zeros_like, d_carry)
         pullback = jax.vjp(cell.step, params, carry, gates_t)[1]
         d_params_t, d_previous, d_gates = pullback(_select(mask_t, d_carry, zeros))
+        if mask_t is not None:  # a cell's derivative may be infinite where it stands still
+            d_previous, d_gates = jax.tree.map(
+                lambda d: jnp.where(mask_t, d, jnp.zeros_like(d)), (d_previous, d_gates)
+            )
         d_z, d_r = d_gates[: cell.gates], d_gates[: cell.summed] + d_gates[cell.gates :]
         d_r_blocks = _to_blocks(d_r, len(kernels))
         for d, u in zip(d_r_blocks, kernels, strict=True):
@@ -313,6 +331,7 @@ def recurrence(
     Returns:
         The final carry, and ``h`` [T, B, H] after every step.
     """
+    params, weights, x, carry, mask = vary_alike((params, weights, x, carry, mask))
     run = _run_autodiff if _checked(implementation) == "autodiff" else _run
     static = _Static(cell, reverse, unroll)
     kernels = _split_kernel(weights.recurrent_kernel, _block_count(cell.gates))
@@ -324,6 +343,28 @@ def recurrence(
         return run(static, params, kernels, z, carry, mask)
 
     return in_chunks(piece, carry, (x, mask), chunk_size, reverse=reverse)
+
+
+def _varying_axes(leaf: Array) -> frozenset[str]:
+    return jax.typeof(leaf).manual_axis_type.varying
+
+
+def vary_alike(tree: Any) -> Any:
+    """Under `jax.shard_map`: make all leaves vary over every mesh axis that one varies over.
+
+    A loop's carry must not change its type, and a backward rule must answer with
+    the types of its arguments; casting before both leaves the sum over devices of
+    a replicated kernel's gradient to JAX.
+    """
+    axes = frozenset().union(*map(_varying_axes, jax.tree.leaves(tree)))
+    if not axes:
+        return tree
+
+    def cast(leaf: Array) -> Array:
+        missing = tuple(sorted(axes - _varying_axes(leaf)))
+        return lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(cast, tree)
 
 
 def _checked(implementation: Implementation | None) -> Implementation:
@@ -356,12 +397,13 @@ def in_chunks(
     piece = jax.checkpoint(piece, prevent_cse=False)
     steps = inputs[0].shape[0]
     whole = steps - steps % size
-    body = jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), inputs)
+    shape = (whole // size, size)
+    body = jax.tree.map(lambda a: a[:whole].reshape(*shape, *a.shape[1:]), inputs)
     tail = jax.tree.map(lambda a: a[whole:], inputs)
 
     def over_body(carry: Carry) -> tuple[Carry, Array]:
         carry, h = lax.scan(piece, carry, body, reverse=reverse)
-        return carry, h.reshape(-1, *h.shape[2:])
+        return carry, h.reshape(whole, *h.shape[2:])
 
     if whole == steps:
         return over_body(carry)

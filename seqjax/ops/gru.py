@@ -19,6 +19,8 @@ from seqjax.ops.engine import (
     recurrence,
     scan_steps,
     to_gates,
+    vary_alike,
+    widen,
 )
 from seqjax.ops.sequence import check_carry, check_shapes, over_sequence
 
@@ -66,6 +68,7 @@ def _loop(
     chunk_size: int | None = None,
     implementation: Implementation | None = None,
 ) -> tuple[Array, Array]:
+    params, x, carry, mask = vary_alike((params, x, carry, mask))
     width, bias = params.recurrent_kernel.shape[0], params.bias
     if reset_after:
         recurrent_bias_n = None
@@ -87,9 +90,11 @@ def _loop(
             implementation=implementation,
         )
 
-    u_rz, u_n = jnp.split(params.recurrent_kernel, [2 * width], axis=-1)
+    narrow = params.recurrent_kernel.dtype
+    wide = widen((params.recurrent_kernel,), carry.dtype)[0]
 
     def step(h: Array, blocks: tuple[Array, ...]) -> Array:
+        u_rz, u_n = jnp.split(wide.astype(narrow), [2 * width], axis=-1)
         z_r, z_z, z_n = to_gates(blocks, 3)
         h_r, h_z = jnp.split(dot(h, u_rz, h.dtype), 2, axis=-1)
         r, z = jax.nn.sigmoid(z_r + h_r), jax.nn.sigmoid(z_z + h_z)
@@ -104,7 +109,7 @@ def _loop(
 
 
 def _check(op: str, params: GRUParams, x: Array, reset_after: bool, ndim: int) -> None:
-    check_shapes(op, x, params.kernel, params.recurrent_kernel, 3, ndim)
+    check_shapes(op, params, x, 3, ndim)
     if params.recurrent_bias is not None and not reset_after:
         raise ValueError(
             f"{op}: recurrent_bias is part of the reset_after=True variant;"
@@ -149,6 +154,7 @@ def gru_cell(
     1412.3555, 2014.
     """
     _check("gru_cell", params, x, reset_after, ndim=2)
+    check_carry("gru_cell", carry, x.shape[0], params.recurrent_kernel.shape[0])
     carry = carry.astype(carry_dtype(x, params.kernel))
     carry, y = _loop(
         params, x[None], carry, None, reset_after=reset_after, implementation="autodiff"

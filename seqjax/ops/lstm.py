@@ -77,7 +77,8 @@ def lstm_cell(
     Source: Hochreiter and Schmidhuber, "Long short-term memory", Neural
     Computation 9, 1997; forget gate after Gers, Schmidhuber and Cummins, 2000.
     """
-    check_shapes("lstm_cell", x, params.kernel, params.recurrent_kernel, 4, ndim=2)
+    check_shapes("lstm_cell", params, x, 4, ndim=2)
+    check_carry("lstm_cell", carry, x.shape[0], params.recurrent_kernel.shape[0])
     dtype = carry_dtype(x, params.kernel)
     carry = jax.tree.map(lambda a: a.astype(dtype), carry)
     carry = single_step(ELEMENTWISE_LSTM, (), Weights(*params), x, carry)
@@ -140,7 +141,7 @@ def lstm(
     Source: Hochreiter and Schmidhuber, "Long short-term memory", Neural
     Computation 9, 1997; forget gate after Gers, Schmidhuber and Cummins, 2000.
     """
-    check_shapes("lstm", x, params.kernel, params.recurrent_kernel, 4, ndim=3)
+    check_shapes("lstm", params, x, 4, ndim=3)
     dtype = carry_dtype(x, params.kernel)
     batch, width = x.shape[1 if time_major else 0], params.recurrent_kernel.shape[0]
     zeros = jnp.zeros((batch, width), dtype)

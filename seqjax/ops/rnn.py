@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -13,7 +14,7 @@ from seqjax.ops.engine import Cell, Implementation, Weights, carry_dtype, recurr
 from seqjax.ops.sequence import check_carry, check_shapes, over_sequence
 
 Activation = Literal["tanh", "relu"] | Callable[[Array], Array]
-_ACTIVATIONS = {"tanh": jnp.tanh, "relu": lambda x: jnp.maximum(x, 0)}
+_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 class RNNParams(NamedTuple):
@@ -30,10 +31,16 @@ class RNNParams(NamedTuple):
     bias: Float[Array, " features"] | None = None
 
 
-@functools.cache  # one Cell per activation, so that repeated calls hit jit's cache
+@functools.lru_cache(maxsize=256)  # one Cell per activation: repeated calls hit jit's cache
 def elementwise_rnn(activation: Activation = "tanh") -> Cell:
     """The simple cell for the engine: ``h = activation(z + h U)``."""
-    function = _ACTIVATIONS[activation] if isinstance(activation, str) else activation
+    if isinstance(activation, str):
+        if activation not in _ACTIVATIONS:
+            known = ", ".join(map(repr, _ACTIVATIONS))
+            raise ValueError(f"activation must be {known} or a function, not {activation!r}.")
+        function = _ACTIVATIONS[activation]
+    else:
+        function = activation
     return Cell(step=lambda params, carry, gates: function(gates[0]), summed=1)
 
 
@@ -69,7 +76,8 @@ def rnn_cell(
 
     Source: Elman, "Finding structure in time", Cognitive Science 14, 1990.
     """
-    check_shapes("rnn_cell", x, params.kernel, params.recurrent_kernel, 1, ndim=2)
+    check_shapes("rnn_cell", params, x, 1, ndim=2)
+    check_carry("rnn_cell", carry, x.shape[0], params.recurrent_kernel.shape[0])
     carry = carry.astype(carry_dtype(x, params.kernel))
     carry = single_step(elementwise_rnn(activation), (), Weights(*params), x, carry)
     return carry, carry.astype(jnp.result_type(x, params.kernel))
@@ -129,7 +137,7 @@ def rnn(
 
     Source: Elman, "Finding structure in time", Cognitive Science 14, 1990.
     """
-    check_shapes("rnn", x, params.kernel, params.recurrent_kernel, 1, ndim=3)
+    check_shapes("rnn", params, x, 1, ndim=3)
     dtype = carry_dtype(x, params.kernel)
     batch, width = x.shape[1 if time_major else 0], params.recurrent_kernel.shape[0]
     carry = jnp.zeros((batch, width), dtype) if initial_carry is None else initial_carry

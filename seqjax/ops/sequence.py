@@ -12,6 +12,19 @@ from jax.typing import ArrayLike
 TimeMajorLoop = Callable[[Array, Array | None], tuple[Any, Array]]
 
 
+def as_lengths(seq_lengths: ArrayLike | None, *, batch: int, steps: int) -> Array | None:
+    """`seq_lengths` as an array, clipped to [0, steps]."""
+    if seq_lengths is None:
+        return None
+    lengths = jnp.asarray(seq_lengths)
+    if lengths.shape != (batch,):
+        raise ValueError(
+            f"seq_lengths must be [{batch}], one length for each sequence, but its shape is"
+            f" {lengths.shape}."
+        )
+    return jnp.clip(lengths, 0, steps)
+
+
 def length_mask(seq_lengths: Array, steps: int) -> Array:
     """[T, B]: True at the steps that belong to each sequence."""
     return jnp.arange(steps)[:, None] < seq_lengths[None, :]
@@ -44,7 +57,7 @@ def over_sequence(
     """
     if not time_major:
         x = jnp.swapaxes(x, 0, 1)
-    lengths = None if seq_lengths is None else jnp.asarray(seq_lengths)
+    lengths = as_lengths(seq_lengths, batch=x.shape[1], steps=x.shape[0])
     mask = None
     if lengths is not None:
         mask = length_mask(lengths, x.shape[0])[:, :, None]
@@ -60,10 +73,9 @@ def over_sequence(
     return (carry, y) if return_carry else y
 
 
-def check_shapes(
-    op: str, x: Array, kernel: Array, recurrent_kernel: Array, gates: int, ndim: int
-) -> None:
-    """Raise ValueError where inputs and kernels do not fit each other."""
+def check_shapes(op: str, params: Any, x: Array, gates: int, ndim: int) -> None:
+    """Raise ValueError where inputs and parameters do not fit each other."""
+    kernel, recurrent_kernel, *biases = params
     if x.ndim != ndim:
         dims = {2: "[batch, features]", 3: "[batch, time, features]"}[ndim]
         raise ValueError(f"{op}: x must be {dims}, but its shape is {x.shape}.")
@@ -79,6 +91,9 @@ def check_shapes(
             f" {x.shape[-1]} features and a recurrent_kernel of width {width},"
             f" but its shape is {kernel.shape}."
         )
+    for bias in biases:
+        if bias is not None and bias.shape != (gates * width,):
+            raise ValueError(f"{op}: a bias must be [{gates * width}], but one is {bias.shape}.")
 
 
 def check_carry(op: str, carry: Any, batch: int, width: int) -> None:
@@ -86,6 +101,6 @@ def check_carry(op: str, carry: Any, batch: int, width: int) -> None:
     for leaf in jax.tree.leaves(carry):
         if leaf.shape != (batch, width):
             raise ValueError(
-                f"{op}: initial_carry must be [{batch}, {width}] (batch, features), but its"
+                f"{op}: the carry must be [{batch}, {width}] (batch, features), but its"
                 f" shape is {leaf.shape}."
             )

@@ -1,5 +1,6 @@
 """Checkpoints on Orbax: everything that is needed to go on."""
 
+import json
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,7 +35,7 @@ class Checkpoints:
         if every < 1:
             raise ValueError(f"Checkpoints: every must be at least 1 step, not {every}.")
         self.folder = Path(folder).absolute()
-        self.metadata = metadata
+        self.metadata = json.loads(json.dumps(metadata))  # as it will be read back
         self.every = every
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
@@ -55,7 +56,13 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._manager.close()  # waits for a save that is under way
+        try:
+            self._manager.close()  # waits for a save that is under way
+        except Exception as failure:
+            if error is None:
+                raise CheckpointError(
+                    f"{self.folder}: the last save failed: {failure}. Is the disk full?"
+                ) from failure
 
     def latest_step(self) -> int | None:
         """The newest saved step, or None."""
@@ -65,10 +72,10 @@ class Checkpoints:
         """True where a save falls between the two steps."""
         return before // self.every < after // self.every
 
-    def save(self, step: int, state: State) -> None:
+    def save(self, step: int, state: State, **run: Any) -> None:
         """Save `state` as that of `step`, in the background.
 
-        A step that is already saved stays as it is.
+        A step that is already saved stays as it is. `run` is further metadata.
         """
         if step == self.latest_step():
             return
@@ -78,18 +85,20 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(copy), metadata=ocp.args.JsonSave(self.metadata)
+                state=ocp.args.StandardSave(copy), metadata=ocp.args.JsonSave(self.metadata | run)
             ),
         )
 
-    def restore(self, like: State) -> tuple[int, State] | None:
+    def restore(self, like: State, **run: Any) -> tuple[int, State] | None:
         """The newest checkpoint's step and state, or None where there is none.
 
         Args:
             like: a state of the same structure, shapes, dtypes and shardings.
+            **run: the further metadata that `save` was given.
 
         Raises:
-            CheckpointError: where the newest checkpoint was saved with other metadata.
+            CheckpointError: where the newest checkpoint was saved with other metadata,
+                holds another structure, or cannot be read.
         """
         step = self.latest_step()
         if step is None:
@@ -97,19 +106,26 @@ class Checkpoints:
         target = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
         )
-        saved = self._manager.restore(
-            step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
-        )
-        differences = _differences(saved["metadata"], self.metadata)
+        only_metadata = ocp.args.Composite(metadata=ocp.args.JsonRestore())
+        saved = self._read(step, only_metadata)["metadata"]
+        differences = _differences(saved, self.metadata | run)
         if differences:
             raise CheckpointError(
                 f"{self.folder}: step {step} belongs to another run: {'; '.join(differences)}."
                 " Run with the same settings, or into another folder."
             )
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        )
-        return step, restored["state"]
+        only_state = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        return step, self._read(step, only_state)["state"]
+
+    def _read(self, step: int, args: ocp.args.Composite) -> Any:
+        try:
+            return self._manager.restore(step, args=args)
+        except Exception as error:  # Orbax's own are of many kinds
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CheckpointError(
+                f"{self.folder}: the checkpoint of step {step} cannot be restored: {reason}"
+                f" Delete {self.folder / str(step)} to go on from the one before."
+            ) from error
 
 
 def _differences(saved: Any, current: Any, name: str = "") -> list[str]:

@@ -37,6 +37,10 @@ class MetricsLog:
         # A kill can tear the last line.
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
+    def holds_lines(self) -> bool:
+        """True where the file holds lines of this log."""
+        return any(map(self._mine, self._lines()))
+
     def rewind(self, step: int) -> list[dict[str, Any]]:
         """Drop this log's own lines after `step`; return its lines that remain."""
         lines = self._lines()
@@ -85,6 +89,11 @@ class Progress:
     ) -> None:
         if self.bar is not None:
             self.bar.stop()
+
+    def advance(self, epochs: float) -> None:
+        """Move the bar to so many epochs, parts of one included."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=epochs)
 
     def epoch(self, epoch: int, metrics: dict[str, float], steps_per_second: float) -> None:
         """Show the figures of an epoch that is over."""

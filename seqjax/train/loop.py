@@ -214,7 +214,8 @@ def fit(
 
     Raises:
         ValueError: for arguments that do not fit each other.
-        FloatingPointError: where the training loss is no longer finite.
+        FloatingPointError: where a loss or a parameter is no longer finite; no
+            such state is saved.
 
     Example:
         >>> from seqjax.train import array_batches
@@ -228,20 +229,30 @@ def fit(
         raise ValueError("fit: early stopping needs validation batches.")
     if epochs < 1:
         raise ValueError(f"fit: epochs must be at least 1, not {epochs}.")
-    call = min(steps_per_call or batches.steps, batches.steps)
+    call = batches.steps if steps_per_call is None else min(steps_per_call, batches.steps)
+    if call < 1:
+        raise ValueError(f"fit: steps_per_call must be at least 1, not {steps_per_call}.")
     state = _initial_state(optimizer, early_stopping is not None, params)
     history: list[dict[str, Any]] = []
     step = 0
-    if checkpoints is not None and (restored := checkpoints.restore(state)) is not None:
+    last = epochs * batches.steps
+    run = {"fit": {"seed": seed, "steps_per_epoch": batches.steps, "steps_per_call": call}}
+    if checkpoints is not None and (restored := checkpoints.restore(state, **run)) is not None:
         step, state = restored
+        if step > last:
+            raise ValueError(f"fit: {epochs} epochs are {last} steps, but {step} are already done.")
     if metrics is not None:
+        if checkpoints is None and metrics.holds_lines():
+            raise ValueError(
+                f"fit: {metrics.path} already holds this run's lines, and without checkpoints"
+                " there is no run to go on with; log to another file."
+            )
         history = metrics.rewind(step)
     key = jax.random.key(seed)
-    last = epochs * batches.steps
 
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(Progress(progress, epochs)) if progress else None
-        begun, begun_at = time.perf_counter(), step
+        begun, begun_at, mean = time.perf_counter(), step, math.nan
         while step < last and not _out_of_patience(early_stopping, state, step, batches.steps):
             epoch, first = divmod(step, batches.steps)
             steps = min(call, batches.steps - first)
@@ -258,23 +269,36 @@ def fit(
                 np.int32(first),
             )
             before, step = step, step + steps
-            if step % batches.steps == 0:
-                line = {"step": step, "epoch": epoch + 1, "loss": _epoch_loss(state)}
+            due = checkpoints is not None and checkpoints.due(before, step)
+            over = step % batches.steps == 0
+            if over or due:
+                mean = _checked_loss(state)  # before anything of this call is kept
+            if before == begun_at:
+                begun, begun_at = time.perf_counter(), step  # the first call compiles
+            if bar is not None:
+                bar.advance(step / batches.steps)
+            if over:
+                line = {"step": step, "epoch": epoch + 1, "loss": mean}
                 if validation is not None:
                     line["validation_loss"] = evaluate(loss, state.params, validation)
+                    if not math.isfinite(line["validation_loss"]):
+                        raise FloatingPointError(
+                            f"fit: the validation loss is {line['validation_loss']} at step {step};"
+                            " look for values that are not finite in the validation data."
+                        )
                     if early_stopping is not None:
                         state = _keep_best(state, np.float32(line["validation_loss"]))
                 history.append(line)
                 if metrics is not None:
                     metrics.write(line)
                 if bar is not None:
-                    rate = (step - begun_at) / (time.perf_counter() - begun)
+                    rate = (step - begun_at) / max(time.perf_counter() - begun, 1e-9)
                     shown = {k.replace("_", " "): v for k, v in line.items() if "loss" in k}
                     bar.epoch(epoch + 1, shown, rate)
-            if checkpoints is not None and checkpoints.due(before, step):
-                checkpoints.save(step, state)
+            if checkpoints is not None and due:
+                checkpoints.save(step, state, **run)
         if checkpoints is not None:
-            checkpoints.save(step, state)
+            checkpoints.save(step, state, **run)
     return Fit(state.params if state.best is None else state.best.params, history, state)
 
 
@@ -292,15 +316,26 @@ def _initial_state(
     )
 
 
-def _epoch_loss(state: TrainState) -> float:
-    value = float(state.loss_sum) / float(state.weight_sum)
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"fit: the training loss is {value} at step {int(state.step)}; try a lower"
-            " learning rate or gradient clipping (optax.clip_by_global_norm), and look for"
-            " values that are not finite in the data. Nothing was saved of this epoch."
-        )
-    return value
+@jax.jit
+def _mean_loss_and_finite(state: TrainState) -> tuple[Array, Array]:
+    leaves = [
+        leaf for leaf in jax.tree.leaves(state.params) if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    ]
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in leaves]
+    return state.loss_sum / state.weight_sum, jnp.all(jnp.stack(finite))
+
+
+def _checked_loss(state: TrainState) -> float:
+    """The epoch's mean loss so far; raises where it or a parameter is not finite."""
+    mean, finite = jax.device_get(_mean_loss_and_finite(state))
+    if math.isfinite(mean) and finite:
+        return float(mean)
+    what = "a parameter is not finite" if math.isfinite(mean) else f"the training loss is {mean}"
+    raise FloatingPointError(
+        f"fit: {what} at step {int(state.step)}; try a lower learning rate or gradient"
+        " clipping (optax.clip_by_global_norm), and look for values that are not finite in"
+        " the data. This state was not saved."
+    )
 
 
 def _out_of_patience(

@@ -46,6 +46,7 @@ def test_the_milk_series():
         (["Day,Production", *LINES[1:]], "line 1: no column 'Date'; the columns are 'Day'"),
         (["Date,Date,Production"], "line 1: 2 columns 'Date'"),
         (LINES[:1], "a header but no data"),
+        (LINES[:8] + LINES[9:14], "line 9, column 'Date': 1962-09-01 stands where 1962-08-01"),
         (LINES[:3], "no regular frequency can be inferred from 2 date"),
         (b"", "the file is empty"),
         ("\n".join(LINES).encode("utf-16"), "is not UTF-8"),
@@ -103,5 +104,7 @@ def test_a_stated_frequency_and_format(tmp_path):
     content = ["Date,Production", "31.01.2024,1", "29.02.2024,2"]
     series = read(tmp_path, content, time_format="%d.%m.%Y", frequency="ME")
     assert series.index.freqstr == "ME"
+    with pytest.raises(DataError, match="'often' is no frequency"):
+        read(tmp_path, content, time_format="%d.%m.%Y", frequency="often")
     with pytest.raises(DataError, match="frequency D"):
         read(tmp_path, content, time_format="%d.%m.%Y", frequency="D")

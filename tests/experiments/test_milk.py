@@ -50,10 +50,12 @@ def test_rows_are_the_model_and_all_baselines(quick):
         ("seasonal naive, y[t-12]", 15.69),
         ("y[t-12] + y[t-1] - y[t-13]", 6.50),
         ("least squares, 13 lags", 7.23),
+        ("least squares, mean change per day into each month", 4.57),
     ):
         assert rows[name, "rmse"]["kind"] == "baseline"
         assert rows[name, "rmse"]["mean"] == pytest.approx(rmse, abs=0.005)
     assert any("same window" in name for name, _ in rows)
+    assert rows["SARIMA (1,0,0)(0,1,1)12", "rmse"]["kind"] == "published"
     assert {metric for _, metric in rows} == {"rmse", "mae"}
 
 
@@ -112,7 +114,29 @@ def test_golden_result(tmp_path):
     assert rmse == pytest.approx(GOLDEN_RMSE, abs=0.02)
 
 
-GOLDEN_RMSE = 4.57
+GOLDEN_RMSE = 4.557
+
+
+def test_golden_textbook_result(tmp_path):
+    """One seed, ten epochs; what the golden result above says of changes holds here too."""
+    config = milk.Config(seeds=1, epochs=10, recipe="textbook")
+    rows = milk.run(config, tmp_path).rows
+    rmse = next(row.mean for row in rows if row.kind == "model" and row.metric == "rmse")
+    assert rmse == pytest.approx(GOLDEN_TEXTBOOK_RMSE, abs=0.2)
+
+
+GOLDEN_TEXTBOOK_RMSE = 65.22
+
+
+def test_checkpoints_hold_seed_scaler_and_settings(quick):
+    saved = next((quick / "checkpoints" / "seed-1").glob("*/metadata/metadata"))
+    metadata = json.loads(saved.read_text())
+    assert metadata["seed"] == metadata["fit"]["seed"] == 1
+    assert metadata["settings"] == milk.RECIPES["seasonal"]._asdict()
+    task = milk.make_task(SERIES, "seasonal", 5, 32)
+    assert data.Scaler(**metadata["scaler"]) == task.scaler
+    config = json.loads((quick / "config.json").read_text())
+    assert config["settings"] == metadata["settings"]
 
 
 def csv_of(tmp_path, series, header="when,sold"):
@@ -150,11 +174,12 @@ def test_bad_input_ends_before_training(tmp_path, capsys, args, message):
 def test_too_short_a_series_is_told(tmp_path, capsys):
     args = [*csv_of(tmp_path, SERIES.iloc[:60]), "--out", str(tmp_path / "run")]
     assert launch.launch("experiments.milk", milk.Config, milk.run, "", args) == 2
-    assert "series has" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "other.csv: column 'sold': The series has 59 steps" in message
+    assert not (tmp_path / "run").exists()  # nothing in the corrected attempt's way
 
 
 def command(folder, *more):
-    # Without XLA's autotuned thread split nothing differs between two processes on one machine.
     options = ["--out", str(folder), "--recipe", "textbook", "--seeds", "2", "--save-every", "1"]
     return [sys.executable, "-m", "experiments.milk", *options, "--epochs", "25", *more]
 

@@ -100,6 +100,12 @@ def test_bidirectional_is_two_layers_side_by_side():
     np.testing.assert_allclose(y[2:, :3], alone, atol=1e-6)
 
 
+def test_bidirectional_takes_forward_recurrent_layers_only():
+    for layer in (nn.LSTM(2, reverse=True), nn.Stack((nn.LSTM(2),))):
+        with pytest.raises(ValueError, match="run forwards"):
+            nn.Bidirectional(layer).init(jax.random.key(0), jnp.zeros((1, 2, I)))
+
+
 def test_bidirectional_refuses_single_steps():
     layer = nn.Bidirectional(nn.RNN(4))
     x, variables = make(layer)
@@ -167,6 +173,16 @@ def test_a_strided_last_layer_answers_at_every_step():
     x, variables = make(layer)
     steps = by_steps(layer, variables, layer.initial_carry(B, I), x)
     np.testing.assert_allclose(steps[:, ::2], layer.apply(variables, x), atol=1e-5)
+
+
+def test_valid_padding_counts_only_whole_pasts():
+    layer = nn.CausalConv(4, kernel_size=3, stride=2, padding="valid")
+    x, variables = make(layer)
+    y = layer.apply(variables, x, seq_lengths=np.array([8, 6, 2]))
+    assert layer.output_length(8) == y.shape[1] == 3
+    np.testing.assert_allclose(y[1:2, :2], layer.apply(variables, x[1:2, :6]), atol=1e-6)
+    assert not y[1, 2:].any()
+    assert not y[2].any()
 
 
 def test_valid_padding_refuses_single_steps():

@@ -161,5 +161,9 @@ def test_errors_name_the_shapes():
         ops.causal_conv1d(params, x[..., :3])
     with pytest.raises(ValueError, match="buffer must be"):
         ops.causal_conv1d_step(params, ops.conv_carry(B, 4, 3), x[:, 0])
+    with pytest.raises(ValueError, match="buffer must be"):
+        ops.causal_conv1d(params, x, ops.conv_carry(B, 4, 3))
+    with pytest.raises(ValueError, match="bias must be"):
+        ops.causal_conv1d(params._replace(bias=jnp.zeros(1)), x)
     with pytest.raises(ValueError, match="padding"):
         ops.causal_conv1d(params, x, padding="valid", return_carry=True)

@@ -294,6 +294,48 @@ def test_both_layouts_agree(name, backend, x64, monkeypatch):
     assert_close(gradient, reference, 1e-10)
 
 
+@pytest.mark.parametrize("implementation", ["scan", "autodiff"])
+@pytest.mark.parametrize("name", ["lstm", "gru original"])
+def test_bfloat16_gradients_add_up_in_float32(name, implementation):
+    """Over 512 steps, where sums in bfloat16 would lose a few per cent."""
+    case = CASES[name]
+    params, _, _ = make(case, np.float32)
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(B, 512, I)), jnp.float32)
+
+    def gradient(dtype):
+        low = jax.tree.map(lambda leaf: 0.1 * leaf.astype(dtype), params)
+
+        def loss(p):
+            y = case.op(p, x.astype(dtype), implementation=implementation)
+            return jnp.sum(y.astype(jnp.float32))
+
+        return jax.jit(jax.grad(loss))(low).recurrent_kernel.astype(jnp.float32)
+
+    exact, ours = gradient(jnp.float32), gradient(jnp.bfloat16)
+    assert jnp.linalg.norm(ours - exact) < 0.015 * jnp.linalg.norm(exact)
+
+
+def test_a_singular_derivative_in_the_padding_reaches_no_gradient(x64):
+    params, x, _ = make(CASES["rnn"])
+
+    def loss(params):
+        root = functools.partial(ops.rnn, activation=lambda v: jnp.sqrt(jnp.abs(v)))
+        return jnp.sum(root(params._replace(bias=None), x, seq_lengths=np.array([2, 0, 1])))
+
+    nonzero = jax.grad(loss)(params)  # h = 0 and x = 0 in the padding: the root's slope is infinite
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(nonzero))
+
+
+@every_case
+def test_lengths_are_clipped_and_their_shape_is_checked(case, x64):
+    params, x, carry = make(case)
+    for options in ({}, {"reverse": True}):
+        long = case.op(params, x, carry, seq_lengths=np.array([99, T, T]), **options)
+        assert_close(long, case.op(params, x, carry, **options))
+    with pytest.raises(Exception, match=r"seq_lengths|batch"):
+        case.op(params, x, carry, seq_lengths=np.array([3]))
+
+
 def test_chunks_keep_less_for_the_backward_pass():
     params, _, _ = make(CASES["lstm"], np.float32)
     x = jnp.zeros((4, 1024, I))
@@ -312,8 +354,10 @@ def test_errors_name_the_shapes(case):
         case.op(params, jnp.zeros((B, T, I + 1)), carry)
     with pytest.raises(ValueError, match="recurrent_kernel must be"):
         case.op(params._replace(recurrent_kernel=params.kernel), x)
-    with pytest.raises(ValueError, match=r"initial_carry must be \[2, 5\]"):
+    with pytest.raises(ValueError, match=r"the carry must be \[2, 5\]"):
         case.op(params, x[:2], carry)
+    with pytest.raises(ValueError, match="a bias must be"):
+        case.op(params._replace(bias=jnp.zeros(1)), x)
 
 
 def test_errors_name_the_option():
@@ -322,6 +366,13 @@ def test_errors_name_the_option():
         ops.gru(params, x, reset_after=False)
     with pytest.raises(ValueError, match="chunk_size"):
         ops.gru(params, x, chunk_size=0)
+
+
+def test_relu_has_no_slope_at_zero():
+    """As in Keras and PyTorch; jnp.maximum would give one half."""
+    params = ops.RNNParams(jnp.ones((1, 1)), jnp.ones((1, 1)), jnp.zeros(1))
+    x = jnp.zeros((1, 1, 1))
+    assert jax.grad(lambda x: ops.rnn(params, x, activation="relu").sum())(x).item() == 0.0
 
 
 def test_activation_may_be_any_function(x64):
