@@ -17,3 +17,10 @@ def x64():
     """Float64 for one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled_programs():
+    """Thousands of small compiled programs would otherwise fill gigabytes."""
+    yield
+    jax.clear_caches()

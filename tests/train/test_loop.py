@@ -138,8 +138,8 @@ def test_no_checkpoint_holds_what_is_not_finite(tmp_path):
         return plain_loss(params, batch, key) + jnp.sqrt(jnp.abs(params["b"] * 0.0))
 
     with Checkpoints(tmp_path / "b", {}, every=1) as saves:
+        one_step = array_batches(DATA, 11)
         with pytest.raises(FloatingPointError, match="a parameter is not finite"):
-            one_step = array_batches(DATA, 11)
             fit(finite_loss_nan_slope, START, ADAM, one_step, epochs=1, checkpoints=saves)
         assert saves.latest_step() is None
 
