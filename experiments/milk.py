@@ -32,7 +32,35 @@ from jax import Array
 from seqjax import data, forecast, launch, models, nn, train
 from seqjax.report import Kind, Row
 
-PERIODS = {"MS": 12, "ME": 12, "QS": 4, "QE": 4, "W": 52, "B": 5, "D": 7, "h": 24}
+
+class Season(NamedTuple):
+    """The season of a series.
+
+    Attributes:
+        period: steps of a cycle.
+        cycle: its name.
+        place: the name of a step in it.
+        places: [time], the place of each step.
+        exposure: [time], days of each month or quarter; 1 where values are no sums.
+    """
+
+    period: int
+    cycle: str
+    place: str
+    places: np.ndarray
+    exposure: np.ndarray
+
+
+SEASONS = {
+    "MS": (12, "years", "month"),
+    "ME": (12, "years", "month"),
+    "QS": (4, "years", "quarter"),
+    "QE": (4, "years", "quarter"),
+    "W": (52, "years", "week"),
+    "D": (7, "weeks", "weekday"),
+    "B": (5, "weeks", "weekday"),
+    "h": (24, "days", "hour"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +77,11 @@ class Config(launch.Config):
     """Its column of numbers."""
     frequency: str | None = None
     """Its frequency, such as MS (month starts) or D; inferred by default."""
+    time_format: str = "ISO8601"
+    """How its dates are written, such as %d.%m.%Y."""
+    per_day: bool = True
+    """Take monthly and quarterly values as sums over their days (seasonal recipe). Say
+    --no-per-day for prices, temperatures and the like."""
     epochs: int | None = None
     """Epochs to train; by default the recipe's own."""
     save_every: int = 20
@@ -112,35 +145,34 @@ class Task(NamedTuple):
     exposure: np.ndarray
 
 
-def season(series: pd.Series) -> tuple[int, np.ndarray, np.ndarray]:
-    """Period, place of each step in its cycle, and exposure (days of each month or quarter)."""
+def season_of(series: pd.Series, *, per_day: bool) -> Season:
+    """The season that a series' frequency implies."""
     index = series.index
     assert isinstance(index, pd.DatetimeIndex)
     name = str(index.freqstr).split("-")[0]
-    if name not in PERIODS:
+    if name not in SEASONS:
         raise data.DataError(
             f"The frequency {index.freqstr} has no season known here; known are"
-            f" {', '.join(PERIODS)}."
+            f" {', '.join(SEASONS)}."
         )
-    period = PERIODS[name]
-    places = np.arange(len(index)) % period
+    period, cycle, place = SEASONS[name]
     exposure = np.ones(len(index))
-    if period in (4, 12):
-        spans = index.to_period("M" if period == 12 else "Q")
+    if per_day and place in ("month", "quarter"):
+        spans = index.to_period("M" if place == "month" else "Q")
         lengths = np.asarray(spans.end_time) - np.asarray(spans.start_time)
         exposure = np.round(lengths / np.timedelta64(1, "D"))
-    return period, places, exposure
+    return Season(period, cycle, place, np.arange(len(index)) % period, exposure)
 
 
-def make_task(series: pd.Series, recipe: str, cycles: int, test: int) -> Task:
+def make_task(series: pd.Series, season: Season, recipe: str, cycles: int, test: int) -> Task:
     """The examples of a recipe; the last `test` of them are the test part."""
     values = series.to_numpy(np.float64)
     if recipe == "textbook":
         signal, window, base, exposure = values, TEXTBOOK_WINDOW, np.zeros_like(values), None
     else:
-        period, _, exposure = season(series)
+        exposure = season.exposure
         rate = values / exposure
-        signal, window, base = np.diff(rate), period * cycles + 1, rate
+        signal, window, base = np.diff(rate), season.period * cycles + 1, rate
     inputs, targets = data.windows(signal, window)
     split = data.chronological_split(len(inputs), test=test)
     scaler_of = data.min_max_scaler if recipe == "textbook" else data.standard_scaler
@@ -238,10 +270,13 @@ def train_seeds(
     return Trained(np.stack(forecasts), histories, parameters)
 
 
-def baselines(series: pd.Series, test: int, recipe: str, cycles: int) -> dict[str, np.ndarray]:
+def baselines(
+    series: pd.Series, season: Season, test: int, recipe: str, cycles: int
+) -> dict[str, np.ndarray]:
     """Name to forecasts of the test part."""
     values, start = series.to_numpy(np.float64), len(series) - test
-    period, places, exposure = season(series)
+    period, exposure = season.period, season.exposure
+    change = "mean change per day" if (exposure != 1).any() else "mean change"
     # The seasonal recipe's window is of changes: one value more.
     window = TEXTBOOK_WINDOW if recipe == "textbook" else period * cycles + 2
     lags = {
@@ -254,13 +289,13 @@ def baselines(series: pd.Series, test: int, recipe: str, cycles: int) -> dict[st
         f"y[t-{period}] + y[t-1] - y[t-{period + 1}]": forecast.seasonal_difference(
             values, start, period
         ),
-        "least squares, mean change per day into each month": forecast.month_effects(
-            values, start, places, exposure
+        f"least squares, {change} into each {season.place}": forecast.month_effects(
+            values, start, season.places, exposure
         ),
     }
     found |= {name: forecast.least_squares(values, start, n) for name, n in lags.items()}
     if recipe == "seasonal":
-        found[f"mean change per day of the last {cycles} years"] = forecast.mean_change(
+        found[f"{change} of the last {cycles} {season.cycle}"] = forecast.mean_change(
             values, start, period, cycles, exposure
         )
     return found
@@ -277,17 +312,19 @@ def run(config: Config, folder: Path) -> launch.Result:
         path,
         config.time_column,
         config.value_column,
+        time_format=config.time_format,
         frequency=config.frequency,
     )
     settings = RECIPES[config.recipe]
-    period, _, _ = season(series)
     test = int(np.ceil(0.2 * (len(series) - TEXTBOOK_WINDOW)))
     try:
-        task = make_task(series, config.recipe, settings.cycles, test)
-        others = baselines(series, test, config.recipe, settings.cycles)
+        season = season_of(series, per_day=config.per_day)
+        task = make_task(series, season, config.recipe, settings.cycles, test)
+        others = baselines(series, season, test, config.recipe, settings.cycles)
     except data.DataError as error:
-        raise data.DataError(f"{path}: column {config.value_column!r}: {error}") from None
-    model = make_model(config.recipe, settings, period)
+        hint = " (--recipe textbook reads 12 steps only.)" if config.recipe == "seasonal" else ""
+        raise data.DataError(f"{path}: column {config.value_column!r}: {error}{hint}") from None
+    model = make_model(config.recipe, settings, season.period)
     trained = train_seeds(config, settings, task, model, folder)
 
     actual = series.iloc[-test:]
@@ -341,13 +378,15 @@ def _write_files(
     except ModuleNotFoundError as error:
         print(f"no pictures: {error}; pip install -e '.[plot]' and --resume", file=sys.stderr)
         return [folder / "forecast.csv"]
-    shown = {key: one for key, one in others.items() if key.startswith("seasonal naive")}
+    best = min(others, key=lambda key: forecast.rmse(others[key], actual.to_numpy()))
+    shown = {key: others[key] for key in others if key.startswith("seasonal naive") or key == best}
     plots.plot_forecast(
         folder / "forecast.png",
         actual,
         trained.forecasts,
         shown,
-        title=f"{name}: one step ahead over the test part ({len(actual)} steps)",
+        name=name,
+        title=f"One step ahead over the test part ({len(actual)} steps)",
         unit="pounds per cow and month" if config.csv is None else config.value_column,
     )
     plots.plot_losses(folder / "loss.png", trained.histories)
@@ -356,4 +395,4 @@ def _write_files(
 
 if __name__ == "__main__":
     description = (__doc__ or "").partition("\n\nTwo CPU")[0]
-    sys.exit(launch.launch("experiments.milk", Config, run, description))
+    launch.main("experiments.milk", Config, run, description)

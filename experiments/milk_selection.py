@@ -79,7 +79,9 @@ def run(config: Config, folder: Path) -> launch.Result:
         model = milk.make_model("seasonal", settings, period=12)
         folds = []
         for start, end in FOLDS:
-            task = milk.make_task(series.iloc[:end], "seasonal", settings.cycles, end - start)
+            part = series.iloc[:end]
+            season = milk.season_of(part, per_day=True)
+            task = milk.make_task(part, season, "seasonal", settings.cycles, end - start)
             trained = milk.train_seeds(training, settings, task, model, None)
             folds.append(trained.forecasts)
             sizes[settings] = trained.parameters
@@ -92,7 +94,7 @@ def run(config: Config, folder: Path) -> launch.Result:
         name += " (chosen)" if settings == chosen else ""
         seeds = tuple(np.sqrt(one.mean(axis=1)).tolist())
         rows.append(Row(name, "model", "validation", "rmse", seeds, 1, sizes[settings]))
-    _, _, exposure = milk.season(series)
+    exposure = milk.season_of(series, per_day=True).exposure
     for cycles in sorted({settings.cycles for settings in CANDIDATES}):
         folds = [
             forecast.mean_change(values[:end], start, 12, cycles, exposure[:end])[None]
@@ -106,4 +108,4 @@ def run(config: Config, folder: Path) -> launch.Result:
 
 if __name__ == "__main__":
     description = (__doc__ or "").partition("\n\n")[0]
-    sys.exit(launch.launch("experiments.milk_selection", Config, run, description))
+    launch.main("experiments.milk_selection", Config, run, description)

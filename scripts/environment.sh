@@ -10,16 +10,21 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) || exit 1
 VENV=${VENV:-$ROOT/.venv}
+case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
 
 find_python() {
   local candidate
-  for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python; do
+  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do
     if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       echo "$candidate"
       return
     fi
   done
-  echo "No Python >= 3.11 found; install one, or name it: PYTHON=/path/to/python $0" >&2
+  if [ -n "${PYTHON:-}" ]; then
+    echo "PYTHON=$PYTHON is no Python >= 3.11 that starts." >&2
+  else
+    echo "No Python >= 3.11 found; install one, or name it: PYTHON=/path/to/python $0" >&2
+  fi
   return 1
 }
 

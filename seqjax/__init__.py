@@ -8,6 +8,7 @@ and `forecast` (pandas, Orbax) are loaded when they are first used.
 """
 
 import importlib
+import importlib.metadata
 from types import ModuleType
 
 from seqjax import models as models, nn as nn, ops as ops
@@ -15,7 +16,9 @@ from seqjax import models as models, nn as nn, ops as ops
 _LAZY = ("data", "forecast", "launch", "report", "train")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> ModuleType | str:
+    if name == "__version__":
+        return importlib.metadata.version("seqjax")
     if name in _LAZY:
         return importlib.import_module(f"seqjax.{name}")
     raise AttributeError(f"module 'seqjax' has no attribute {name!r}")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar
 
 import jax
 import tyro
@@ -22,6 +22,7 @@ from seqjax.report import Row, print_table, write_json
 from seqjax.train import CheckpointError
 
 RUNS = Path("runs")
+INTERRUPTED = 130  # the exit status that shells give an interrupted program
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pandas", "seqjax")
 
 
@@ -88,7 +89,8 @@ def launch(
         args: the command line; that of the process by default.
 
     Returns:
-        The exit status: 0, or 2 for bad input (told in one line, without a traceback).
+        The exit status: 0; 2 for bad input or a full disk (told in one line, without
+        a traceback); 130 when interrupted.
     """
     config = tyro.cli(config_type, args=args, description=description, prog=f"python -m {name}")
     console = Console()
@@ -107,9 +109,17 @@ def launch(
         if folder is not None and [path.name for path in folder.iterdir()] == ["config.json"]:
             shutil.rmtree(folder)  # nothing was run: leave nothing in the next attempt's way
         return 2
+    except OSError as error:
+        where = error.filename or folder
+        print(
+            f"error: {where}: {error.strerror}; make room or choose another --out, then go on"
+            " with the same command and --resume.",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("interrupted; go on with the same command and --resume", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     report = {
         "experiment": name,
         "rows": [row.as_json() for row in result.rows],
@@ -123,6 +133,23 @@ def launch(
     for path in (folder / "result.json", *result.files):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     return 0
+
+
+def main(
+    name: str,
+    config_type: type[AnyConfig],
+    run: Callable[[AnyConfig, Path], Result],
+    description: str,
+) -> NoReturn:
+    """`launch`, and the end of the process with its exit status."""
+    status = launch(name, config_type, run, description)
+    if status == INTERRUPTED:
+        # A compilation that is still under way in XLA's threads would crash the
+        # interpreter's own tear-down.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def open_folder(name: str, config: Config, root: Path = RUNS) -> Path:

@@ -32,4 +32,5 @@ def test_importing_is_light_and_has_no_effects():
 def test_an_unknown_name_is_an_attribute_error():
     import seqjax
 
+    assert seqjax.__version__.count(".") == 2
     assert not hasattr(seqjax, "transformer")

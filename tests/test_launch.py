@@ -101,6 +101,16 @@ def test_bad_data_ends_in_one_line(capsys):
     assert [path.name for path in Path("runs").iterdir()] == ["example"]
 
 
+def test_a_full_disk_is_named(capsys):
+    def run(config, folder):
+        raise OSError(28, "No space left on device", str(folder / "forecast.png"))
+
+    assert call(run=run) == 2
+    message = capsys.readouterr().err
+    assert "forecast.png: No space left on device" in message
+    assert "--resume" in message
+
+
 def test_an_interrupt_says_how_to_go_on(capsys):
     def run(config, folder):
         raise KeyboardInterrupt

@@ -16,6 +16,7 @@ def plot_forecast(
     forecasts: np.ndarray,
     baselines: Mapping[str, np.ndarray],
     *,
+    name: str,
     title: str,
     unit: str,
 ) -> None:
@@ -26,13 +27,14 @@ def plot_forecast(
         actual: [time].
         forecasts: [seeds, time]; drawn as their mean and range.
         baselines: name to [time].
+        name: of the model.
         title: of the picture.
         unit: of the values.
     """
     figure = _figure((10.0, 6.5))
     axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     dates = actual.index
-    mean, network = forecasts.mean(axis=0), f"network, {len(forecasts)} seed(s)"
+    mean, network = forecasts.mean(axis=0), f"{name}, {len(forecasts)} seed(s)"
     for lines, values in ((axes[0], 0.0), (axes[1], actual.to_numpy())):
         for name, baseline in baselines.items():
             lines.plot(dates, baseline - values, lw=1, ls="--", label=name)
@@ -45,7 +47,7 @@ def plot_forecast(
     axes[0].set_title(title)
     axes[0].legend(fontsize="small", frameon=False, ncols=2)
     axes[1].axhline(0, color="black", lw=0.8)
-    axes[1].set_ylabel("error")
+    axes[1].set_ylabel("forecast - actual")
     figure.savefig(path, dpi=120)
 
 
@@ -63,8 +65,17 @@ def plot_losses(path: Path, histories: Sequence[Sequence[Mapping[str, Any]]]) ->
             points = [(line["epoch"], line[key]) for line in history if key in line]
             if points:
                 label = key.replace("_", " ") if number == 0 else None
-                axes.plot(*zip(*points, strict=True), color=colour, lw=1, alpha=0.7, label=label)
-    axes.set_yscale("log")
+                axes.plot(
+                    *zip(*points, strict=True),
+                    color=colour,
+                    lw=1,
+                    marker=".",
+                    ms=2,
+                    alpha=0.7,
+                    label=label,
+                )
+    if all(line.get("loss", 0) > 0 for history in histories for line in history):
+        axes.set_yscale("log")
     axes.set_xlabel("epoch")
     axes.set_ylabel("mean squared error, scaled")
     axes.legend(frameon=False)

@@ -13,6 +13,7 @@ from experiments import milk, milk_selection
 from seqjax import data, launch
 
 SERIES = data.read_series(data.MILK_CSV, "Date", "Production")
+SEASON = milk.season_of(SERIES, per_day=True)
 
 
 def rows_of(folder):
@@ -72,11 +73,11 @@ def test_the_table_of_forecasts_agrees_with_the_rows(quick):
 def test_nothing_of_the_later_parts_reaches_training(recipe):
     """Scaler and training examples stay the same whatever validation and test hold."""
     cycles = milk.RECIPES[recipe].cycles
-    task = milk.make_task(SERIES, recipe, cycles, 32)
+    task = milk.make_task(SERIES, SEASON, recipe, cycles, 32)
     known = len(SERIES) - (len(task.inputs) - task.split.train.stop)
     other = SERIES.copy()
     other.iloc[known:] *= 2.0
-    changed = milk.make_task(other, recipe, cycles, 32)
+    changed = milk.make_task(other, SEASON, recipe, cycles, 32)
     assert task.scaler == changed.scaler
     part = task.split.train
     np.testing.assert_array_equal(task.inputs[part], changed.inputs[part])
@@ -86,14 +87,14 @@ def test_nothing_of_the_later_parts_reaches_training(recipe):
 
 @pytest.mark.parametrize("recipe", ["textbook", "seasonal"])
 def test_perfect_outputs_are_the_actual_values(recipe):
-    task = milk.make_task(SERIES, recipe, milk.RECIPES[recipe].cycles, 32)
+    task = milk.make_task(SERIES, SEASON, recipe, milk.RECIPES[recipe].cycles, 32)
     outputs = task.targets[:, 0].astype(np.float64)
     values = (task.base + data.unscale(task.scaler, outputs)) * task.exposure
     np.testing.assert_allclose(values, SERIES.to_numpy()[-len(values) :], rtol=1e-5)
 
 
 def test_the_textbook_recipe_is_the_notebooks():
-    task = milk.make_task(SERIES, "textbook", 1, 32)
+    task = milk.make_task(SERIES, SEASON, "textbook", 1, 32)
     assert [(s.start, s.stop) for s in task.split] == [(0, 111), (111, 124), (124, 156)]
     assert task.inputs.shape == (156, 12, 1)
     train = task.inputs[: task.split.train.stop]
@@ -133,7 +134,7 @@ def test_checkpoints_hold_seed_scaler_and_settings(quick):
     metadata = json.loads(saved.read_text())
     assert metadata["seed"] == metadata["fit"]["seed"] == 1
     assert metadata["settings"] == milk.RECIPES["seasonal"]._asdict()
-    task = milk.make_task(SERIES, "seasonal", 5, 32)
+    task = milk.make_task(SERIES, SEASON, "seasonal", 5, 32)
     assert data.Scaler(**metadata["scaler"]) == task.scaler
     config = json.loads((quick / "config.json").read_text())
     assert config["settings"] == metadata["settings"]
@@ -153,6 +154,21 @@ def test_another_csv_of_quarters(tmp_path, capsys):
     assert launch.launch("experiments.milk", milk.Config, milk.run, "", args) == 0
     assert ("seasonal naive, y[t-4]", "rmse") in rows_of(tmp_path / "run")
     assert "sold" in capsys.readouterr().out
+
+
+def test_daily_values_have_weeks_and_weekdays(tmp_path):
+    index = pd.date_range("2024-01-01", periods=100, freq="D")
+    args = csv_of(tmp_path, pd.Series(50.0 + np.arange(100) % 7 + np.sin(np.arange(100)), index))
+    args += ["--out", str(tmp_path / "run"), "--seeds", "1", "--epochs", "1"]
+    assert launch.launch("experiments.milk", milk.Config, milk.run, "", args) == 0
+    rows = rows_of(tmp_path / "run")
+    assert ("mean change of the last 5 weeks", "rmse") in rows
+    assert rows["least squares, mean change into each weekday", "rmse"]["mean"] < 2.0
+
+
+def test_values_that_are_no_sums_are_not_divided_by_days():
+    assert set(milk.season_of(SERIES, per_day=True).exposure) == {28, 29, 30, 31}
+    assert set(milk.season_of(SERIES, per_day=False).exposure) == {1}
 
 
 @pytest.mark.parametrize(
