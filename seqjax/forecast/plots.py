@@ -43,6 +43,7 @@ def plot_forecast(
             dates, forecasts.min(0) - values, forecasts.max(0) - values, color="C3", alpha=0.2, lw=0
         )
     axes[0].plot(dates, actual, color="black", lw=1.8, marker="o", ms=3, label="actual")
+    axes[0].margins(y=0.12)  # room for the legend
     axes[0].set_ylabel(unit)
     axes[0].set_title(title)
     axes[0].legend(fontsize="small", frameon=False, ncols=2)

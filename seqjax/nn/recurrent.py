@@ -1,6 +1,6 @@
 """Recurrent layers: they own parameters and call `seqjax.ops`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from seqjax import ops
-from seqjax.ops.engine import carry_dtype
+from seqjax.ops.layout import carry_dtype
 
 
 class _Recurrent(nn.Module):
@@ -44,14 +44,13 @@ class _Recurrent(nn.Module):
     recurrent_init: Initializer = initializers.orthogonal()
     bias_init: Initializer = initializers.zeros
 
-    def _parameters(self, x: Array) -> Any:
-        raise NotImplementedError  # a subclass's affair
+    if TYPE_CHECKING:  # a subclass's affair
 
-    def _sequence(self, params: Any, x: Array, initial_carry: Any, **options: Any) -> Any:
-        raise NotImplementedError  # a subclass's affair
+        def _parameters(self, x: Array) -> Any: ...
 
-    def _cell(self, params: Any, carry: Any, x: Array) -> tuple[Any, Array]:
-        raise NotImplementedError  # a subclass's affair
+        def _sequence(self, params: Any, x: Array, initial_carry: Any, **options: Any) -> Any: ...
+
+        def _cell(self, params: Any, carry: Any, x: Array) -> tuple[Any, Array]: ...
 
     def _declare(self, x: Array, gates: int, *biases: tuple[str, Initializer]) -> list[Array]:
         """Kernel, recurrent kernel and biases in the dtype of the computation."""

@@ -25,6 +25,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from seqjax.ops.layout import (
+    block_count,
+    dot,
+    project,
+    split_kernel,
+    to_blocks,
+    to_gates,
+    vary_alike,
+    widen,
+)
+
 Implementation = Literal["scan", "autodiff"]
 Carry = Any  # a pytree of [B, H] arrays; which one is the cell's affair
 
@@ -70,74 +81,6 @@ class Weights(NamedTuple):
     kernel: Array  # [I, K*H]
     recurrent_kernel: Array  # [H, K*H]
     bias: Array | None  # [K*H]
-
-
-def carry_dtype(*arrays: Array) -> jnp.dtype:
-    """Carries are at least float32, whatever the width of the inputs."""
-    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
-
-
-def dot(a: Array, kernel: Array, dtype: jnp.dtype) -> Array:
-    """``a @ kernel`` in the kernel's precision, accumulated and returned in `dtype`."""
-    return jnp.dot(a.astype(kernel.dtype), kernel, preferred_element_type=dtype)
-
-
-def widen(kernels: tuple[Array, ...], dtype: jnp.dtype) -> tuple[Array, ...]:
-    """Kernels in the carry's dtype, for a loop that narrows them again at every step.
-
-    JAX then adds up the kernels' gradient over the steps in the wide dtype.
-    """
-    return tuple(u.astype(dtype) for u in kernels)
-
-
-# -- layout --------------------------------------------------------------------
-#
-# Gates travel as a tuple of blocks: K blocks of width H, or one of width K*H.
-# On a CPU separate blocks win: slicing gates out of a wide array inside the
-# elementwise loop defeats vectorisation. On an accelerator one wide product a
-# step wins, for launch overhead. Both give the same numbers, so asking for the
-# default backend (rather than the one a caller may lower for) costs speed only.
-
-
-def _block_count(gates: int) -> int:
-    return gates if jax.default_backend() == "cpu" else 1
-
-
-def _split_kernel(kernel: Array, blocks: int) -> tuple[Array, ...]:
-    return tuple(jnp.split(kernel, blocks, axis=-1))
-
-
-def to_gates(blocks: tuple[Array, ...], gates: int) -> tuple[Array, ...]:
-    """The K gates of [..., H] that the `blocks` of a product hold."""
-    return blocks if len(blocks) == gates else tuple(jnp.split(blocks[0], gates, axis=-1))
-
-
-def _to_blocks(gates: tuple[Array, ...], blocks: int) -> tuple[Array, ...]:
-    return gates if len(gates) == blocks else (jnp.concatenate(gates, axis=-1),)
-
-
-def project(
-    x: Array, kernel: Array, bias: Array | None, gates: int, dtype: jnp.dtype
-) -> tuple[Array, ...]:
-    """``x W + b`` for all steps at once: a tuple of blocks (see `to_gates`).
-
-    Args:
-        x: [..., I]: [T, B, I], or [B, I] for one step
-        kernel: [I, K*H]
-        bias: [K*H] or None
-        gates: K
-        dtype: of the result
-    """
-    blocks = _block_count(gates)
-    product_dtype = jnp.result_type(x, kernel)
-    z = tuple(
-        dot(x.astype(product_dtype), k.astype(product_dtype), dtype)
-        for k in _split_kernel(kernel, blocks)
-    )
-    if bias is None:
-        return z
-    biases = jnp.split(bias.astype(dtype), blocks)
-    return tuple(a + lax.expand_dims(b, range(a.ndim - 1)) for a, b in zip(z, biases, strict=True))
 
 
 # -- the loop ------------------------------------------------------------------
@@ -243,13 +186,13 @@ def _run_backward(static: _Static, saved, cotangents):
                 lambda d: jnp.where(mask_t, d, jnp.zeros_like(d)), (d_previous, d_gates)
             )
         d_z, d_r = d_gates[: cell.gates], d_gates[: cell.summed] + d_gates[cell.gates :]
-        d_r_blocks = _to_blocks(d_r, len(kernels))
+        d_r_blocks = to_blocks(d_r, len(kernels))
         for d, u in zip(d_r_blocks, kernels, strict=True):
             d_previous = _add(d_previous, hidden_cotangent(carry, dot(d, u.T, d.dtype)))
         if mask_t is not None:
             d_previous = _add(d_previous, _select(mask_t, zeros, d_carry))
         # The split gates' recurrent parts are all that the input parts do not tell.
-        emitted = _to_blocks(d_z, len(kernels)), d_gates[cell.gates :]
+        emitted = to_blocks(d_z, len(kernels)), d_gates[cell.gates :]
         return (d_previous, _add(d_params, d_params_t)), emitted
 
     (d_initial, d_params), (d_z, d_split) = lax.scan(
@@ -260,7 +203,7 @@ def _run_backward(static: _Static, saved, cotangents):
         unroll=static.unroll,
     )
     if cell.split:
-        d_r = _to_blocks(to_gates(d_z, cell.gates)[: cell.summed] + d_split, len(kernels))
+        d_r = to_blocks(to_gates(d_z, cell.gates)[: cell.summed] + d_split, len(kernels))
     else:
         d_r = d_z
     h = cell.hidden(previous)
@@ -296,7 +239,7 @@ def single_step(cell: Cell, params: Any, weights: Weights, x: Array, carry: Carr
     """One step of an elementwise cell on `x` [B, I]: the carry after it."""
     dtype = cell.hidden(carry).dtype
     z = project(x, weights.kernel, weights.bias, cell.gates, dtype)
-    kernels = _split_kernel(weights.recurrent_kernel, len(z))
+    kernels = split_kernel(weights.recurrent_kernel, len(z))
     return cell.step(params, carry, _gates(cell, kernels, carry, z))
 
 
@@ -334,7 +277,7 @@ def recurrence(
     params, weights, x, carry, mask = vary_alike((params, weights, x, carry, mask))
     run = _run_autodiff if _checked(implementation) == "autodiff" else _run
     static = _Static(cell, reverse, unroll)
-    kernels = _split_kernel(weights.recurrent_kernel, _block_count(cell.gates))
+    kernels = split_kernel(weights.recurrent_kernel, block_count(cell.gates))
     dtype = cell.hidden(carry).dtype
 
     def piece(carry: Carry, inputs: tuple[Array, Array | None]) -> tuple[Carry, Array]:
@@ -343,28 +286,6 @@ def recurrence(
         return run(static, params, kernels, z, carry, mask)
 
     return in_chunks(piece, carry, (x, mask), chunk_size, reverse=reverse)
-
-
-def _varying_axes(leaf: Array) -> frozenset[str]:
-    return jax.typeof(leaf).manual_axis_type.varying
-
-
-def vary_alike(tree: Any) -> Any:
-    """Under `jax.shard_map`: make all leaves vary over every mesh axis that one varies over.
-
-    A loop's carry must not change its type, and a backward rule must answer with
-    the types of its arguments; casting before both leaves the sum over devices of
-    a replicated kernel's gradient to JAX.
-    """
-    axes = frozenset().union(*map(_varying_axes, jax.tree.leaves(tree)))
-    if not axes:
-        return tree
-
-    def cast(leaf: Array) -> Array:
-        missing = tuple(sorted(axes - _varying_axes(leaf)))
-        return lax.pcast(leaf, missing, to="varying") if missing else leaf
-
-    return jax.tree.map(cast, tree)
 
 
 def _checked(implementation: Implementation | None) -> Implementation:

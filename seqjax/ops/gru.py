@@ -12,16 +12,11 @@ from seqjax.ops.engine import (
     Cell,
     Implementation,
     Weights,
-    carry_dtype,
-    dot,
     in_chunks,
-    project,
     recurrence,
     scan_steps,
-    to_gates,
-    vary_alike,
-    widen,
 )
+from seqjax.ops.layout import carry_dtype, dot, project, to_gates, vary_alike, widen
 from seqjax.ops.sequence import check_carry, check_shapes, over_sequence
 
 

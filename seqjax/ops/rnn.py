@@ -10,7 +10,8 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from seqjax.ops.engine import Cell, Implementation, Weights, carry_dtype, recurrence, single_step
+from seqjax.ops.engine import Cell, Implementation, Weights, recurrence, single_step
+from seqjax.ops.layout import carry_dtype
 from seqjax.ops.sequence import check_carry, check_shapes, over_sequence
 
 Activation = Literal["tanh", "relu"] | Callable[[Array], Array]
