@@ -168,7 +168,8 @@ def make_task(series: pd.Series, season: Season, recipe: str, cycles: int, test:
     """The examples of a recipe; the last `test` of them are the test part."""
     values = series.to_numpy(np.float64)
     if recipe == "textbook":
-        signal, window, base, exposure = values, TEXTBOOK_WINDOW, np.zeros_like(values), None
+        signal, window = values, TEXTBOOK_WINDOW
+        base, exposure = np.zeros_like(values), np.ones_like(values)
     else:
         exposure = season.exposure
         rate = values / exposure
@@ -184,7 +185,7 @@ def make_task(series: pd.Series, season: Season, recipe: str, cycles: int, test:
         split=split,
         scaler=scaler,
         base=base[first - 1 : -1],
-        exposure=np.ones(len(inputs)) if exposure is None else exposure[first:],
+        exposure=exposure[first:],
     )
 
 

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from seqjax import nn
+from seqjax.ops.sequence import as_lengths
 
 Params = Any
 Architecture = Literal["rnn", "lstm", "gru", "conv"]
@@ -75,10 +76,8 @@ def from_layer(layer: Any, inputs: int, *, last: bool = False) -> Model:
         )
         carry, y = result if return_carry else (None, result)
         if last:
-            lengths = seq_lengths
-            if lengths is not None:
-                lengths = layer.output_length(jnp.clip(jnp.asarray(lengths), 0, x.shape[1]))
-            y = _last_step(y, lengths)
+            lengths = as_lengths(seq_lengths, batch=x.shape[0], steps=x.shape[1])
+            y = _last_step(y, None if lengths is None else layer.output_length(lengths))
         return (carry, y) if return_carry else y
 
     def step(params: Params, carry: Any, x: Array) -> tuple[Any, Array]:

@@ -9,6 +9,8 @@ from jax.nn import initializers
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
+from seqjax.ops.sequence import as_lengths, length_mask
+
 
 class SeasonalResidual(nn.Module):
     """Forecasts the next value: the mean of what followed in past cycles, and a correction.
@@ -62,9 +64,9 @@ class SeasonalResidual(nn.Module):
         batch, steps, _ = x.shape
         past = self.receptive_field - 1
         valid = None
-        if seq_lengths is not None:
-            seq_lengths = jnp.asarray(seq_lengths)
-            valid = (jnp.arange(steps)[None, :] < seq_lengths[:, None])[:, :, None]
+        lengths = as_lengths(seq_lengths, batch=batch, steps=steps)
+        if lengths is not None:
+            valid = length_mask(lengths, steps).T[:, :, None]
             x = jnp.where(valid, x, jnp.zeros_like(x))
         before = self.initial_carry(batch, 1) if initial_carry is None else initial_carry
         padded = jnp.concatenate([before.astype(x.dtype), x], axis=1)
@@ -84,7 +86,7 @@ class SeasonalResidual(nn.Module):
             y = jnp.where(valid, y, jnp.zeros_like(y))
         if not return_carry:
             return y
-        ends = jnp.full((batch,), steps) if seq_lengths is None else seq_lengths
+        ends = jnp.full((batch,), steps) if lengths is None else lengths
         recent = ends[:, None] + jnp.arange(past)[None, :]
         return jnp.take_along_axis(padded, recent[:, :, None], axis=1), y
 

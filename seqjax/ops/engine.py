@@ -181,16 +181,14 @@ def _run_backward(static: _Static, saved, cotangents):
         zeros = jax.tree.map(jnp.zeros_like, d_carry)
         pullback = jax.vjp(cell.step, params, carry, gates_t)[1]
         d_params_t, d_previous, d_gates = pullback(_select(mask_t, d_carry, zeros))
-        if mask_t is not None:  # a cell's derivative may be infinite where it stands still
-            d_previous, d_gates = jax.tree.map(
-                lambda d: jnp.where(mask_t, d, jnp.zeros_like(d)), (d_previous, d_gates)
-            )
+        # Where the carry stood still its gradient passes by the cell, whose own
+        # derivative may be infinite there.
+        d_previous = _select(mask_t, d_previous, d_carry)
+        d_gates = _select(mask_t, d_gates, jax.tree.map(jnp.zeros_like, d_gates))
         d_z, d_r = d_gates[: cell.gates], d_gates[: cell.summed] + d_gates[cell.gates :]
         d_r_blocks = to_blocks(d_r, len(kernels))
         for d, u in zip(d_r_blocks, kernels, strict=True):
             d_previous = _add(d_previous, hidden_cotangent(carry, dot(d, u.T, d.dtype)))
-        if mask_t is not None:
-            d_previous = _add(d_previous, _select(mask_t, zeros, d_carry))
         # The split gates' recurrent parts are all that the input parts do not tell.
         emitted = to_blocks(d_z, len(kernels)), d_gates[cell.gates :]
         return (d_previous, _add(d_params, d_params_t)), emitted

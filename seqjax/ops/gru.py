@@ -63,7 +63,6 @@ def _loop(
     chunk_size: int | None = None,
     implementation: Implementation | None = None,
 ) -> tuple[Array, Array]:
-    params, x, carry, mask = vary_alike((params, x, carry, mask))
     width, bias = params.recurrent_kernel.shape[0], params.bias
     if reset_after:
         recurrent_bias_n = None
@@ -85,6 +84,7 @@ def _loop(
             implementation=implementation,
         )
 
+    params, x, carry, mask = vary_alike((params, x, carry, mask))
     narrow = params.recurrent_kernel.dtype
     wide = widen((params.recurrent_kernel,), carry.dtype)[0]
 
@@ -97,7 +97,7 @@ def _loop(
 
     def piece(carry: Array, inputs: tuple[Array, Array | None]) -> tuple[Array, Array]:
         x, mask = inputs
-        z = project(x, params.kernel, bias, 3, carry.dtype)
+        z = project(x, params.kernel, params.bias, 3, carry.dtype)
         return scan_steps(step, lambda h: h, z, carry, mask, reverse=reverse, unroll=unroll)
 
     return in_chunks(piece, carry, (x, mask), chunk_size, reverse=reverse)

@@ -280,12 +280,7 @@ def fit(
             if over:
                 line = {"step": step, "epoch": epoch + 1, "loss": mean}
                 if validation is not None:
-                    line["validation_loss"] = evaluate(loss, state.params, validation)
-                    if not math.isfinite(line["validation_loss"]):
-                        raise FloatingPointError(
-                            f"fit: the validation loss is {line['validation_loss']} at step {step};"
-                            " look for values that are not finite in the validation data."
-                        )
+                    line["validation_loss"] = _validation_loss(loss, state, validation)
                     if early_stopping is not None:
                         state = _keep_best(state, np.float32(line["validation_loss"]))
                 history.append(line)
@@ -336,6 +331,17 @@ def _checked_loss(state: TrainState) -> float:
         " clipping (optax.clip_by_global_norm), and look for values that are not finite in"
         " the data. This state was not saved."
     )
+
+
+def _validation_loss(loss: Loss, state: TrainState, validation: Batches) -> float:
+    """The mean validation loss; raises where it is not finite."""
+    mean = evaluate(loss, state.params, validation)
+    if not math.isfinite(mean):
+        raise FloatingPointError(
+            f"fit: the validation loss is {mean} at step {int(state.step)}; look for values"
+            " that are not finite in the validation data."
+        )
+    return mean
 
 
 def _out_of_patience(
