@@ -7,6 +7,8 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
+from seqjax.ops.convolve import ConvImplementation, Window, convolve
+from seqjax.ops.layout import vary_alike
 from seqjax.ops.sequence import as_lengths, length_mask
 
 
@@ -119,6 +121,7 @@ def causal_conv1d(
     padding: Literal["causal", "valid"] = "causal",
     seq_lengths: Int[ArrayLike, " batch"] | None = None,
     return_carry: bool = False,
+    implementation: ConvImplementation | None = None,
 ) -> Any:
     """A convolution over time in which no output sees a later input.
 
@@ -140,6 +143,8 @@ def causal_conv1d(
         seq_lengths: number of valid steps of each right-padded sequence. Outputs
             after the end are zero; the carry is the one at the sequence's own end.
         return_carry: return ``(carry, y)`` in place of ``y``.
+        implementation: None (best), "products" (matrix products and a hand-written
+            derivative) or "lax" (XLA's convolution; forward-mode differentiation works).
 
     Returns:
         ``y`` [batch, ceil(time / stride), features] ("valid": fewer by what is
@@ -166,21 +171,15 @@ def causal_conv1d(
     if lengths is not None:
         valid = length_mask(lengths, steps).T[:, :, None]
         x = jnp.where(valid, x, jnp.zeros_like(x))
-    if padding == "causal":
-        before = jnp.zeros((batch, past, inputs), x.dtype)
-        if initial_carry is not None:
-            _check_carry("causal_conv1d", initial_carry, (batch, past, inputs))
-            before = jnp.roll(initial_carry.buffer, -initial_carry.oldest, axis=1)
+    window = Window(stride, dilation, groups, past if padding == "causal" else 0)
+    if initial_carry is not None:
+        _check_carry("causal_conv1d", initial_carry, (batch, past, inputs))
+        before = jnp.roll(initial_carry.buffer, -initial_carry.oldest, axis=1)
         x = jnp.concatenate([before.astype(x.dtype), x], axis=1)
+        window = window._replace(past=0)
     dtype = jnp.result_type(x, params.kernel)
-    y = lax.conv_general_dilated(
-        x.astype(dtype),
-        params.kernel.astype(dtype),
-        window_strides=(stride,),
-        padding="VALID",
-        rhs_dilation=(dilation,),
-        dimension_numbers=("NWC", "WIO", "NWC"),
-        feature_group_count=groups,
+    y = convolve(
+        *vary_alike((x.astype(dtype), params.kernel.astype(dtype))), window, implementation
     )
     y = _add_bias(y, params.bias)
     if lengths is not None:
@@ -189,6 +188,8 @@ def causal_conv1d(
     if not return_carry:
         return y
     ends = jnp.full((batch,), steps) if lengths is None else lengths
+    if window.past:
+        x = jnp.pad(x, ((0, 0), (past, 0), (0, 0)))
     recent = ends[:, None] + jnp.arange(past)[None, :]  # where in the padded x
     buffer = jnp.take_along_axis(x, recent[:, :, None], axis=1)
     return ConvCarry(buffer, jnp.zeros((), jnp.int32)), y

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from seqjax import ops
+from seqjax.ops import convolve
+from seqjax.ops.convolve import Window
 
 B, T = 2, 11
 SETTINGS = {
@@ -153,6 +155,63 @@ def test_receptive_field_is_where_the_gradient_ends(x64):
 
     gradient = jax.grad(stack)(jnp.ones((1, T, 1)))[0, :, 0]
     assert np.count_nonzero(gradient) == ops.receptive_field(2, dilations) == 8
+
+
+WIDE = {"kernel_size": 3, "dilation": 2, "inputs": 64}  # beyond the rule's limit
+
+
+@pytest.mark.parametrize("setting", [*SETTINGS.values(), WIDE], ids=[*SETTINGS.keys(), "wide"])
+@pytest.mark.parametrize(
+    ("carried", "extra"),
+    [
+        (False, {}),
+        (False, {"padding": "valid"}),
+        (False, {"stride": 2}),
+        (False, {"lengths": True}),
+        (True, {}),
+        (True, {"stride": 2}),
+        (True, {"lengths": True}),
+    ],
+)
+def test_derivative_equals_that_of_xlas_convolution(setting, extra, carried, x64):
+    rng = np.random.default_rng(0)
+    keywords = {k: v for k, v in setting.items() if k not in ("kernel_size", "inputs")} | extra
+    if keywords.pop("lengths", False):
+        keywords["seq_lengths"] = np.array([4, 0])
+    inputs, taps = setting.get("inputs", 4), setting["kernel_size"]
+    groups = setting.get("groups", 1)
+    params = ops.ConvParams(
+        jnp.asarray(rng.normal(size=(taps, inputs // groups, 8))), jnp.asarray(rng.normal(size=8))
+    )
+    x = jnp.asarray(rng.normal(size=(B, T, inputs)))
+    past = (taps - 1) * setting.get("dilation", 1)
+    before = jnp.asarray(rng.normal(size=(B, past, inputs)))
+
+    def loss(params, x, before, implementation):
+        carry = ops.ConvCarry(before, jnp.int32(0)) if carried else None
+        y = ops.causal_conv1d(params, x, carry, implementation=implementation, **keywords)
+        return jnp.sum(jnp.sin(y))
+
+    ours, xla = (
+        jax.value_and_grad(loss, (0, 1, 2))(params, x, before, implementation)
+        for implementation in ("products", "lax")
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, xla)
+
+
+def test_forward_mode_works_with_xlas_convolution(x64):
+    params, x = make(kernel_size=2)
+
+    def y(x):
+        return ops.causal_conv1d(params, x, implementation="lax")
+
+    _, tangent = jax.jvp(y, (x,), (x,))
+    np.testing.assert_allclose(tangent, y(x) - y(jnp.zeros_like(x)), atol=1e-12)
+
+
+def test_an_unknown_implementation_is_refused():
+    with pytest.raises(ValueError, match="implementation must be None or one of"):
+        convolve.convolve.__wrapped__(jnp.ones((1, 2, 3)), jnp.ones((1, 3, 1)), Window(), "fast")
 
 
 def test_errors_name_the_shapes():
