@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
@@ -19,6 +20,10 @@ class _Recurrent(nn.Module):
 
     Attributes:
         features: the width.
+        dropout: rate of the dropout of the inputs, the same mask at every step.
+        recurrent_dropout: rate of the dropout of ``h`` in its product with the
+            recurrent kernel, the same mask at every step (Gal and Ghahramani, arXiv
+            1512.05287). Both need the rng "dropout" unless deterministic.
         reverse: run from each sequence's last step to its first.
         keep_order: with `reverse`, outputs in the order of the inputs.
         unroll: steps per loop iteration, as in `jax.lax.scan`.
@@ -33,6 +38,8 @@ class _Recurrent(nn.Module):
     """
 
     features: int
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
     reverse: bool = False
     keep_order: bool = False
     unroll: int = 1
@@ -67,6 +74,13 @@ class _Recurrent(nn.Module):
     def _input(self, x: Array) -> Array:
         return x if self.dtype is None else x.astype(self.dtype)
 
+    def _mask(self, rate: float, shape: tuple[int, ...], dtype: Dtype) -> Array:
+        """What dropout multiplies with: 0 at `rate`, else ``1 / (1 - rate)``."""
+        if not 0 <= rate < 1:
+            raise ValueError(f"{type(self).__name__}: a dropout rate is in [0, 1), not {rate}.")
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, shape)
+        return kept.astype(dtype) / (1 - rate)
+
     def __call__(
         self,
         x: Float[Array, "batch time inputs"],
@@ -77,12 +91,21 @@ class _Recurrent(nn.Module):
         deterministic: bool = True,
     ) -> Any:
         """``y`` [batch, time, features], or ``(carry, y)``; see the op of the same name."""
-        del deterministic  # nothing random here
         x = self._input(x)
+        params = self._parameters(x)
+        recurrent_mask = None
+        if not deterministic:
+            batch = x.shape[0]
+            if self.dropout:
+                x = x * self._mask(self.dropout, (batch, 1, x.shape[2]), x.dtype)
+            if self.recurrent_dropout:
+                shape = (batch, self.features)
+                recurrent_mask = self._mask(self.recurrent_dropout, shape, jnp.float32)
         return self._sequence(
-            self._parameters(x),
+            params,
             x,
             initial_carry,
+            recurrent_mask=recurrent_mask,
             seq_lengths=seq_lengths,
             return_carry=return_carry,
             reverse=self.reverse,
@@ -127,6 +150,8 @@ class RNN(_Recurrent):
 
     Attributes (besides those of every recurrent layer):
         activation: "tanh", "relu" or an elementwise function.
+        layer_norm: normalise before the activation:
+            ``h_t = activation(layer_norm(x_t W + b + h_{t-1} U))``.
 
     Example:
         >>> import jax
@@ -139,10 +164,17 @@ class RNN(_Recurrent):
     """
 
     activation: ops.Activation = "tanh"
+    layer_norm: bool = False
 
     @nn.compact
     def _parameters(self, x: Array) -> ops.RNNParams:
-        return ops.RNNParams(*self._declare(x, 1, ("bias", self.bias_init)))
+        params = ops.RNNParams(*self._declare(x, 1, ("bias", self.bias_init)))
+        if not self.layer_norm:
+            return params
+        width = (self.features,)
+        scale = self.param("scale", initializers.ones, width, self.param_dtype)
+        offset = self.param("offset", initializers.zeros, width, self.param_dtype)
+        return params._replace(layer_norm=ops.LayerNormParams(scale, offset))
 
     def _sequence(self, params: Any, x: Array, initial_carry: Any, **options: Any) -> Any:
         return ops.rnn(params, x, initial_carry, activation=self.activation, **options)

@@ -9,6 +9,7 @@ from seqjax.ops.conv import (
     conv_output_length as conv_output_length,
     receptive_field as receptive_field,
 )
+from seqjax.ops.convolve import ConvImplementation as ConvImplementation
 from seqjax.ops.engine import (
     Cell as Cell,
     Implementation as Implementation,
@@ -24,6 +25,7 @@ from seqjax.ops.lstm import (
 )
 from seqjax.ops.rnn import (
     Activation as Activation,
+    LayerNormParams as LayerNormParams,
     RNNParams as RNNParams,
     rnn as rnn,
     rnn_cell as rnn_cell,

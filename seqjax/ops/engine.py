@@ -6,8 +6,8 @@ A cell is a function without matrix products::
     carry_t = step(params, carry_{t-1}, gates_t)     gates_t made of z_t and h_{t-1} U
 
 and the engine supplies everything else: the hoisted input projection, the
-loop, sequence lengths, the direction, recomputation in chunks, and the
-backward pass. The backward pass is a reverse scan that applies `jax.vjp` to
+loop, sequence lengths, the direction, the recurrent dropout mask, recomputation
+in chunks, and the backward pass. The backward pass is a reverse scan that applies `jax.vjp` to
 the cell alone and emits the gradients of the gates; ``dU`` is one product
 after the loop, and ``dW``, ``db`` and ``dx`` follow from the projection, which
 stands outside. (XLA would otherwise accumulate ``dU`` as one small product a
@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from seqjax.ops.layout import (
     block_count,
@@ -122,19 +123,29 @@ class _Static(NamedTuple):
     unroll: int
 
 
-def _gates(cell: Cell, kernels: tuple[Array, ...], carry: Carry, z_t: tuple[Array, ...]):
-    h = cell.hidden(carry)
+def _masked(h: Array, recurrent_mask: Array | None) -> Array:
+    return h if recurrent_mask is None else h * recurrent_mask
+
+
+def _gates(
+    cell: Cell,
+    kernels: tuple[Array, ...],
+    carry: Carry,
+    z_t: tuple[Array, ...],
+    recurrent_mask: Array | None = None,
+) -> tuple[Array, ...]:
+    h = _masked(cell.hidden(carry), recurrent_mask)
     r = tuple(dot(h, u, h.dtype) for u in kernels)
     return cell.combine(to_gates(z_t, cell.gates), to_gates(r, cell.gates))
 
 
-def _run_autodiff(static, params, kernels, z, carry, mask):
+def _run_autodiff(static, params, kernels, z, carry, mask, recurrent_mask):
     cell = static.cell
     wide = widen(kernels, cell.hidden(carry).dtype)
 
     def step(carry: Carry, z_t: tuple[Array, ...]) -> Carry:
         narrow = tuple(w.astype(u.dtype) for w, u in zip(wide, kernels, strict=True))
-        return cell.step(params, carry, _gates(cell, narrow, carry, z_t))
+        return cell.step(params, carry, _gates(cell, narrow, carry, z_t, recurrent_mask))
 
     return scan_steps(
         step,
@@ -150,24 +161,25 @@ def _run_autodiff(static, params, kernels, z, carry, mask):
 _run = jax.custom_vjp(_run_autodiff, nondiff_argnums=(0,))
 
 
-def _run_forward(static: _Static, params, kernels, z, carry, mask):
+def _run_forward(static: _Static, params, kernels, z, carry, mask, recurrent_mask):
     cell = static.cell
 
     def body(carry, inputs):
         z_t, mask_t = inputs
-        gates = _gates(cell, kernels, carry, z_t)
+        gates = _gates(cell, kernels, carry, z_t, recurrent_mask)
         carry = _select(mask_t, cell.step(params, carry, gates), carry)
         return carry, (carry, gates)
 
     final, (carries, gates) = lax.scan(
         body, carry, (z, mask), reverse=static.reverse, unroll=static.unroll
     )
-    return (final, cell.hidden(carries)), (params, kernels, carry, carries, gates, mask)
+    saved = params, kernels, carry, carries, gates, mask, recurrent_mask
+    return (final, cell.hidden(carries)), saved
 
 
 def _run_backward(static: _Static, saved, cotangents):
     cell = static.cell
-    params, kernels, initial, carries, gates, mask = saved
+    params, kernels, initial, carries, gates, mask, recurrent_mask = saved
     d_final, d_hidden = cotangents
     previous = jax.tree.map(partial(_shift, reverse=static.reverse), initial, carries)
 
@@ -188,7 +200,8 @@ def _run_backward(static: _Static, saved, cotangents):
         d_z, d_r = d_gates[: cell.gates], d_gates[: cell.summed] + d_gates[cell.gates :]
         d_r_blocks = to_blocks(d_r, len(kernels))
         for d, u in zip(d_r_blocks, kernels, strict=True):
-            d_previous = _add(d_previous, hidden_cotangent(carry, dot(d, u.T, d.dtype)))
+            d_h = _masked(dot(d, u.T, d.dtype), recurrent_mask)
+            d_previous = _add(d_previous, hidden_cotangent(carry, d_h))
         # The split gates' recurrent parts are all that the input parts do not tell.
         emitted = to_blocks(d_z, len(kernels)), d_gates[cell.gates :]
         return (d_previous, _add(d_params, d_params_t)), emitted
@@ -204,14 +217,15 @@ def _run_backward(static: _Static, saved, cotangents):
         d_r = to_blocks(to_gates(d_z, cell.gates)[: cell.summed] + d_split, len(kernels))
     else:
         d_r = d_z
-    h = cell.hidden(previous)
+    mask_of_steps = None if recurrent_mask is None else recurrent_mask[None]
+    h = _masked(cell.hidden(previous), mask_of_steps)
     d_kernels = tuple(
         jnp.einsum(
             "tbh,tbg->hg", h.astype(u.dtype), d.astype(u.dtype), preferred_element_type=h.dtype
         ).astype(u.dtype)
         for d, u in zip(d_r, kernels, strict=True)
     )
-    return d_params, d_kernels, d_z, d_initial, None
+    return d_params, d_kernels, d_z, d_initial, None, None
 
 
 _run.defvjp(_run_forward, _run_backward)
@@ -249,6 +263,7 @@ def recurrence(
     carry: Carry,
     mask: Array | None = None,
     *,
+    recurrent_mask: ArrayLike | None = None,
     reverse: bool = False,
     unroll: int = 1,
     chunk_size: int | None = None,
@@ -263,6 +278,8 @@ def recurrence(
         x: [T, B, I].
         carry: the carry before the first step, a pytree of [B, H] arrays.
         mask: [T, B, 1], False where the carry stands still; None for all True.
+        recurrent_mask: [B, H]; ``h U`` becomes ``(h * recurrent_mask) U``, the same at
+            every step (recurrent dropout). It gets no gradient.
         reverse: run from the last step to the first; outputs stay where their inputs are.
         unroll: steps per loop iteration, as in `jax.lax.scan`.
         chunk_size: see `in_chunks`.
@@ -272,7 +289,12 @@ def recurrence(
     Returns:
         The final carry, and ``h`` [T, B, H] after every step.
     """
-    params, weights, x, carry, mask = vary_alike((params, weights, x, carry, mask))
+    if recurrent_mask is not None:
+        dtype = cell.hidden(carry).dtype
+        recurrent_mask = lax.stop_gradient(jnp.asarray(recurrent_mask, dtype))
+    params, weights, x, carry, mask, recurrent_mask = vary_alike(
+        (params, weights, x, carry, mask, recurrent_mask)
+    )
     run = _run_autodiff if _checked(implementation) == "autodiff" else _run
     static = _Static(cell, reverse, unroll)
     kernels = split_kernel(weights.recurrent_kernel, block_count(cell.gates))
@@ -281,7 +303,7 @@ def recurrence(
     def piece(carry: Carry, inputs: tuple[Array, Array | None]) -> tuple[Carry, Array]:
         x, mask = inputs
         z = project(x, weights.kernel, weights.bias, cell.gates, dtype)
-        return run(static, params, kernels, z, carry, mask)
+        return run(static, params, kernels, z, carry, mask, recurrent_mask)
 
     return in_chunks(piece, carry, (x, mask), chunk_size, reverse=reverse)
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
@@ -58,6 +58,7 @@ def _loop(
     mask: Array | None,
     *,
     reset_after: bool,
+    recurrent_mask: ArrayLike | None = None,
     reverse: bool = False,
     unroll: int = 1,
     chunk_size: int | None = None,
@@ -78,22 +79,26 @@ def _loop(
             x,
             carry,
             mask,
+            recurrent_mask=recurrent_mask,
             reverse=reverse,
             unroll=unroll,
             chunk_size=chunk_size,
             implementation=implementation,
         )
 
-    params, x, carry, mask = vary_alike((params, x, carry, mask))
+    if recurrent_mask is not None:
+        recurrent_mask = lax.stop_gradient(jnp.asarray(recurrent_mask, carry.dtype))
+    params, x, carry, mask, recurrent_mask = vary_alike((params, x, carry, mask, recurrent_mask))
     narrow = params.recurrent_kernel.dtype
     wide = widen((params.recurrent_kernel,), carry.dtype)[0]
 
     def step(h: Array, blocks: tuple[Array, ...]) -> Array:
         u_rz, u_n = jnp.split(wide.astype(narrow), [2 * width], axis=-1)
         z_r, z_z, z_n = to_gates(blocks, 3)
-        h_r, h_z = jnp.split(dot(h, u_rz, h.dtype), 2, axis=-1)
+        seen = h if recurrent_mask is None else h * recurrent_mask
+        h_r, h_z = jnp.split(dot(seen, u_rz, h.dtype), 2, axis=-1)
         r, z = jax.nn.sigmoid(z_r + h_r), jax.nn.sigmoid(z_z + h_z)
-        return (1 - z) * jnp.tanh(z_n + dot(r * h, u_n, h.dtype)) + z * h
+        return (1 - z) * jnp.tanh(z_n + dot(r * seen, u_n, h.dtype)) + z * h
 
     def piece(carry: Array, inputs: tuple[Array, Array | None]) -> tuple[Array, Array]:
         x, mask = inputs
@@ -163,6 +168,7 @@ def gru(
     initial_carry: Float[Array, "batch features"] | None = None,
     *,
     reset_after: bool = True,
+    recurrent_mask: Float[ArrayLike, "batch features"] | None = None,
     seq_lengths: Int[ArrayLike, " batch"] | None = None,
     return_carry: bool = False,
     reverse: bool = False,
@@ -186,6 +192,9 @@ def gru(
         reset_after: apply the reset gate after the product with ``U`` (Keras's
             default, cuDNN, PyTorch) or before it (the original; always
             differentiated by JAX).
+        recurrent_mask: [batch, features], multiplied with ``h`` in the product with ``U``,
+            the same at every step: recurrent dropout (Gal and Ghahramani, arXiv
+            1512.05287). It gets no gradient.
         seq_lengths: number of valid steps of each right-padded sequence. Outputs
             after the end are zero; the carry is the one at the sequence's own end.
         return_carry: return ``(carry, y)`` in place of ``y``.
@@ -224,6 +233,7 @@ def gru(
     carry = jnp.zeros((batch, width), dtype) if initial_carry is None else initial_carry
 
     check_carry("gru", carry, batch, width)
+    check_carry("gru", recurrent_mask, batch, width, what="recurrent_mask")
 
     def loop(x: Array, mask: Array | None):
         return _loop(
@@ -232,6 +242,7 @@ def gru(
             carry.astype(dtype),
             mask,
             reset_after=reset_after,
+            recurrent_mask=recurrent_mask,
             reverse=reverse,
             unroll=unroll,
             chunk_size=chunk_size,

@@ -91,6 +91,7 @@ def lstm(
     x: Float[Array, "_batch _time inputs"],
     initial_carry: LSTMCarry | None = None,
     *,
+    recurrent_mask: Float[ArrayLike, "batch features"] | None = None,
     seq_lengths: Int[ArrayLike, " batch"] | None = None,
     return_carry: bool = False,
     reverse: bool = False,
@@ -109,6 +110,9 @@ def lstm(
         params: the layer's parameters.
         x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
         initial_carry: the state before the first step; zeros by default.
+        recurrent_mask: [batch, features], multiplied with ``h`` in the product with ``U``,
+            the same at every step: recurrent dropout (Gal and Ghahramani, arXiv
+            1512.05287). It gets no gradient.
         seq_lengths: number of valid steps of each right-padded sequence. Outputs
             after the end are zero; the carry is the one at the sequence's own end.
         return_carry: return ``(carry, y)`` in place of ``y``.
@@ -149,6 +153,7 @@ def lstm(
     carry = LSTMCarry(zeros, zeros) if initial_carry is None else initial_carry
 
     check_carry("lstm", carry, batch, width)
+    check_carry("lstm", recurrent_mask, batch, width, what="recurrent_mask")
 
     def loop(x: Array, mask: Array | None):
         return recurrence(
@@ -158,6 +163,7 @@ def lstm(
             x,
             jax.tree.map(lambda a: a.astype(dtype), carry),
             mask,
+            recurrent_mask=recurrent_mask,
             reverse=reverse,
             unroll=unroll,
             chunk_size=chunk_size,

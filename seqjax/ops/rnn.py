@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
@@ -18,6 +18,22 @@ Activation = Literal["tanh", "relu"] | Callable[[Array], Array]
 _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
+# Added to the variance, as in Keras.
+LAYER_NORM_EPSILON = 1e-3
+
+
+class LayerNormParams(NamedTuple):
+    """Parameters of a layer normalisation.
+
+    Attributes:
+        scale: [features]
+        offset: [features]
+    """
+
+    scale: Float[Array, " features"]
+    offset: Float[Array, " features"]
+
+
 class RNNParams(NamedTuple):
     """Parameters of a simple recurrent layer.
 
@@ -25,16 +41,29 @@ class RNNParams(NamedTuple):
         kernel: [inputs, features]
         recurrent_kernel: [features, features]
         bias: [features], or None
+        layer_norm: normalises before the activation; or None
     """
 
     kernel: Float[Array, "inputs features"]
     recurrent_kernel: Float[Array, "features features"]
     bias: Float[Array, " features"] | None = None
+    layer_norm: LayerNormParams | None = None
+
+
+def _normalise(params: LayerNormParams | None, z: Array) -> Array:
+    """Layer normalisation of [B, H] over H; nothing without parameters."""
+    if params is None:
+        return z
+    centred = z - jnp.mean(z, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    normal = centred * lax.rsqrt(variance + LAYER_NORM_EPSILON)
+    scale, offset = (a[None, :].astype(z.dtype) for a in params)
+    return normal * scale + offset
 
 
 @functools.lru_cache(maxsize=256)  # one Cell per activation: repeated calls hit jit's cache
 def elementwise_rnn(activation: Activation = "tanh") -> Cell:
-    """The simple cell for the engine: ``h = activation(z + h U)``."""
+    """The simple cell for the engine; its parameters are `LayerNormParams` or None."""
     if isinstance(activation, str):
         if activation not in _ACTIVATIONS:
             known = ", ".join(map(repr, _ACTIVATIONS))
@@ -42,7 +71,7 @@ def elementwise_rnn(activation: Activation = "tanh") -> Cell:
         function = _ACTIVATIONS[activation]
     else:
         function = activation
-    return Cell(step=lambda params, carry, gates: function(gates[0]), summed=1)
+    return Cell(step=lambda params, carry, gates: function(_normalise(params, gates[0])), summed=1)
 
 
 def rnn_cell(
@@ -54,7 +83,8 @@ def rnn_cell(
 ) -> tuple[Float[Array, "batch features"], Float[Array, "batch features"]]:
     """One step of a simple recurrent network.
 
-    ``h' = activation(x W + b + h U)``
+    ``h' = activation(x W + b + h U)``; with `layer_norm` parameters
+    ``h' = activation(layer_norm(x W + b + h U))``
 
     Args:
         params: the layer's parameters.
@@ -75,12 +105,15 @@ def rnn_cell(
         >>> y.tolist()
         [[3.0, 3.0]]
 
-    Source: Elman, "Finding structure in time", Cognitive Science 14, 1990.
+    Source: Elman, "Finding structure in time", Cognitive Science 14, 1990; layer
+    normalisation after Ba, Kiros and Hinton, arXiv 1607.06450, section 3.1.
     """
-    check_shapes("rnn_cell", params, x, 1, ndim=2)
+    check_shapes("rnn_cell", params[:3], x, 1, ndim=2)
     check_carry("rnn_cell", carry, x.shape[0], params.recurrent_kernel.shape[0])
     carry = carry.astype(carry_dtype(x, params.kernel))
-    carry = single_step(elementwise_rnn(activation), (), Weights(*params), x, carry)
+    carry = single_step(
+        elementwise_rnn(activation), params.layer_norm, Weights(*params[:3]), x, carry
+    )
     return carry, carry.astype(jnp.result_type(x, params.kernel))
 
 
@@ -90,6 +123,7 @@ def rnn(
     initial_carry: Float[Array, "batch features"] | None = None,
     *,
     activation: Activation = "tanh",
+    recurrent_mask: Float[ArrayLike, "batch features"] | None = None,
     seq_lengths: Int[ArrayLike, " batch"] | None = None,
     return_carry: bool = False,
     reverse: bool = False,
@@ -101,7 +135,8 @@ def rnn(
 ) -> Any:
     """A simple recurrent network over whole sequences.
 
-    ``h_t = activation(x_t W + b + h_{t-1} U)``
+    ``h_t = activation(x_t W + b + h_{t-1} U)``; with `layer_norm` parameters
+    ``h_t = activation(layer_norm(x_t W + b + h_{t-1} U))``
 
     Args:
         params: the layer's parameters.
@@ -110,6 +145,9 @@ def rnn(
         activation: "tanh", "relu" or an elementwise function of one array. A
             function must not close over traced arrays (use
             ``implementation="autodiff"`` where it does).
+        recurrent_mask: [batch, features], multiplied with ``h`` in the product with ``U``,
+            the same at every step: recurrent dropout (Gal and Ghahramani, arXiv
+            1512.05287). It gets no gradient.
         seq_lengths: number of valid steps of each right-padded sequence. Outputs
             after the end are zero; the carry is the one at the sequence's own end.
         return_carry: return ``(carry, y)`` in place of ``y``.
@@ -136,23 +174,26 @@ def rnn(
         >>> rnn(RNNParams(w, u), jax.numpy.ones((2, 5, 3))).shape
         (2, 5, 4)
 
-    Source: Elman, "Finding structure in time", Cognitive Science 14, 1990.
+    Source: Elman, "Finding structure in time", Cognitive Science 14, 1990; layer
+    normalisation after Ba, Kiros and Hinton, arXiv 1607.06450, section 3.1.
     """
-    check_shapes("rnn", params, x, 1, ndim=3)
+    check_shapes("rnn", params[:3], x, 1, ndim=3)
     dtype = carry_dtype(x, params.kernel)
     batch, width = x.shape[1 if time_major else 0], params.recurrent_kernel.shape[0]
     carry = jnp.zeros((batch, width), dtype) if initial_carry is None else initial_carry
 
     check_carry("rnn", carry, batch, width)
+    check_carry("rnn", recurrent_mask, batch, width, what="recurrent_mask")
 
     def loop(x: Array, mask: Array | None):
         return recurrence(
             elementwise_rnn(activation),
-            (),
-            Weights(*params),
+            params.layer_norm,
+            Weights(*params[:3]),
             x,
             carry.astype(dtype),
             mask,
+            recurrent_mask=recurrent_mask,
             reverse=reverse,
             unroll=unroll,
             chunk_size=chunk_size,

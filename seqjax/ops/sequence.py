@@ -96,11 +96,11 @@ def check_shapes(op: str, params: Any, x: Array, gates: int, ndim: int) -> None:
             raise ValueError(f"{op}: a bias must be [{gates * width}], but one is {bias.shape}.")
 
 
-def check_carry(op: str, carry: Any, batch: int, width: int) -> None:
-    """Raise ValueError where a carry is not [batch, features]."""
+def check_carry(op: str, carry: Any, batch: int, width: int, what: str = "carry") -> None:
+    """Raise ValueError where a leaf of the carry (or of `what`) is not [batch, features]."""
     for leaf in jax.tree.leaves(carry):
         if leaf.shape != (batch, width):
             raise ValueError(
-                f"{op}: the carry must be [{batch}, {width}] (batch, features), but its"
+                f"{op}: the {what} must be [{batch}, {width}] (batch, features), but its"
                 f" shape is {leaf.shape}."
             )

@@ -12,6 +12,7 @@ from seqjax import ops
 
 B, T, I, H = 3, 5, 2, 5
 LENGTHS = np.array([5, 0, 1])
+MASK = np.array([[2.0, 0, 0, 2, 2], [1, 1, 0, 1, 1], [0, 0.5, 0.5, 0, 1]])
 
 
 class Case(NamedTuple):
@@ -20,6 +21,12 @@ class Case(NamedTuple):
     params: Any
     gates: int
     biases: int
+
+
+def normed(kernel, recurrent_kernel, bias):
+    """Parameters with a layer norm, its scale and offset made from the bias."""
+    norm = ops.LayerNormParams(1 + bias, bias - 0.5)
+    return ops.RNNParams(kernel, recurrent_kernel, bias, norm)
 
 
 CASES = {
@@ -31,6 +38,7 @@ CASES = {
         1,
         1,
     ),
+    "rnn layer norm": Case(ops.rnn, ops.rnn_cell, normed, 1, 1),
     "lstm": Case(ops.lstm, ops.lstm_cell, ops.LSTMParams, 4, 1),
     "gru": Case(ops.gru, ops.gru_cell, ops.GRUParams, 3, 2),
     "gru original": Case(
@@ -50,6 +58,13 @@ OPTIONS = {
     "chunks": {"chunk_size": 3},
     "chunks, reverse, lengths": {"chunk_size": 3, "reverse": True, "seq_lengths": LENGTHS},
     "unroll": {"unroll": 3},
+    "mask": {"recurrent_mask": MASK},
+    "mask, chunks, reverse, lengths": {
+        "recurrent_mask": MASK,
+        "chunk_size": 2,
+        "reverse": True,
+        "seq_lengths": LENGTHS,
+    },
 }
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 
@@ -106,7 +121,10 @@ def test_gradient_equals_autodiff_of_python_loop(case, options, x64):
             if n:
                 xb = x[b : b + 1, :n]
                 xb = xb[:, ::-1] if options.get("reverse") else xb
-                c, y = loop(case, params, xb, c)
+                # (h * mask) U = h (diag(mask) U)
+                mask = options.get("recurrent_mask", np.ones((B, H)))[b][:, None]
+                masked = params._replace(recurrent_kernel=mask * params.recurrent_kernel)
+                c, y = loop(case, masked, xb, c)
                 total += jnp.sum(jnp.sin(y))
             total += sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(c))
         return total
@@ -190,6 +208,22 @@ def test_a_sequence_in_two_parts(case, x64):
     end, second = case.op(params, x[:, 3:], middle, return_carry=True)
     whole = case.op(params, x, carry, return_carry=True)
     assert_close((end, jnp.concatenate([first, second], axis=1)), whole)
+
+
+@every_case
+def test_the_mask_has_no_gradient_and_both_implementations_agree_on_it(case, x64):
+    params, x, carry = make(case)
+
+    def loss(params, mask, implementation):
+        y = case.op(params, x, carry, recurrent_mask=mask, implementation=implementation)
+        return jnp.sum(y**2)
+
+    (by_hand, of_mask), by_jax = (
+        jax.grad(loss, (0, 1))(params, jnp.asarray(MASK), implementation)
+        for implementation in ("scan", "autodiff")
+    )
+    assert_close((by_hand, of_mask), by_jax, 1e-10)
+    assert not of_mask.any()
 
 
 @every_case
@@ -358,6 +392,8 @@ def test_errors_name_the_shapes(case):
         case.op(params, x[:2], carry)
     with pytest.raises(ValueError, match="a bias must be"):
         case.op(params._replace(bias=jnp.zeros(1)), x)
+    with pytest.raises(ValueError, match=r"the recurrent_mask must be \[3, 5\]"):
+        case.op(params, x, recurrent_mask=jnp.ones((B, H + 1)))
 
 
 def test_errors_name_the_option():
