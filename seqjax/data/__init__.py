@@ -12,9 +12,11 @@ from seqjax.data.series import (
     DataError as DataError,
     read_series as read_series,
 )
+from seqjax.data.synthetic import NOISE_VARIANCE as NOISE_VARIANCE, two_sines as two_sines
 from seqjax.data.windows import (
     Split as Split,
     Windows as Windows,
     chronological_split as chronological_split,
+    next_values as next_values,
     windows as windows,
 )

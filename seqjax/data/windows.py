@@ -54,6 +54,34 @@ def windows(values: np.ndarray, input_length: int, horizon: int = 1, stride: int
     return Windows(pieces[:, :input_length], pieces[:, input_length:])
 
 
+def next_values(series: np.ndarray, horizon: int) -> Windows:
+    """Inputs and, at every step of them, the next `horizon` values: sequence to sequence.
+
+    Args:
+        series: [count, time].
+        horizon: steps to forecast at every step.
+
+    Returns:
+        Read-only views: inputs [count, time - horizon] and targets [count,
+        time - horizon, horizon]; the targets at the last step follow the inputs.
+
+    Raises:
+        ValueError: where no step has so many values after it.
+
+    Example:
+        >>> inputs, targets = next_values(np.arange(5)[None], horizon=2)
+        >>> inputs.tolist(), targets.tolist()
+        ([[0, 1, 2]], [[[1, 2], [2, 3], [3, 4]]])
+    """
+    if series.ndim != 2 or not 1 <= horizon < series.shape[1]:
+        raise ValueError(
+            f"next_values: a horizon of {horizon} needs series [count, time] of more steps,"
+            f" but their shape is {series.shape}."
+        )
+    targets = sliding_window_view(series[:, 1:], horizon, axis=1)
+    return Windows(series[:, :-horizon], targets)
+
+
 class Split(NamedTuple):
     """Three neighbouring ranges in the order of time."""
 

@@ -9,7 +9,9 @@ from seqjax.train.logs import MetricsLog as MetricsLog, Progress as Progress
 from seqjax.train.loop import (
     EarlyStopping as EarlyStopping,
     Fit as Fit,
-    TrainState as TrainState,
     evaluate as evaluate,
     fit as fit,
 )
+from seqjax.train.running import with_running_statistics as with_running_statistics
+from seqjax.train.seeds import fit_seeds as fit_seeds
+from seqjax.train.steps import Loss as Loss, TrainState as TrainState

@@ -3,23 +3,25 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import Array, lax
 
 from seqjax.train.batches import Batches
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.logs import MetricsLog, Progress
-
-Params = Any
-Loss = Callable[[Params, Any, Array | None], Array]
-"""``(params, batch, key) -> losses [batch]``; `key` is None where nothing is random."""
+from seqjax.train.steps import (
+    Loss,
+    Params,
+    TrainState,
+    initial_state,
+    keep_best,
+    loss_and_finite,
+    mean_loss,
+    train_steps,
+)
 
 
 class EarlyStopping(NamedTuple):
@@ -30,25 +32,6 @@ class EarlyStopping(NamedTuple):
     """
 
     patience: int | None = None
-
-
-class Best(NamedTuple):
-    """The best parameters so far, their validation loss, and their step."""
-
-    params: Params
-    loss: Array
-    step: Array
-
-
-class TrainState(NamedTuple):
-    """Everything that a step changes."""
-
-    step: Array
-    params: Params
-    opt_state: optax.OptState
-    loss_sum: Array  # over the examples of the running epoch
-    weight_sum: Array
-    best: Best | None
 
 
 class Fit(NamedTuple):
@@ -67,87 +50,11 @@ class Fit(NamedTuple):
 
 # Jitted calls are compiled once for each set of static arguments; functions are
 # told apart by identity, which is why `fit` asks for the same ones every time.
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), donate_argnames="state")
-def _train(
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    plan: Callable[[Any, Array], Any],
-    batch: Callable[[Any, Any], tuple[Any, Array]],
-    steps: int,
-    state: TrainState,
-    data: Any,
-    key: Array,
-    epoch: Array,
-    first: Array,
-) -> TrainState:
-    """`steps` steps of one epoch, from its step `first` on."""
-    order_key, noise_key = jax.random.split(key)
-    rows = plan(data, jax.random.fold_in(order_key, epoch))
-    rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, first, steps), rows)
-
-    def step(state: TrainState, row: Any) -> tuple[TrainState, None]:
-        examples, weights = batch(data, row)
-        noise = jax.random.fold_in(noise_key, state.step)
-
-        def mean_loss(params: Params) -> tuple[Array, Array]:
-            total = _weighted_sum(loss(params, examples, noise), weights)
-            return total / jnp.sum(weights), total
-
-        gradient, total = jax.grad(mean_loss, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        return state._replace(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            opt_state=opt_state,
-            loss_sum=state.loss_sum + total,
-            weight_sum=state.weight_sum + jnp.sum(weights),
-        ), None
-
-    fresh = jnp.where(first == 0, 0.0, 1.0)  # an epoch's sums start with its first step
-    state = state._replace(loss_sum=state.loss_sum * fresh, weight_sum=state.weight_sum * fresh)
-    return lax.scan(step, state, rows)[0]
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _evaluate(
-    loss: Loss,
-    plan: Callable[[Any, Array], Any],
-    batch: Callable[[Any, Any], tuple[Any, Array]],
-    params: Params,
-    data: Any,
-) -> Array:
-    """The mean loss over all examples, without randomness."""
-
-    def step(sums: tuple[Array, Array], row: Any) -> tuple[tuple[Array, Array], None]:
-        examples, weights = batch(data, row)
-        total = _weighted_sum(loss(params, examples, None), weights)
-        return (sums[0] + total, sums[1] + jnp.sum(weights)), None
-
-    rows = plan(data, jax.random.key(0))
-    (total, weight), _ = lax.scan(step, (jnp.zeros(()), jnp.zeros(())), rows)
-    return total / weight
-
-
-def _weighted_sum(losses: Array, weights: Array) -> Array:
-    if losses.shape != weights.shape:
-        raise ValueError(
-            f"fit: the loss function must return one loss for each example, {weights.shape},"
-            f" but returned {losses.shape}."
-        )
-    return jnp.sum(losses * weights)
-
-
-@partial(jax.jit, donate_argnames="state")
-def _keep_best(state: TrainState, loss: Array) -> TrainState:
-    best = state.best
-    assert best is not None
-    candidate = Best(state.params, loss, state.step)
-    better = loss < best.loss
-    return state._replace(
-        best=jax.tree.map(lambda new, old: jnp.where(better, new, old), candidate, best)
-    )
+_train = jax.jit(train_steps, static_argnums=(0, 1, 2, 3, 4), donate_argnames="state")
+_evaluate = jax.jit(mean_loss, static_argnums=(0, 1, 2))
+_keep_best = jax.jit(keep_best, donate_argnames="state")
+_initial_state = jax.jit(initial_state, static_argnums=(0, 1))
+_loss_and_finite = jax.jit(loss_and_finite)
 
 
 def evaluate(loss: Loss, params: Params, batches: Batches) -> float:
@@ -162,6 +69,7 @@ def evaluate(loss: Loss, params: Params, batches: Batches) -> float:
         The mean.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from seqjax.train import array_batches
         >>> loss = lambda params, batch, key: (batch - params) ** 2
         >>> evaluate(loss, jnp.array(1.0), array_batches(jnp.array([1.0, 3.0, 1.0]), 2))
@@ -218,6 +126,7 @@ def fit(
             such state is saved.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from seqjax.train import array_batches
         >>> loss = lambda params, batch, key: (batch - params) ** 2
         >>> batches = array_batches(jnp.array([1.0, 2.0, 3.0]), batch_size=3)
@@ -297,32 +206,9 @@ def fit(
     return Fit(state.params if state.best is None else state.best.params, history, state)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _initial_state(
-    optimizer: optax.GradientTransformation, keep_best: bool, params: Params
-) -> TrainState:
-    return TrainState(
-        step=jnp.int32(0),
-        params=params,
-        opt_state=optimizer.init(params),
-        loss_sum=jnp.zeros(()),
-        weight_sum=jnp.zeros(()),
-        best=Best(params, jnp.float32(jnp.inf), jnp.int32(0)) if keep_best else None,
-    )
-
-
-@jax.jit
-def _mean_loss_and_finite(state: TrainState) -> tuple[Array, Array]:
-    leaves = [
-        leaf for leaf in jax.tree.leaves(state.params) if jnp.issubdtype(leaf.dtype, jnp.inexact)
-    ]
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in leaves]
-    return state.loss_sum / state.weight_sum, jnp.all(jnp.stack(finite))
-
-
 def _checked_loss(state: TrainState) -> float:
     """The epoch's mean loss so far; raises where it or a parameter is not finite."""
-    mean, finite = jax.device_get(_mean_loss_and_finite(state))
+    mean, finite = jax.device_get(_loss_and_finite(state))
     if math.isfinite(mean) and finite:
         return float(mean)
     what = "a parameter is not finite" if math.isfinite(mean) else f"the training loss is {mean}"

@@ -1,0 +1,42 @@
+"""Running statistics beside trained parameters."""
+
+from typing import Any
+
+import jax
+import optax
+
+
+def with_running_statistics(
+    optimizer: optax.GradientTransformation, momentum: float = 0.99
+) -> optax.GradientTransformation:
+    """`optimizer` for trained parameters, a moving average for running statistics.
+
+    Running statistics are the leaves whose name starts with ``running_``; a layer such
+    as `seqjax.nn.BatchNorm` gives them their distance from the batch's statistics for a
+    gradient. Each step moves them by ``1 - momentum`` of it.
+
+    Args:
+        optimizer: for all other leaves; its clipping and schedule see these alone.
+        momentum: of the moving average.
+
+    Returns:
+        The transformation.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> params = {"scale": jnp.ones(1), "running_mean": jnp.zeros(1)}
+        >>> transformation = with_running_statistics(optax.adam(0.1), momentum=0.75)
+        >>> gradient = {"scale": jnp.ones(1), "running_mean": jnp.array([-4.0])}
+        >>> updates, _ = transformation.update(gradient, transformation.init(params), params)
+        >>> updates["running_mean"].tolist()
+        [1.0]
+    """
+    return optax.partition({"trained": optimizer, "running": optax.sgd(1 - momentum)}, _labels)
+
+
+def _labels(params: Any) -> Any:
+    def label(path: tuple[Any, ...], _: Any) -> str:
+        name = str(getattr(path[-1], "key", getattr(path[-1], "name", ""))) if path else ""
+        return "running" if name.startswith("running_") else "trained"
+
+    return jax.tree_util.tree_map_with_path(label, params)

@@ -1,0 +1,297 @@
+"""Several seeds of one training at once: over the devices of a mesh, and side by side on each."""
+
+import contextlib
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from seqjax.train.batches import Batches
+from seqjax.train.logs import MetricsLog, Progress
+from seqjax.train.loop import Fit
+from seqjax.train.steps import (
+    Loss,
+    Params,
+    TrainState,
+    initial_state,
+    keep_best,
+    loss_and_finite,
+    mean_loss,
+    train_steps,
+)
+
+_SEED = PartitionSpec("seed")
+_SHARED = PartitionSpec()
+
+
+def fit_seeds(
+    loss: Loss,
+    init: Callable[[Array], Params],
+    optimizer: optax.GradientTransformation,
+    batches: Batches,
+    *,
+    epochs: int,
+    seeds: Sequence[int],
+    validation: Batches | None = None,
+    best: bool = False,
+    metrics: Callable[[int], MetricsLog] | None = None,
+    progress: str | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    per_device: int | None = None,
+) -> Iterator[tuple[int, Fit]]:
+    """Train one model from several seeds, as many at once as the devices take.
+
+    Each seed ends where `fit` with that seed ends: bit for bit with one seed on a
+    device, to rounding with several (`jax.vmap`).
+
+    Args:
+        loss: see `fit`.
+        init: ``key -> params``; a seed's parameters are ``init(jax.random.key(seed))``.
+        optimizer: an Optax transformation.
+        batches: of the training part.
+        epochs: passes over the training part.
+        seeds: the seeds.
+        validation: examples for a validation loss after every epoch.
+        best: end with the parameters of least validation loss.
+        metrics: ``seed -> MetricsLog``; lines of an earlier, unfinished run of a seed
+            are dropped.
+        progress: a label for a progress bar, or None for silence.
+        devices: to spread the seeds over; all by default.
+        per_device: seeds at once on each device. By default 1 on a CPU, where small
+            products do not gain from `jax.vmap`, and elsewhere as many as it takes to
+            run all seeds at once.
+
+    Yields:
+        ``(seed, fit)`` in the order of `seeds`, as soon as it is done.
+
+    Raises:
+        ValueError: for arguments that do not fit each other.
+        FloatingPointError: where a loss or a parameter is no longer finite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from seqjax.train import array_batches
+        >>> loss = lambda params, batch, key: (batch - params) ** 2
+        >>> batches = array_batches(jnp.array([1.0, 2.0, 3.0]), batch_size=3)
+        >>> runs = fit_seeds(loss, jax.random.normal, optax.sgd(0.25), batches, epochs=20,
+        ...                  seeds=(0, 1))
+        >>> [(seed, round(float(done.params), 3)) for seed, done in runs]
+        [(0, 2.0), (1, 2.0)]
+    """
+    if best and validation is None:
+        raise ValueError("fit_seeds: the best parameters need validation batches.")
+    if epochs < 1 or not seeds:
+        raise ValueError(
+            f"fit_seeds: epochs ({epochs}) and the number of seeds ({len(seeds)}) must be at"
+            " least 1."
+        )
+    devices = jax.devices() if devices is None else list(devices)
+    if per_device is None:
+        on_cpu = devices[0].platform == "cpu"
+        per_device = 1 if on_cpu else -(-len(seeds) // len(devices))
+    group = per_device * len(devices)
+    for first in range(0, len(seeds), group):
+        together = tuple(seeds[first : first + group])
+        needed = -(-len(together) // per_device)
+        mesh = Mesh(np.array(devices[:needed]), ("seed",))
+        local = -(-len(together) // needed)
+        run = _Group(loss, optimizer, batches, validation, mesh, local)
+        yield from run.fit(init, together, epochs, best, metrics, progress)
+
+
+class _Group:
+    """The seeds that train at the same time."""
+
+    def __init__(
+        self,
+        loss: Loss,
+        optimizer: optax.GradientTransformation,
+        batches: Batches,
+        validation: Batches | None,
+        mesh: Mesh,
+        local: int,
+    ) -> None:
+        self.loss, self.optimizer, self.mesh, self.local = loss, optimizer, mesh, local
+        shared = NamedSharding(mesh, _SHARED)
+        self.batches = batches._replace(data=jax.device_put(batches.data, shared))
+        self.validation = validation
+        if validation is not None:
+            self.validation = validation._replace(data=jax.device_put(validation.data, shared))
+
+    def fit(
+        self,
+        init: Callable[[Array], Params],
+        seeds: tuple[int, ...],
+        epochs: int,
+        best: bool,
+        metrics: Callable[[int], MetricsLog] | None,
+        progress: str | None,
+    ) -> Iterator[tuple[int, Fit]]:
+        filled = _filled(seeds, self.mesh.size * self.local)
+        states = self._initial_states(init, filled, best)
+        histories: list[list[dict[str, Any]]] = [[] for _ in seeds]
+        logs = [metrics(seed) for seed in seeds] if metrics is not None else []
+        for log in logs:
+            log.rewind(0)
+        numbers = jax.device_put(np.array(filled), NamedSharding(self.mesh, _SEED))
+        label = f"{progress}, seed {seeds[0]}" + (f"-{seeds[-1]}" if len(seeds) > 1 else "")
+        with contextlib.ExitStack() as stack:
+            bar = stack.enter_context(Progress(label, epochs)) if progress else None
+            begun = time.perf_counter()
+            for epoch in range(epochs):
+                states = _train(
+                    self.mesh,
+                    self.local,
+                    self.loss,
+                    self.optimizer,
+                    self.batches.plan,
+                    self.batches.batch,
+                    self.batches.steps,
+                    states,
+                    numbers,
+                    self.batches.data,
+                    np.int32(epoch),
+                )
+                states, lines = self._epoch_lines(states, seeds, epoch, best)
+                for history, line in zip(histories, lines, strict=True):
+                    history.append(line)
+                for log, line in zip(logs, lines, strict=False):
+                    log.write(line)
+                if epoch == 0:
+                    begun = time.perf_counter()  # the first epoch compiles
+                if bar is not None:
+                    shown = {
+                        key.replace("_", " "): float(np.mean([line[key] for line in lines]))
+                        for key in lines[0]
+                        if "loss" in key
+                    }
+                    passed = max(time.perf_counter() - begun, 1e-9)
+                    rate = epoch * self.batches.steps * len(seeds) / passed
+                    bar.epoch(epoch + 1, shown, rate)
+        states = jax.device_get(states)
+        for index, (seed, history) in enumerate(zip(seeds, histories, strict=True)):
+            state = jax.tree.map(lambda a, index=index: jax.numpy.asarray(a[index]), states)
+            yield seed, Fit(state.params if not best else state.best.params, history, state)
+
+    def _initial_states(
+        self, init: Callable[[Array], Params], seeds: tuple[int, ...], best: bool
+    ) -> TrainState:
+        start = jax.jit(functools.partial(initial_state, self.optimizer, best))
+        states = [jax.device_get(start(init(jax.random.key(seed)))) for seed in seeds]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+        return jax.device_put(stacked, NamedSharding(self.mesh, _SEED))
+
+    def _epoch_lines(
+        self, states: TrainState, seeds: tuple[int, ...], epoch: int, best: bool
+    ) -> tuple[TrainState, list[dict[str, Any]]]:
+        step = (epoch + 1) * self.batches.steps
+        means, finite = jax.device_get(_losses_and_finite(self.mesh, self.local, states))
+        found = {"loss": np.where(finite, means, np.nan)}
+        if self.validation is not None:
+            losses = _validate(
+                self.mesh,
+                self.local,
+                self.loss,
+                self.validation.plan,
+                self.validation.batch,
+                states,
+                self.validation.data,
+            )
+            if best:
+                states = _keep_bests(self.mesh, self.local, states, losses)
+            found["validation_loss"] = jax.device_get(losses)
+        for name, values in found.items():
+            for seed, value in zip(seeds, values, strict=False):
+                if not math.isfinite(value):
+                    raise FloatingPointError(
+                        f"fit_seeds: seed {seed}: the {name.replace('_', ' ')} or a parameter is"
+                        f" not finite at step {step}; try a lower learning rate or gradient"
+                        " clipping (optax.clip_by_global_norm), and look for values that are"
+                        " not finite in the data."
+                    )
+        lines = [
+            {"step": step, "epoch": epoch + 1}
+            | {name: float(values[index]) for name, values in found.items()}
+            for index in range(len(seeds))
+        ]
+        return states, lines
+
+
+def _filled(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """As many as the devices take: the last seed once more where there are too few."""
+    return seeds + (seeds[-1],) * (count - len(seeds))
+
+
+def _over_seeds(
+    mesh: Mesh, local: int, one: Callable[[Any, Any], Any]
+) -> Callable[[Any, Any], Any]:
+    """``one(of the seed, shared)`` for every seed along the first axis of its argument."""
+
+    def on_device(mine: Any, shared: Any) -> Any:
+        if local > 1:
+            return jax.vmap(one, in_axes=(0, None))(mine, shared)
+        # Without a batch axis of 1 in the way, one seed runs the very program of `fit`.
+        result = one(jax.tree.map(lambda a: a[0], mine), shared)
+        return jax.tree.map(lambda a: a[None], result)
+
+    # Seeds never meet, so there is nothing for the check of replication to find.
+    return jax.shard_map(
+        on_device, mesh=mesh, in_specs=(_SEED, _SHARED), out_specs=_SEED, check_vma=False
+    )
+
+
+@functools.partial(jax.jit, static_argnums=range(7), donate_argnames="states")
+def _train(
+    mesh: Mesh,
+    local: int,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    plan: Callable[[Any, Array], Any],
+    batch: Callable[[Any, Any], tuple[Any, Array]],
+    steps: int,
+    states: TrainState,
+    seeds: Array,
+    data: Any,
+    epoch: Array,
+) -> TrainState:
+    def one(mine: tuple[TrainState, Array], shared: tuple[Any, Array]) -> TrainState:
+        state, seed = mine
+        data, epoch = shared
+        first = jax.numpy.int32(0)
+        key = jax.random.key(seed)
+        return train_steps(loss, optimizer, plan, batch, steps, state, data, key, epoch, first)
+
+    return _over_seeds(mesh, local, one)((states, seeds), (data, epoch))
+
+
+@functools.partial(jax.jit, static_argnums=range(5))
+def _validate(
+    mesh: Mesh,
+    local: int,
+    loss: Loss,
+    plan: Callable[[Any, Array], Any],
+    batch: Callable[[Any, Any], tuple[Any, Array]],
+    states: TrainState,
+    data: Any,
+) -> Array:
+    def one(params: Params, data: Any) -> Array:
+        return mean_loss(loss, plan, batch, params, data)
+
+    return _over_seeds(mesh, local, one)(states.params, data)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _losses_and_finite(mesh: Mesh, local: int, states: TrainState) -> tuple[Array, Array]:
+    return _over_seeds(mesh, local, lambda state, _: loss_and_finite(state))(states, ())
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnames="states")
+def _keep_bests(mesh: Mesh, local: int, states: TrainState, losses: Array) -> TrainState:
+    return _over_seeds(mesh, local, lambda mine, _: keep_best(*mine))((states, losses), ())

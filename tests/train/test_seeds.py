@@ -1,0 +1,114 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from seqjax import models
+from seqjax.train import (
+    EarlyStopping,
+    MetricsLog,
+    array_batches,
+    fit,
+    fit_seeds,
+    with_running_statistics,
+)
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(23, 6, 1)).astype(np.float32)
+MODEL = models.make("gru", inputs=1, features=(5,), outputs=1, last=True, dropout=0.2)
+BATCHES = array_batches({"x": X[:15], "y": X[:15, -1]}, 4)
+VALIDATION = array_batches({"x": X[15:], "y": X[15:, -1]}, 4, shuffle=False)
+ADAM = optax.adam(0.05)
+
+
+def loss(params, batch, key):
+    return jnp.mean((model_output(params, batch, key) - batch["y"]) ** 2, axis=-1)
+
+
+def model_output(params, batch, key):
+    return MODEL.apply(params, batch["x"], key=key)
+
+
+def run(**options):
+    return dict(
+        fit_seeds(loss, MODEL.init, ADAM, BATCHES, epochs=4, validation=VALIDATION, **options)
+    )
+
+
+def alone(seed, **options):
+    return fit(
+        loss,
+        MODEL.init(jax.random.key(seed)),
+        ADAM,
+        BATCHES,
+        epochs=4,
+        seed=seed,
+        validation=VALIDATION,
+        **options,
+    )
+
+
+def test_over_devices_each_seed_ends_where_it_ends_alone_bit_for_bit():
+    """Three seeds on two devices: a pair, and one left over."""
+    assert len(jax.devices()) == 2
+    together = run(seeds=(0, 7, 3))
+    assert list(together) == [0, 7, 3]
+    for seed, done in together.items():
+        one = alone(seed)
+        jax.tree.map(np.testing.assert_array_equal, done.params, one.params)
+        jax.tree.map(np.testing.assert_array_equal, done.state, one.state)
+        assert done.history == one.history
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_side_by_side_on_a_device_each_seed_ends_where_it_ends_alone(devices):
+    together = run(seeds=(0, 1, 2), per_device=3, devices=jax.devices()[:devices])
+    for seed, done in together.items():
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+            done.params,
+            alone(seed).params,
+        )
+
+
+def test_the_best_parameters_are_those_of_early_stopping():
+    for seed, done in run(seeds=(0, 1), best=True).items():
+        one = alone(seed, early_stopping=EarlyStopping())
+        jax.tree.map(np.testing.assert_array_equal, done.params, one.params)
+
+
+def test_each_seed_logs_its_own_lines_and_drops_those_of_an_unfinished_run(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"seed": 1, "step": 4, "loss": 9.0}\n{"seed": 5, "step": 4, "loss": 8.0}\n')
+    done = run(seeds=(0, 1), metrics=lambda seed: MetricsLog(path, seed=seed))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[0] == {"seed": 5, "step": 4, "loss": 8.0}
+    for seed in (0, 1):
+        mine = [line for line in lines if line["seed"] == seed]
+        assert mine == [{"seed": seed} | line for line in done[seed].history]
+
+
+def test_a_seed_that_fails_is_named():
+    huge = optax.sgd(1e30)
+    with pytest.raises(FloatingPointError, match=r"seed [01].*learning rate"):
+        dict(fit_seeds(loss, MODEL.init, huge, BATCHES, epochs=4, seeds=(0, 1)))
+
+
+def test_errors_say_what_is_missing():
+    with pytest.raises(ValueError, match="need validation"):
+        dict(fit_seeds(loss, MODEL.init, ADAM, BATCHES, epochs=1, seeds=(0,), best=True))
+    with pytest.raises(ValueError, match="number of seeds"):
+        dict(fit_seeds(loss, MODEL.init, ADAM, BATCHES, epochs=1, seeds=()))
+
+
+def test_running_statistics_are_no_business_of_the_optimizer():
+    params = {"layer": {"scale": jnp.ones(2), "running_mean": jnp.zeros(2)}}
+    gradient = {"layer": {"scale": jnp.full(2, 1e3), "running_mean": jnp.full(2, -2.0)}}
+    clipped = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0))
+    transformation = with_running_statistics(clipped, momentum=0.5)
+    updates, _ = transformation.update(gradient, transformation.init(params), params)
+    np.testing.assert_allclose(updates["layer"]["running_mean"], 1.0)
+    np.testing.assert_allclose(updates["layer"]["scale"], -np.sqrt(0.5), rtol=1e-5)
