@@ -7,11 +7,11 @@ A cell is a function without matrix products::
 
 and the engine supplies everything else: the hoisted input projection, the
 loop, sequence lengths, the direction, the recurrent dropout mask, recomputation
-in chunks, and the backward pass. The backward pass is a reverse scan that applies `jax.vjp` to
-the cell alone and emits the gradients of the gates; ``dU`` is one product
-after the loop, and ``dW``, ``db`` and ``dx`` follow from the projection, which
-stands outside. (XLA would otherwise accumulate ``dU`` as one small product a
-step; see docs/performance.md.)
+in chunks, and the backward pass. The backward pass is a reverse scan that
+differentiates the cell alone (by `jax.vjp`, or by a derivative that the cell
+brings) and emits the gradients of the gates; ``dU``, ``dW``, ``db`` and ``dx``
+are one product or sum each after the loop. (XLA would otherwise accumulate
+``dU`` as one small product a step; see docs/performance.md.)
 
 Dimension glossary: T time, B batch, I input features, H features (width),
 K gates. Everything in this file is time-major.
@@ -30,8 +30,8 @@ from seqjax.ops.layout import (
     block_count,
     dot,
     project,
+    shift_by_one,
     split_kernel,
-    to_blocks,
     to_gates,
     vary_alike,
     widen,
@@ -43,6 +43,22 @@ Carry = Any  # a pytree of [B, H] arrays; which one is the cell's affair
 
 def _identity(carry: Array) -> Array:
     return carry
+
+
+class Derivative(NamedTuple):
+    """A cell's own derivative, where `jax.vjp` of its step is measured to be slower.
+
+    Attributes:
+        forward: ``(params, carry, gates) -> (carry, saved)``; the carry is that of the
+            cell's step, `saved` a tuple of [B, H] arrays.
+        backward: ``(params, previous, carry, saved, d_carry) -> (d_params, d_previous,
+            d_gates)``, with the carries before and after the step.
+    """
+
+    forward: Callable[[Any, Carry, tuple[Array, ...]], tuple[Carry, tuple[Array, ...]]]
+    backward: Callable[
+        [Any, Carry, Carry, tuple[Array, ...], Carry], tuple[Any, Carry, tuple[Array, ...]]
+    ]
 
 
 class Cell(NamedTuple):
@@ -57,12 +73,14 @@ class Cell(NamedTuple):
         summed: number of gates that see only the sum of both parts.
         split: number of gates that see the two parts apart (the GRU's candidate).
         hidden: picks ``h`` out of the carry; linear in it.
+        derivative: the cell's own, or None for that of JAX.
     """
 
     step: Callable[[Any, Carry, tuple[Array, ...]], Carry]
     summed: int
     split: int = 0
     hidden: Callable[[Carry], Array] = _identity
+    derivative: Derivative | None = None
 
     @property
     def gates(self) -> int:
@@ -139,9 +157,11 @@ def _gates(
     return cell.combine(to_gates(z_t, cell.gates), to_gates(r, cell.gates))
 
 
-def _run_autodiff(static, params, kernels, z, carry, mask, recurrent_mask):
+def _run_autodiff(static, params, weights, x, carry, mask, recurrent_mask):
     cell = static.cell
-    wide = widen(kernels, cell.hidden(carry).dtype)
+    dtype = cell.hidden(carry).dtype
+    kernels = split_kernel(weights.recurrent_kernel, block_count(cell.gates))
+    wide = widen(kernels, dtype)
 
     def step(carry: Carry, z_t: tuple[Array, ...]) -> Carry:
         narrow = tuple(w.astype(u.dtype) for w, u in zip(wide, kernels, strict=True))
@@ -150,7 +170,7 @@ def _run_autodiff(static, params, kernels, z, carry, mask, recurrent_mask):
     return scan_steps(
         step,
         cell.hidden,
-        z,
+        project(x, weights.kernel, weights.bias, cell.gates, dtype),
         carry,
         mask,
         reverse=static.reverse,
@@ -161,83 +181,96 @@ def _run_autodiff(static, params, kernels, z, carry, mask, recurrent_mask):
 _run = jax.custom_vjp(_run_autodiff, nondiff_argnums=(0,))
 
 
-def _run_forward(static: _Static, params, kernels, z, carry, mask, recurrent_mask):
+def _derivative(cell: Cell) -> Derivative:
+    if cell.derivative is not None:
+        return cell.derivative
+
+    def backward(params, previous, carry, gates, d_carry):
+        del carry
+        return jax.vjp(cell.step, params, previous, gates)[1](d_carry)
+
+    return Derivative(lambda *inputs: (cell.step(*inputs), inputs[-1]), backward)
+
+
+def _run_forward(static: _Static, params, weights, x, carry, mask, recurrent_mask):
     cell = static.cell
+    kernels = split_kernel(weights.recurrent_kernel, block_count(cell.gates))
+    z = project(x, weights.kernel, weights.bias, cell.gates, cell.hidden(carry).dtype)
+    forward = _derivative(cell).forward
 
     def body(carry, inputs):
         z_t, mask_t = inputs
         gates = _gates(cell, kernels, carry, z_t, recurrent_mask)
-        carry = _select(mask_t, cell.step(params, carry, gates), carry)
-        return carry, (carry, gates)
+        after, kept = forward(params, carry, gates)
+        carry = _select(mask_t, after, carry)
+        return carry, (carry, kept)
 
-    final, (carries, gates) = lax.scan(
+    final, (carries, kept) = lax.scan(
         body, carry, (z, mask), reverse=static.reverse, unroll=static.unroll
     )
-    saved = params, kernels, carry, carries, gates, mask, recurrent_mask
+    saved = params, weights, x, carry, carries, kept, mask, recurrent_mask
     return (final, cell.hidden(carries)), saved
 
 
 def _run_backward(static: _Static, saved, cotangents):
+    """The gates' gradients travel packed, [B, K*H]: one product a step, one for each kernel."""
     cell = static.cell
-    params, kernels, initial, carries, gates, mask, recurrent_mask = saved
+    params, weights, x, initial, carries, kept, mask, recurrent_mask = saved
     d_final, d_hidden = cotangents
-    previous = jax.tree.map(partial(_shift, reverse=static.reverse), initial, carries)
+    dtype = cell.hidden(initial).dtype
+    backward = _derivative(cell).backward
+    previous = jax.tree.map(partial(shift_by_one, reverse=static.reverse), initial, carries)
 
     def hidden_cotangent(carry: Carry, d_h: Array) -> Carry:
         return jax.vjp(cell.hidden, carry)[1](d_h)[0]
 
     def body(accumulated, inputs):
         d_carry, d_params = accumulated
-        d_h, carry, gates_t, mask_t = inputs
-        d_carry = _add(d_carry, hidden_cotangent(carry, d_h))
+        d_h, before, after, kept_t, mask_t = inputs
+        d_carry = _add(d_carry, hidden_cotangent(after, d_h))
         zeros = jax.tree.map(jnp.zeros_like, d_carry)
-        pullback = jax.vjp(cell.step, params, carry, gates_t)[1]
-        d_params_t, d_previous, d_gates = pullback(_select(mask_t, d_carry, zeros))
+        d_params_t, d_previous, d_gates = backward(
+            params, before, after, kept_t, _select(mask_t, d_carry, zeros)
+        )
         # Where the carry stood still its gradient passes by the cell, whose own
         # derivative may be infinite there.
         d_previous = _select(mask_t, d_previous, d_carry)
         d_gates = _select(mask_t, d_gates, jax.tree.map(jnp.zeros_like, d_gates))
-        d_z, d_r = d_gates[: cell.gates], d_gates[: cell.summed] + d_gates[cell.gates :]
-        d_r_blocks = to_blocks(d_r, len(kernels))
-        for d, u in zip(d_r_blocks, kernels, strict=True):
-            d_h = _masked(dot(d, u.T, d.dtype), recurrent_mask)
-            d_previous = _add(d_previous, hidden_cotangent(carry, d_h))
-        # The split gates' recurrent parts are all that the input parts do not tell.
-        emitted = to_blocks(d_z, len(kernels)), d_gates[cell.gates :]
-        return (d_previous, _add(d_params, d_params_t)), emitted
+        d_z = jnp.concatenate(d_gates[: cell.gates], axis=-1)
+        d_r = d_z
+        if cell.split:
+            d_r = jnp.concatenate(d_gates[: cell.summed] + d_gates[cell.gates :], axis=-1)
+        d_h = _masked(dot(d_r, weights.recurrent_kernel.T, dtype), recurrent_mask)
+        d_previous = _add(d_previous, hidden_cotangent(before, d_h))
+        return (d_previous, _add(d_params, d_params_t)), (d_z, d_r if cell.split else None)
 
-    (d_initial, d_params), (d_z, d_split) = lax.scan(
+    (d_initial, d_params), (d_z, d_r) = lax.scan(
         body,
         (d_final, jax.tree.map(jnp.zeros_like, params)),
-        (d_hidden, previous, gates, mask),
+        (d_hidden, previous, carries, kept, mask),
         reverse=not static.reverse,
         unroll=static.unroll,
     )
-    if cell.split:
-        d_r = to_blocks(to_gates(d_z, cell.gates)[: cell.summed] + d_split, len(kernels))
-    else:
-        d_r = d_z
+    d_r = d_z if d_r is None else d_r
     mask_of_steps = None if recurrent_mask is None else recurrent_mask[None]
     h = _masked(cell.hidden(previous), mask_of_steps)
-    d_kernels = tuple(
-        jnp.einsum(
-            "tbh,tbg->hg", h.astype(u.dtype), d.astype(u.dtype), preferred_element_type=h.dtype
-        ).astype(u.dtype)
-        for d, u in zip(d_r, kernels, strict=True)
+    product_dtype = jnp.result_type(x, weights.kernel)
+    d_weights = Weights(
+        kernel=_outer(x.astype(product_dtype), d_z).astype(weights.kernel.dtype),
+        recurrent_kernel=_outer(h.astype(weights.recurrent_kernel.dtype), d_r),
+        bias=None if weights.bias is None else jnp.sum(d_z, (0, 1)).astype(weights.bias.dtype),
     )
-    return d_params, d_kernels, d_z, d_initial, None, None
+    d_x = dot(d_z, weights.kernel.T.astype(product_dtype), dtype).astype(x.dtype)
+    return d_params, d_weights, d_x, d_initial, None, None
 
 
 _run.defvjp(_run_forward, _run_backward)
 
 
-def _shift(initial: Array, stacked: Array, *, reverse: bool) -> Array:
-    """What stood before each step: `stacked` moved by one, `initial` first."""
-    if not stacked.shape[0]:
-        return stacked
-    if reverse:
-        return jnp.concatenate([stacked[1:], initial[None]])
-    return jnp.concatenate([initial[None], stacked[:-1]])
+def _outer(a: Array, d: Array) -> Array:
+    """Sum of the outer products over all steps, [A, D], in the precision of `a`."""
+    product = jnp.einsum("tba,tbd->ad", a, d.astype(a.dtype), preferred_element_type=d.dtype)
+    return product.astype(a.dtype)
 
 
 def _add(a: Carry, b: Carry) -> Carry:
@@ -297,13 +330,10 @@ def recurrence(
     )
     run = _run_autodiff if _checked(implementation) == "autodiff" else _run
     static = _Static(cell, reverse, unroll)
-    kernels = split_kernel(weights.recurrent_kernel, block_count(cell.gates))
-    dtype = cell.hidden(carry).dtype
 
     def piece(carry: Carry, inputs: tuple[Array, Array | None]) -> tuple[Carry, Array]:
         x, mask = inputs
-        z = project(x, weights.kernel, weights.bias, cell.gates, dtype)
-        return run(static, params, kernels, z, carry, mask, recurrent_mask)
+        return run(static, params, weights, x, carry, mask, recurrent_mask)
 
     return in_chunks(piece, carry, (x, mask), chunk_size, reverse=reverse)
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from seqjax.ops.engine import (
     Cell,
+    Derivative,
     Implementation,
     Weights,
     in_chunks,
@@ -38,17 +39,43 @@ class GRUParams(NamedTuple):
 
 
 def _step(recurrent_bias_n: Array | None, h: Array, gates: tuple[Array, ...]) -> Array:
-    r, z, n_input, n_recurrent = gates
+    return _forward(recurrent_bias_n, h, gates)[0]
+
+
+def _forward(
+    recurrent_bias_n: Array | None, h: Array, gates: tuple[Array, ...]
+) -> tuple[Array, tuple[Array, ...]]:
+    r, z = jax.nn.sigmoid(gates[0]), jax.nn.sigmoid(gates[1])
+    n_recurrent = gates[3]
     if recurrent_bias_n is not None:
         n_recurrent = n_recurrent + recurrent_bias_n[None, :]
-    n = jnp.tanh(n_input + jax.nn.sigmoid(r) * n_recurrent)
-    z = jax.nn.sigmoid(z)
-    return (1 - z) * n + z * h
+    n = jnp.tanh(gates[2] + r * n_recurrent)
+    return (1 - z) * n + z * h, (r, z, n, n_recurrent)
+
+
+def _backward(
+    recurrent_bias_n: Array | None,
+    previous: Array,
+    carry: Array,
+    saved: tuple[Array, ...],
+    d_h: Array,
+) -> tuple[Array | None, Array, tuple[Array, ...]]:
+    r, z, n, n_recurrent = saved
+    d_n = d_h * (1 - z) * (1 - n**2)
+    d_n_recurrent = d_n * r
+    d_gates = (
+        d_n * n_recurrent * r * (1 - r),
+        d_h * (previous - n) * z * (1 - z),
+        d_n,
+        d_n_recurrent,
+    )
+    d_bias = None if recurrent_bias_n is None else jnp.sum(d_n_recurrent, axis=0)
+    return d_bias, d_h * z, d_gates
 
 
 # The reset-after variant only: the original multiplies by U a second time, after
 # the reset gate, so it is no elementwise function of its gates.
-ELEMENTWISE_GRU = Cell(step=_step, summed=2, split=1)
+ELEMENTWISE_GRU = Cell(step=_step, summed=2, split=1, derivative=Derivative(_forward, _backward))
 
 
 def _loop(

@@ -49,11 +49,6 @@ def to_gates(blocks: tuple[Array, ...], gates: int) -> tuple[Array, ...]:
     return blocks if len(blocks) == gates else tuple(jnp.split(blocks[0], gates, axis=-1))
 
 
-def to_blocks(gates: tuple[Array, ...], blocks: int) -> tuple[Array, ...]:
-    """K gates of [..., H] as so many blocks; undoes `to_gates`."""
-    return gates if len(gates) == blocks else (jnp.concatenate(gates, axis=-1),)
-
-
 def project(
     x: Array, kernel: Array, bias: Array | None, gates: int, dtype: jnp.dtype
 ) -> tuple[Array, ...]:
@@ -98,3 +93,12 @@ def vary_alike(tree: Any) -> Any:
         return lax.pcast(leaf, missing, to="varying") if missing else leaf
 
     return jax.tree.map(cast, tree)
+
+
+def shift_by_one(initial: Array, stacked: Array, *, reverse: bool) -> Array:
+    """What stood before each step: `stacked` moved by one, `initial` first."""
+    if not stacked.shape[0]:
+        return stacked
+    if reverse:
+        return jnp.concatenate([stacked[1:], initial[None]])
+    return jnp.concatenate([initial[None], stacked[:-1]])
