@@ -30,6 +30,9 @@ class CausalConv(nn.Module):
         groups: number of groups that inputs and filters fall into.
         padding: "causal", or "valid" for outputs with a whole past only.
         activation: an elementwise function, or None.
+        weight_norm: learn each filter's length ("scale") and direction ("kernel")
+            apart (Salimans and Kingma, arXiv 1602.07868).
+        implementation: None (best), "products" or "lax"; see `seqjax.ops.causal_conv1d`.
         dtype: of the computation; by default that of inputs and parameters.
         param_dtype: of the parameters.
         kernel_init: of the kernel.
@@ -52,6 +55,8 @@ class CausalConv(nn.Module):
     groups: int = 1
     padding: Literal["causal", "valid"] = "causal"
     activation: Callable[[Array], Array] | None = None
+    weight_norm: bool = False
+    implementation: ops.ConvImplementation | None = None
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
     kernel_init: Initializer = initializers.glorot_uniform()
@@ -67,6 +72,10 @@ class CausalConv(nn.Module):
         shape = (self.kernel_size, inputs // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+        if self.weight_norm:
+            length = jnp.sqrt(jnp.sum(jnp.square(kernel), axis=(0, 1)))
+            scale = self.param("scale", lambda key: length)  # starts where no norm would
+            kernel = kernel * (scale / length)[None, None, :]
         if self.dtype is None:
             return ops.ConvParams(kernel, bias)
         return ops.ConvParams(kernel.astype(self.dtype), bias.astype(self.dtype))
@@ -96,6 +105,7 @@ class CausalConv(nn.Module):
             padding=self.padding,
             seq_lengths=seq_lengths,
             return_carry=return_carry,
+            implementation=self.implementation,
         )
         if return_carry:
             carry, y = result

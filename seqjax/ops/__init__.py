@@ -17,11 +17,25 @@ from seqjax.ops.engine import (
     recurrence as recurrence,
 )
 from seqjax.ops.gru import GRUParams as GRUParams, gru as gru, gru_cell as gru_cell
+from seqjax.ops.linear import (
+    LinearImplementation as LinearImplementation,
+    linear_loop as linear_loop,
+    linear_recurrence as linear_recurrence,
+)
+from seqjax.ops.lru import LRUParams as LRUParams, lru as lru, lru_cell as lru_cell
 from seqjax.ops.lstm import (
     LSTMCarry as LSTMCarry,
     LSTMParams as LSTMParams,
     lstm as lstm,
     lstm_cell as lstm_cell,
+)
+from seqjax.ops.minimal import (
+    MinGRUParams as MinGRUParams,
+    MinLSTMParams as MinLSTMParams,
+    min_gru as min_gru,
+    min_gru_cell as min_gru_cell,
+    min_lstm as min_lstm,
+    min_lstm_cell as min_lstm_cell,
 )
 from seqjax.ops.rnn import (
     Activation as Activation,

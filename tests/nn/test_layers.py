@@ -10,10 +10,23 @@ B, T, I = 3, 8, 2
 LENGTHS = np.array([8, 0, 3])
 LAYERS = {
     "rnn": nn.RNN(4),
+    "rnn layer norm": nn.RNN(4, layer_norm=True),
     "lstm": nn.LSTM(4),
     "gru": nn.GRU(4),
     "gru original": nn.GRU(4, reset_after=False),
     "conv": nn.CausalConv(4, kernel_size=3, dilation=2, activation=jax.nn.relu),
+    "conv weight norm": nn.CausalConv(4, kernel_size=2, weight_norm=True),
+    "batch norm": nn.Stack((nn.Dense(4), nn.BatchNorm(), nn.GRU(3))),
+    "wavenet": nn.WaveNet(3, dilations=(1, 2), cycles=2, residual_features=4),
+    "wavenet with skips, relu": nn.WaveNet(
+        3,
+        kernel_size=3,
+        dilations=(1, 2),
+        residual_features=4,
+        skip_features=5,
+        gated=False,
+        weight_norm=True,
+    ),
     "dense": nn.Dense(4, activation=jnp.tanh),
     "stack": nn.Stack((nn.LSTM(4), nn.CausalConv(3, kernel_size=2), nn.GRU(4), nn.Dense(1))),
     "seasonal": nn.Stack((nn.Dense(1), nn.SeasonalResidual(nn.LSTM(3), period=2, cycles=2))),
@@ -113,6 +126,60 @@ def test_bidirectional_refuses_single_steps():
         layer.apply(variables, layer.initial_carry(B, I), x[:, 0], method="step")
     with pytest.raises(ValueError, match="one step at a time"):
         nn.RNN(4, reverse=True).init(jax.random.key(0), jnp.zeros((B, 4)), x[:, 0], method="step")
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("rates", [{"dropout": 0.5}, {"recurrent_dropout": 0.5}])
+def test_dropout_in_a_recurrent_layer_is_one_mask_for_all_steps(kind, rates):
+    layer = kind(16, **rates)
+    x, variables = make(layer, inputs=16)
+
+    def draw(seed, x=x):
+        rngs = {"dropout": jax.random.key(seed)}
+        return layer.apply(variables, x, deterministic=False, rngs=rngs)
+
+    np.testing.assert_array_equal(layer.apply(variables, x), kind(16).apply(variables, x))
+    np.testing.assert_array_equal(draw(0), draw(0))
+    assert (draw(0) != draw(1)).any()
+    first = draw(0)[:, 0] == layer.apply(variables, x)[:, 0]
+    assert first.all() == ("recurrent_dropout" in rates)  # h before the first step is zero
+    if "dropout" in rates:  # what is masked has no gradient at any step, what is kept at all
+        gradient = jax.grad(lambda x: jnp.sum(draw(0, x)[0]))(x)[0]
+        masked = gradient == 0
+        assert (masked == masked[:1]).all()
+        assert masked.any()
+        assert not masked.all()
+
+
+def test_a_recurrent_mask_is_drawn_for_each_sequence_and_scaled():
+    layer = nn.RNN(400, activation=lambda z: z, recurrent_dropout=0.25)
+    identity = {"kernel": jnp.zeros((1, 400)), "recurrent_kernel": jnp.eye(400)}
+    variables = {"params": identity | {"bias": jnp.zeros(400)}}
+    y = layer.apply(
+        variables,
+        jnp.zeros((2, 3, 1)),
+        jnp.ones((2, 400)),
+        deterministic=False,
+        rngs={"dropout": jax.random.key(0)},
+    )
+    np.testing.assert_allclose(np.unique(y[:, 0]), [0, 4 / 3], atol=1e-6)
+    np.testing.assert_allclose(y[:, 1], y[:, 0] * y[:, 0], atol=1e-6)  # the same mask again
+    assert (y[0] != y[1]).any()
+    assert abs(float(jnp.mean(y[:, 0] == 0)) - 0.25) < 0.05
+    with pytest.raises(ValueError, match=r"in \[0, 1\)"):
+        nn.GRU(2, dropout=1.0).init(jax.random.key(0), jnp.ones((1, 2, 1)), deterministic=False)
+
+
+def test_weight_norm_separates_length_and_direction():
+    layer = nn.CausalConv(4, kernel_size=2, weight_norm=True)
+    x = jnp.ones((B, T, I))
+    params = layer.init(jax.random.key(0), x)["params"]
+    plain = nn.CausalConv(4, kernel_size=2)
+    same = {key: params[key] for key in ("kernel", "bias")}
+    y = plain.apply({"params": same}, x)
+    np.testing.assert_allclose(layer.apply({"params": params}, x), y, atol=1e-6)
+    longer = params | {"kernel": 3 * params["kernel"], "scale": 2 * params["scale"]}
+    np.testing.assert_allclose(layer.apply({"params": longer}, x), 2 * y, atol=1e-5)
 
 
 def test_forget_bias_starts_at_one():

@@ -1,0 +1,130 @@
+"""Batch normalisation whose running statistics are parameters like any other."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+from jax import Array, lax
+from jax.nn import initializers
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
+
+from seqjax.ops.sequence import as_lengths, length_mask
+
+
+@jax.custom_vjp
+def _follow(y: Array, running: Array, current: Array) -> Array:
+    """`y`; the gradient of `running` is its distance from `current`, whatever the loss.
+
+    Gradient descent at the rate ``1 - momentum`` then is the moving average. So a
+    model stays a pure function of its parameters, and needs no second kind of state.
+    """
+    del running, current
+    return y
+
+
+_follow.defvjp(
+    lambda y, running, current: (y, (running, current)),
+    lambda saved, dy: (dy, saved[0] - saved[1], jnp.zeros_like(saved[1])),
+)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over batch and time, each feature by itself.
+
+    ``y = scale (x - mean) / sqrt(variance + epsilon) + offset``, with the moments of the
+    batch in training and with running ones otherwise (and one step at a time).
+
+    The running moments are parameters whose gradient is their distance from the batch's
+    moments: wrap the optimizer in `seqjax.train.with_running_statistics`, which moves
+    them by that distance times ``1 - momentum``. (Under data parallelism each device
+    normalises its own part of the batch.)
+
+    Attributes:
+        epsilon: added to the variance.
+        dtype: of the outputs; by default that of inputs and parameters.
+        param_dtype: of the parameters.
+
+    Example:
+        >>> layer, x = BatchNorm(), jnp.arange(8.0).reshape(2, 4, 1)
+        >>> params = layer.init(jax.random.key(0), x)
+        >>> y = layer.apply(params, x, deterministic=False)
+        >>> round(float(y.mean()), 3), round(float(y.std()), 2)
+        (0.0, 1.0)
+
+    Source: Ioffe and Szegedy, arXiv 1502.03167; epsilon after Keras.
+    """
+
+    epsilon: float = 1e-3
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def _parameters(self, features: int) -> tuple[Array, Array, Array, Array]:
+        names = {"scale": 1, "offset": 0, "running_mean": 0, "running_variance": 1}
+        arrays = [
+            self.param(name, initializers.constant(value), (features,), self.param_dtype)
+            for name, value in names.items()
+        ]
+        return arrays[0], arrays[1], arrays[2], arrays[3]
+
+    def _normalise(
+        self, x: Array, scale: Array, offset: Array, mean: Array, variance: Array
+    ) -> Array:
+        factor = scale * lax.rsqrt(variance + self.epsilon)
+        shape = (1,) * (x.ndim - 1) + (-1,)
+        y = (x - mean.reshape(shape)) * factor.reshape(shape) + offset.reshape(shape)
+        return y.astype(jnp.result_type(x, scale) if self.dtype is None else self.dtype)
+
+    def __call__(
+        self,
+        x: Float[Array, "batch time inputs"],
+        initial_carry: tuple[()] | None = None,
+        *,
+        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        return_carry: bool = False,
+        deterministic: bool = True,
+    ) -> Any:
+        """``y`` [batch, time, inputs], or ``((), y)``; zero after each sequence's end."""
+        del initial_carry
+        scale, offset, running_mean, running_variance = self._parameters(x.shape[-1])
+        lengths = as_lengths(seq_lengths, batch=x.shape[0], steps=x.shape[1])
+        valid = jnp.ones((1, 1, 1), bool)
+        if lengths is not None:
+            valid = length_mask(lengths, x.shape[1]).T[:, :, None]
+            x = jnp.where(valid, x, jnp.zeros_like(x))
+        if deterministic:
+            y = self._normalise(x, scale, offset, running_mean, running_variance)
+        else:
+            wide = x.astype(self.param_dtype)
+            weights = jnp.broadcast_to(valid, (*x.shape[:2], 1)).astype(wide.dtype)
+            count = jnp.maximum(jnp.sum(weights), 1)
+            mean = jnp.sum(wide, axis=(0, 1)) / count
+            centred = (wide - mean[None, None, :]) * weights
+            variance = jnp.sum(jnp.square(centred), axis=(0, 1)) / count
+            y = self._normalise(x, scale, offset, mean, variance)
+            y = _follow(y, running_mean, mean)
+            y = _follow(y, running_variance, variance)
+        y = jnp.where(valid, y, jnp.zeros_like(y)) if lengths is not None else y
+        return ((), y) if return_carry else y
+
+    def step(
+        self, carry: tuple[()], x: Float[Array, "batch inputs"]
+    ) -> tuple[tuple[()], Float[Array, "batch inputs"]]:
+        """One step, with the running moments: ``((), y)``."""
+        return carry, self._normalise(x, *self._parameters(x.shape[-1]))
+
+    def initial_carry(self, batch: int, inputs: int) -> tuple[()]:
+        """Nothing."""
+        del batch, inputs
+        return ()
+
+    def output_length(self, length: Any) -> Any:
+        """As many as inputs."""
+        return length
+
+    def output_features(self, inputs: int) -> int:
+        """As many as inputs."""
+        return inputs

@@ -1,0 +1,126 @@
+"""A residual block around a sequence layer."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+from jax import Array
+from jax.nn import initializers
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
+
+from seqjax.ops.sequence import as_lengths, length_mask
+
+
+class Residual(nn.Module):
+    """A layer between a norm and a gate, added to its input: the block of deep linear RNNs.
+
+    ``y = x + dropout(glu(W gelu(layer(norm(x))) + b))``, ``glu([u, v]) = u sigmoid(v)``
+
+    The nonlinearity stands here, at every step alone, where a layer that is linear in
+    its state has none over time. With `seq_lengths` outputs after a sequence's end
+    are zero.
+
+    Attributes:
+        layer: a layer that answers every step of its input, in its order.
+        features: number of features of inputs and outputs.
+        dropout: rate of the dropout after the gate; needs the rng "dropout" unless
+            deterministic.
+        dtype: of norm, gate and sum; by default that of inputs and parameters.
+        param_dtype: of the parameters of norm and gate.
+
+    Example:
+        >>> import jax
+        >>> from seqjax.nn.linear import LRU
+        >>> block, x = Residual(LRU(features=4, state=8), features=4), jax.numpy.ones((2, 5, 4))
+        >>> block.apply(block.init(jax.random.key(0), x), x).shape
+        (2, 5, 4)
+
+    Source: Orvieto et al., "Resurrecting recurrent neural networks for long
+    sequences", arXiv 2303.06349, figure 1.
+    """
+
+    layer: nn.Module
+    features: int
+    dropout: float = 0.0
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    def setup(self) -> None:
+        self.norm = nn.LayerNorm(dtype=self.dtype, param_dtype=self.param_dtype)
+        self.gate = nn.Dense(
+            2 * self.features,
+            kernel_init=initializers.glorot_uniform(),
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+        )
+        self.after_gate = nn.Dropout(self.dropout)
+
+    def _input(self, x: Array) -> Array:
+        layer = self.layer
+        if x.shape[-1] != self.features:
+            raise ValueError(
+                f"Residual: x must have {self.features} features, the block's own, but its"
+                f" shape is {x.shape}."
+            )
+        if layer.output_length(2**20) != 2**20:
+            raise ValueError(
+                "Residual: outputs are added to inputs step by step; the layer must not"
+                " have a stride or leave out steps."
+            )
+        if getattr(layer, "reverse", False) and not getattr(layer, "keep_order", False):
+            raise ValueError("Residual: a reversed layer needs keep_order=True.")
+        return x if self.dtype is None else x.astype(self.dtype)
+
+    def _gated(self, y: Array) -> Array:
+        return jax.nn.glu(self.gate(jax.nn.gelu(y)))
+
+    def __call__(
+        self,
+        x: Float[Array, "batch time features"],
+        initial_carry: Any = None,
+        *,
+        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        return_carry: bool = False,
+        deterministic: bool = True,
+    ) -> Any:
+        """``y`` [batch, time, features], or ``(carry, y)`` with the layer's carry."""
+        x = self._input(x)
+        lengths = as_lengths(seq_lengths, batch=x.shape[0], steps=x.shape[1])
+        valid = None if lengths is None else length_mask(lengths, x.shape[1]).T[:, :, None]
+        if valid is not None:  # the norm's gradient, too, must not see the padding
+            x = jnp.where(valid, x, jnp.zeros_like(x))
+        carry, y = self.layer(
+            self.norm(x),
+            initial_carry,
+            seq_lengths=lengths,
+            return_carry=True,
+            deterministic=deterministic,
+        )
+        y = x + self.after_gate(self._gated(y), deterministic=deterministic)
+        if valid is not None:
+            y = jnp.where(valid, y, jnp.zeros_like(y))
+        return (carry, y) if return_carry else y
+
+    def step(
+        self, carry: Any, x: Float[Array, "batch features"]
+    ) -> tuple[Any, Float[Array, "batch features"]]:
+        """One step: ``(carry, y)``, without dropout."""
+        x = self._input(x)
+        carry, y = self.layer.step(carry, self.norm(x))
+        return carry, x + self._gated(y)
+
+    def initial_carry(self, batch: int, inputs: int) -> Any:
+        """The layer's carry."""
+        return self.layer.initial_carry(batch, inputs)
+
+    def output_length(self, length: Any) -> Any:
+        """As many as inputs."""
+        return length
+
+    def output_features(self, inputs: int) -> int:
+        """As many as inputs."""
+        del inputs
+        return self.features

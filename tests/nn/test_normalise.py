@@ -1,0 +1,58 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from seqjax import models, nn, train
+
+X = 3 + 2 * jax.random.normal(jax.random.key(0), (16, 10, 4))
+
+
+def test_training_normalises_with_the_batchs_moments_and_follows_them():
+    layer = nn.BatchNorm()
+    params = layer.init(jax.random.key(0), X)["params"]
+    y = layer.apply({"params": params}, X, deterministic=False)
+    np.testing.assert_allclose(y.mean((0, 1)), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std((0, 1)), 1, atol=1e-3)
+    for scale in (1.0, 1e6):  # whatever the loss
+        gradient = jax.grad(
+            lambda p, s=scale: s * jnp.sum(layer.apply({"params": p}, X, deterministic=False) ** 3)
+        )(params)
+        np.testing.assert_allclose(gradient["running_mean"], -X.mean((0, 1)), rtol=1e-5)
+        np.testing.assert_allclose(gradient["running_variance"], 1 - X.var((0, 1)), rtol=1e-4)
+
+
+def test_padding_does_not_count():
+    layer = nn.BatchNorm()
+    variables = layer.init(jax.random.key(0), X)
+    lengths = np.array([10] * 8 + [0] * 8)
+    dirty = X.at[8:].set(jnp.nan)
+    y = layer.apply(variables, dirty, seq_lengths=lengths, deterministic=False)
+    np.testing.assert_allclose(y[:8], layer.apply(variables, X[:8], deterministic=False), atol=1e-5)
+    assert not y[8:].any()
+
+
+def test_a_fitted_model_has_the_moving_average_and_uses_it():
+    """Against the moving average in numpy, over the batches in their order."""
+    layer = nn.Stack((nn.BatchNorm(), nn.Dense(1)))
+    model = models.from_layer(layer, inputs=4)
+
+    def loss(params, batch, key):
+        return jnp.mean(model.apply(params, batch, key=key) ** 2, axis=(1, 2))
+
+    batches = train.array_batches(X, 4, shuffle=False)
+    optimizer = train.with_running_statistics(optax.adam(1e-2), momentum=0.9)
+    done = train.fit(loss, model.init(jax.random.key(0)), optimizer, batches, epochs=3)
+    mean, variance = np.zeros(4), np.ones(4)
+    for _ in range(3):
+        for rows in range(0, 16, 4):
+            batch = np.asarray(X[rows : rows + 4])
+            mean = 0.9 * mean + 0.1 * batch.mean((0, 1))
+            variance = 0.9 * variance + 0.1 * batch.var((0, 1))
+    fitted = done.params["layers_0"]
+    np.testing.assert_allclose(fitted["running_mean"], mean, rtol=1e-4)
+    np.testing.assert_allclose(fitted["running_variance"], variance, rtol=1e-4)
+    one = nn.BatchNorm().apply({"params": fitted}, X)
+    expected = (np.asarray(X) - mean) / np.sqrt(variance + 1e-3) * np.asarray(fitted["scale"])
+    expected += np.asarray(fitted["offset"])
+    np.testing.assert_allclose(one, expected, atol=1e-4)

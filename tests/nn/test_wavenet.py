@@ -1,0 +1,176 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import models, nn
+
+B, T = 2, 40
+CONDITIONED = nn.WaveNet(
+    3,
+    dilations=(1, 2, 4),
+    cycles=2,
+    residual_features=5,
+    skip_features=6,
+    global_features=2,
+    local_features=3,
+    weight_norm=True,
+)
+
+
+def conditioned():
+    keys = jax.random.split(jax.random.key(0), 4)
+    x = jax.random.normal(keys[0], (B, T, 1))
+    conditions = {
+        "global_condition": jax.random.normal(keys[1], (B, 2)),
+        "local_condition": jax.random.normal(keys[2], (B, T, 3)),
+    }
+    return x, conditions, CONDITIONED.init(keys[3], x)
+
+
+def test_the_books_network_has_its_parameters():
+    layer = nn.WaveNet(10, dilations=(1, 2, 4))
+    params = layer.init(jax.random.key(0), jnp.ones((1, 50, 1)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 17_130
+
+
+def test_equals_the_equations():
+    """Gates, residuals and skips by hand, one block after the other."""
+    layer = nn.WaveNet(2, dilations=(1, 3), residual_features=4)
+    x = jax.random.normal(jax.random.key(0), (B, T, 1))
+    params = layer.init(jax.random.key(1), x)["params"]
+
+    def conv(name, x, dilation=1):
+        kernel, bias = params[name]["kernel"], params[name]["bias"]
+        past = (len(kernel) - 1) * dilation
+        padded = np.pad(x, ((0, 0), (past, 0), (0, 0)))
+        taps = [padded[:, k * dilation :][:, :T] @ kernel[k] for k in range(len(kernel))]
+        return sum(taps) + bias[None, None]
+
+    state, skips = conv("entry", x), 0
+    for k, dilation in enumerate((1, 3)):
+        a = conv(f"dilated_{k}", state, dilation)
+        unit = np.tanh(a[..., :4]) / (1 + np.exp(-a[..., 4:]))
+        product = conv(f"residual_{k}", unit)
+        state, skips = state + product, skips + product
+    expected = conv("out", np.maximum(conv("hidden", np.maximum(skips, 0)), 0))
+    np.testing.assert_allclose(layer.apply({"params": params}, x), expected, atol=1e-5)
+
+
+def test_one_step_at_a_time_equals_whole_sequence_with_conditions():
+    x, conditions, variables = conditioned()
+    whole = CONDITIONED.apply(variables, x, **conditions)
+    step = jax.jit(lambda *a, **k: CONDITIONED.apply(variables, *a, method="step", **k))
+    local = conditions["local_condition"]
+    carry = CONDITIONED.initial_carry(B, 1)
+    for t in range(T):
+        carry, y = step(
+            carry,
+            x[:, t],
+            global_condition=conditions["global_condition"],
+            local_condition=local[:, t],
+        )
+        np.testing.assert_allclose(y, whole[:, t], atol=1e-5)
+
+
+def test_conditions_reach_the_output_where_they_should():
+    x, conditions, variables = conditioned()
+
+    def y(**changed):
+        return CONDITIONED.apply(variables, x, **(conditions | changed))
+
+    plain = y()
+    other_speaker = y(global_condition=conditions["global_condition"].at[0].add(1))
+    assert (other_speaker[0] != plain[0]).all()
+    np.testing.assert_array_equal(other_speaker[1], plain[1])
+    later = y(local_condition=conditions["local_condition"].at[:, 20].add(1))
+    np.testing.assert_array_equal(later[:, :20], plain[:, :20])
+    assert (later[:, 20] != plain[:, 20]).any()
+    without = CONDITIONED.apply(variables, x)
+    zeros = jax.tree.map(jnp.zeros_like, conditions)
+    np.testing.assert_array_equal(without, CONDITIONED.apply(variables, x, **zeros))
+
+
+def test_padding_reaches_neither_outputs_nor_gradients():
+    x, conditions, variables = conditioned()
+    lengths = np.array([40, 7])
+    dirty = x.at[1, 7:].set(jnp.nan)
+    dirty_local = conditions["local_condition"].at[1, 7:].set(jnp.inf)
+
+    def y(variables):
+        return CONDITIONED.apply(
+            variables,
+            dirty,
+            seq_lengths=lengths,
+            global_condition=conditions["global_condition"],
+            local_condition=dirty_local,
+        )
+
+    alone = CONDITIONED.apply(
+        variables,
+        x[1:, :7],
+        global_condition=conditions["global_condition"][1:],
+        local_condition=conditions["local_condition"][1:, :7],
+    )
+    np.testing.assert_allclose(y(variables)[1:, :7], alone, atol=1e-5)
+    assert not y(variables)[1, 7:].any()
+    gradient = jax.grad(lambda v: jnp.sum(y(v) ** 2))(variables)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_the_receptive_field_is_where_the_gradient_ends():
+    layer = nn.WaveNet(1, kernel_size=3, dilations=(1, 2), cycles=2, residual_features=4)
+    assert layer.receptive_field == 1 + 2 * (1 + 2 * 3)
+    x = jax.random.normal(jax.random.key(0), (1, T, 1))
+    variables = layer.init(jax.random.key(1), x)
+    gradient = jax.grad(lambda x: layer.apply(variables, x)[0, -1, 0])(x)[0, :, 0]
+    assert np.flatnonzero(gradient)[0] == T - layer.receptive_field
+
+
+def test_every_parameter_is_used():
+    x, conditions, variables = conditioned()
+    gradient = jax.grad(lambda v: jnp.sum(CONDITIONED.apply(v, x, **conditions) ** 2))(variables)
+    for path, leaf in jax.tree.leaves_with_path(gradient):
+        assert leaf.any(), path
+
+
+def test_a_carry_from_the_sequence_goes_on_step_by_step():
+    layer = nn.WaveNet(1, dilations=(1, 2), residual_features=4)
+    model = models.from_layer(layer, inputs=1)
+    x = jax.random.normal(jax.random.key(0), (B, T, 1))
+    params = model.init(jax.random.key(1))
+    carry, _ = model.apply(params, x[:, :30], return_carry=True)
+    for t in range(30, T):
+        carry, y = model.step(params, carry, x[:, t])
+        np.testing.assert_allclose(y, model.apply(params, x)[:, t], atol=1e-5)
+
+
+def test_a_model_takes_conditions():
+    model = models.from_layer(CONDITIONED, inputs=1)
+    x, conditions, _ = conditioned()
+    params = model.init(jax.random.key(0))
+    y = model.apply(params, x, **conditions)
+    np.testing.assert_array_equal(y, CONDITIONED.apply({"params": params}, x, **conditions))
+    first = {key: value[:, 0] if value.ndim == 3 else value for key, value in conditions.items()}
+    _, y_0 = model.step(params, model.initial_carry(B), x[:, 0], **first)
+    np.testing.assert_allclose(y_0, y[:, 0], atol=1e-5)
+
+
+def test_dropout_acts_in_training_only():
+    layer = nn.WaveNet(1, dilations=(1, 2), residual_features=4, dropout=0.5)
+    x = jax.random.normal(jax.random.key(0), (B, T, 1))
+    variables = layer.init(jax.random.key(1), x)
+    rngs = {"dropout": jax.random.key(2)}
+    noisy = layer.apply(variables, x, deterministic=False, rngs=rngs)
+    assert (noisy != layer.apply(variables, x)).any()
+
+
+def test_errors_name_the_condition():
+    x, conditions, variables = conditioned()
+    with pytest.raises(ValueError, match=r"global_condition must be \[2, 2\]"):
+        CONDITIONED.apply(variables, x, global_condition=jnp.ones((B, 5)))
+    layer = nn.WaveNet(1)
+    with pytest.raises(ValueError, match="local_features=0"):
+        layer.init(jax.random.key(0), x, local_condition=conditions["local_condition"])
+    with pytest.raises(ValueError, match="at least one block"):
+        nn.WaveNet(1, dilations=()).init(jax.random.key(0), x)
