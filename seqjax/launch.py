@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn, TypeVar
 
 import jax
 import tyro
 from rich.console import Console
+from rich.table import Table
 
 from seqjax.data import DataError
 from seqjax.report import Row, print_table, write_json
@@ -46,12 +47,17 @@ class Config:
     platform: Literal["cpu", "gpu", "tpu"] | None = None
     """Where to run; by default the best that JAX finds."""
 
+    may_differ: ClassVar[tuple[str, ...]] = ()  # between a run and its resumption
+
+    def preview(self) -> str | None:
+        """What to print in place of a run, such as a list of choices; None to run."""
+        return None
+
     def resolved(self) -> dict[str, Any]:
         """Settings that follow from the options, for config.json: enough to run again."""
         return {}
 
 
-# What may differ between a run and its resumption.
 _NOT_IN_CONFIG_JSON = ("out", "resume", "platform")
 
 
@@ -62,11 +68,13 @@ class Result(NamedTuple):
         rows: the table.
         unit: of its figures.
         files: the pictures and tables written, for the closing lines.
+        table: the rows as the terminal shows them; by default sorted, best first.
     """
 
     rows: Sequence[Row]
     unit: str
     files: Sequence[Path]
+    table: Table | None = None
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -94,6 +102,11 @@ def launch(
     """
     config = tyro.cli(config_type, args=args, description=description, prog=f"python -m {name}")
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)  # a file has no edge that lines would have to fit
+    if (preview := config.preview()) is not None:
+        console.print(preview, highlight=False, markup=False, soft_wrap=True)
+        return 0
     folder = None
     try:
         if config.seeds < 1:
@@ -129,7 +142,11 @@ def launch(
     }
     write_json(folder / "result.json", report)
     title = f"{name}: {config.seeds} seed(s), {device}, {seconds['total']:.1f} s"
-    print_table(result.rows, title=title, unit=result.unit, console=console)
+    if result.table is None:
+        print_table(result.rows, title=title, unit=result.unit, console=console)
+    else:
+        result.table.title = title
+        console.print(result.table)
     for path in (folder / "result.json", *result.files):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     return 0
@@ -182,11 +199,12 @@ def open_folder(name: str, config: Config, root: Path = RUNS) -> Path:
         except ValueError as error:
             raise RunError(f"{path}: not readable as JSON: {error}.") from None
         for key in sorted(saved.keys() | current.keys()):
-            if saved.get(key) != current.get(key):
+            if key not in config.may_differ and saved.get(key) != current.get(key):
                 raise RunError(
                     f"{path}: the run was started with {key} = {saved.get(key)!r}, not"
                     f" {current.get(key)!r}; resume with the same options, or choose another --out."
                 )
+        write_json(path, current)
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(
@@ -222,6 +240,9 @@ def _set_platform(name: str | None) -> str:
     """Choose the platform; return the device in words."""
     if name is not None:
         jax.config.update("jax_platforms", name)
+    # A CPU's cores are the devices of a mesh, as several GPUs are.
+    with contextlib.suppress(RuntimeError):  # JAX runs already: leave it as it is
+        jax.config.update("jax_num_cpu_devices", _cores())
     try:
         devices = jax.devices()
     except RuntimeError as error:
@@ -232,8 +253,15 @@ def _set_platform(name: str | None) -> str:
         ) from None
     kind = devices[0].device_kind
     if devices[0].platform == "cpu":
-        kind = f"{host.machine()} CPU, {os.cpu_count()} cores"
+        return f"{host.machine()} CPU, {_cores()} cores"
     return f"{len(devices)} x {kind}" if len(devices) > 1 else kind
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _versions() -> dict[str, str]:

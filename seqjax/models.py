@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
@@ -22,18 +22,19 @@ class Model(NamedTuple):
     Attributes:
         init: ``key -> params``.
         apply: ``(params, x, initial_carry=None, *, key=None, seq_lengths=None,
-            return_carry=False) -> y``, or ``(carry, y)``; x is [batch, time,
-            inputs], y [batch, time, outputs] ([batch, outputs] for a model that
+            return_carry=False, **conditions) -> y``, or ``(carry, y)``; x is [batch,
+            time, inputs], y [batch, time, outputs] ([batch, outputs] for a model that
             answers at the last step only). Dropout acts where `key` is given.
+            Conditions are what else the layer takes (see `seqjax.nn.WaveNet`).
         initial_carry: ``batch -> carry`` before the first step.
-        step: ``(params, carry, x) -> (carry, y)``, x [batch, inputs], y [batch,
-            outputs]; the cost of a step does not grow with the steps before it.
+        step: ``(params, carry, x, **conditions) -> (carry, y)``, x [batch, inputs], y
+            [batch, outputs]; the cost of a step does not grow with the steps before it.
     """
 
     init: Callable[[Array], Params]
     apply: Callable[..., Any]
     initial_carry: Callable[[int], Any]
-    step: Callable[[Params, Any, Array], tuple[Any, Array]]
+    step: Callable[..., tuple[Any, Array]]
 
 
 def from_layer(layer: Any, inputs: int, *, last: bool = False) -> Model:
@@ -64,6 +65,7 @@ def from_layer(layer: Any, inputs: int, *, last: bool = False) -> Model:
         key: Array | None = None,
         seq_lengths: Int[ArrayLike, " batch"] | None = None,
         return_carry: bool = False,
+        **conditions: Array,
     ) -> Any:
         result: Any = layer.apply(
             {"params": params},
@@ -73,6 +75,7 @@ def from_layer(layer: Any, inputs: int, *, last: bool = False) -> Model:
             return_carry=return_carry,
             deterministic=key is None,
             rngs=None if key is None else {"dropout": key},
+            **conditions,
         )
         carry, y = result if return_carry else (None, result)
         if last:
@@ -80,8 +83,8 @@ def from_layer(layer: Any, inputs: int, *, last: bool = False) -> Model:
             y = _last_step(y, None if lengths is None else layer.output_length(lengths))
         return (carry, y) if return_carry else y
 
-    def step(params: Params, carry: Any, x: Array) -> tuple[Any, Array]:
-        result: Any = layer.apply({"params": params}, carry, x, method="step")
+    def step(params: Params, carry: Any, x: Array, **conditions: Array) -> tuple[Any, Array]:
+        result: Any = layer.apply({"params": params}, carry, x, method="step", **conditions)
         return result
 
     # One compilation in place of one for every initialiser's every operation.
@@ -154,3 +157,68 @@ def make(
         layers = [kind(width, **options) for width in features]
     stack = nn.Stack((*layers, nn.Dense(outputs)), dropout=dropout, remat=remat)
     return from_layer(stack, inputs, last=last)
+
+
+def generate(
+    model: Model,
+    params: Params,
+    x: Float[Array, "batch time inputs"],
+    steps: int,
+    *,
+    key: Array | None = None,
+    sample: Callable[[Array, Array], Array] | None = None,
+) -> Float[Array, "batch {steps} inputs"]:
+    """Continue sequences: every output becomes the next input.
+
+    The context `x` is read once; then each step costs one step of the model,
+    whatever stands before it, all steps in one `lax.scan`.
+
+    Args:
+        model: a model of as many outputs as inputs (or with a `sample` that makes
+            inputs of its outputs).
+        params: its parameters.
+        x: the context, at least one step.
+        steps: how many steps to generate.
+        key: for `sample`.
+        sample: ``(key, y) -> next input``, y [batch, outputs]; by default the output
+            itself (a forecast).
+
+    Returns:
+        What follows the context.
+
+    Raises:
+        ValueError: for no context, no steps, or outputs that are no inputs.
+
+    Example:
+        >>> model = make("gru", inputs=1, features=(8,), outputs=1)
+        >>> params = model.init(jax.random.key(0))
+        >>> generate(model, params, jnp.ones((2, 12, 1)), steps=10).shape
+        (2, 10, 1)
+    """
+    if steps < 1 or not x.shape[1]:
+        raise ValueError(
+            f"generate: steps ({steps}) and the context's length ({x.shape[1]}) must be at least 1."
+        )
+    if (key is None) != (sample is None):
+        raise ValueError("generate: key and sample go together.")
+    carry, y = model.apply(params, x, return_carry=True)
+    y = y if y.ndim == 2 else y[:, -1]
+
+    def next_input(y: Array, step: Any) -> Array:
+        chosen = y if sample is None else sample(jax.random.fold_in(key, step), y)
+        if chosen.shape != (x.shape[0], x.shape[2]):
+            raise ValueError(
+                f"generate: a step makes {chosen.shape}, but inputs are {(x.shape[0], x.shape[2])};"
+                " give the model as many outputs as inputs, or pass a sample function."
+            )
+        return chosen.astype(x.dtype)
+
+    def step(state: tuple[Any, Array], number: Array) -> tuple[tuple[Any, Array], Array]:
+        carry, value = state
+        carry, y = model.step(params, carry, value)
+        value = next_input(y, number)
+        return (carry, value), value
+
+    first = next_input(y, 0)
+    _, rest = lax.scan(step, (carry, first), jnp.arange(1, steps))
+    return jnp.swapaxes(jnp.concatenate([first[None], rest]), 0, 1)

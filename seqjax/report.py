@@ -26,6 +26,7 @@ class Row:
         seeds: the figure of each seed; one figure for what knows no chance.
         horizon: steps ahead; None where all steps together are meant.
         parameters: number of trained parameters, or None.
+        seconds: of training one seed, compilation included, or None.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Row:
     seeds: tuple[float, ...]
     horizon: int | None = None
     parameters: int | None = None
+    seconds: float | None = None
 
     @property
     def mean(self) -> float:

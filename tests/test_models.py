@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,3 +68,65 @@ def test_errors_say_what_is_known():
         models.make.__wrapped__("transformer", inputs=1, features=(2,), outputs=1)
     with pytest.raises(ValueError, match="at least one layer"):
         models.make("rnn", inputs=1, features=(), outputs=1)
+
+
+def test_generate_feeds_the_model_its_own_outputs():
+    model = models.make("lstm", inputs=1, features=(5,), outputs=1)
+    params = model.init(jax.random.key(1))
+    series = X
+    for _ in range(4):  # the window read anew for every step
+        series = jnp.concatenate([series, model.apply(params, series)[:, -1:]], axis=1)
+    ours = models.generate(model, params, X, 4)
+    np.testing.assert_allclose(ours, series[:, 8:], atol=1e-6)
+    last = models.make("lstm", inputs=1, features=(5,), outputs=1, last=True)
+    np.testing.assert_array_equal(models.generate(last, params, X, 4), ours)
+    np.testing.assert_allclose(models.generate(model, params, X, 1), ours[:, :1], atol=1e-6)
+
+
+def test_generate_draws_with_a_key_of_its_own_for_every_step():
+    model = models.make("gru", inputs=3, features=(5,), outputs=3)
+    params = model.init(jax.random.key(1))
+    context = jax.nn.one_hot(jnp.array([[0, 1, 2], [2, 2, 0]]), 3)
+
+    def sample(key, y):
+        return jax.nn.one_hot(jax.random.categorical(key, y), 3)
+
+    def draw(seed):
+        return models.generate(model, params, context, 20, key=jax.random.key(seed), sample=sample)
+
+    np.testing.assert_array_equal(draw(0), draw(0))
+    assert (draw(0) != draw(1)).any()
+    assert len(np.unique(draw(0)[0], axis=0)) > 1
+    np.testing.assert_array_equal(draw(0).sum(-1), 1)
+
+
+def test_generating_from_a_wavenet_costs_the_same_for_every_sample():
+    """The program for more samples differs in the loop's bound alone."""
+    layer = nn.WaveNet(1, dilations=(1, 2, 4), residual_features=4)
+    model = models.from_layer(layer, inputs=1)
+    params = model.init(jax.random.key(0))
+    series = X
+    for _ in range(12):
+        series = jnp.concatenate([series, model.apply(params, series)[:, -1:]], axis=1)
+    np.testing.assert_allclose(models.generate(model, params, X, 12), series[:, 8:], atol=1e-5)
+
+    def flops(steps):
+        generate = jax.jit(lambda params: models.generate(model, params, X, steps))
+        jaxpr = jax.make_jaxpr(generate)(params)
+        loops = re.findall(r"length=(\d+)", str(jaxpr))
+        return str(jaxpr).count("dot_general"), loops
+
+    (few, short), (many, long) = flops(10), flops(1000)
+    assert few == many
+    assert (short, long) == (["9"], ["999"])
+
+
+def test_generate_says_what_does_not_fit():
+    model = models.make("gru", inputs=1, features=(2,), outputs=2)
+    params = model.init(jax.random.key(0))
+    with pytest.raises(ValueError, match="as many outputs as inputs"):
+        models.generate(model, params, X, 2)
+    with pytest.raises(ValueError, match="at least 1"):
+        models.generate.__wrapped__(model, params, X, 0)
+    with pytest.raises(ValueError, match="go together"):
+        models.generate(model, params, X, 2, key=jax.random.key(0))

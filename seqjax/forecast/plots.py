@@ -1,5 +1,6 @@
 """Pictures of forecasts. Needs matplotlib: ``pip install -e '.[plot]'``."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,73 @@ def plot_losses(path: Path, histories: Sequence[Sequence[Mapping[str, Any]]]) ->
     axes.set_xlabel("epoch")
     axes.set_ylabel("mean squared error, scaled")
     axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def plot_curves(
+    path: Path, curves: pd.DataFrame, *, title: str, x: str, y: str, log_y: bool = False
+) -> None:
+    """Columns against the index, a line for each.
+
+    Args:
+        path: of the PNG.
+        curves: one line a column; missing and, on a logarithmic axis, zero values are
+            left out.
+        title: of the picture.
+        x: what the index is.
+        y: what the columns are.
+        log_y: a logarithmic axis.
+    """
+    figure = _figure((9.0, 5.0))
+    axes = figure.subplots()
+    styles = itertools.cycle(("-", "--", ":"))
+    style = next(styles)
+    for number, name in enumerate(curves):
+        if number and number % 10 == 0:  # the colours begin again
+            style = next(styles)
+        points = curves[name].dropna()
+        if log_y:
+            points = points[points > 0]
+        axes.plot(points.index, points, lw=1.4, ls=style, label=str(name))
+    if log_y:
+        axes.set_yscale("log")
+    axes.set_title(title)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    figure.legend(loc="outside right upper", frameon=False, fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def plot_examples(
+    path: Path,
+    inputs: np.ndarray,
+    actual: np.ndarray,
+    forecasts: Mapping[str, np.ndarray],
+    *,
+    title: str,
+) -> None:
+    """Some series, what followed, and the forecasts of it.
+
+    Args:
+        path: of the PNG.
+        inputs: [series, time].
+        actual: [series, horizon].
+        forecasts: name to [series, horizon].
+        title: of the picture.
+    """
+    count, steps = inputs.shape
+    figure = _figure((10.0, 2.4 * -(-count // 2) + 0.6))
+    grid = figure.subplots(-(-count // 2), 2, sharex=True, sharey=True, squeeze=False)
+    ahead = np.arange(steps, steps + actual.shape[1])
+    for axes, seen, followed, number in zip(grid.flat, inputs, actual, range(count), strict=False):
+        axes.plot(np.arange(steps), seen, color="black", lw=1, marker=".", ms=3)
+        axes.plot(ahead, followed, color="black", lw=0, marker="o", ms=4, mfc="none")
+        for name, values in forecasts.items():
+            axes.plot(ahead, values[number], lw=1.5, marker="x", ms=4, label=name)
+        axes.axvline(steps - 0.5, color="grey", lw=0.8, ls="--")
+    figure.suptitle(title)
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.savefig(path, dpi=120)
 
 
