@@ -8,6 +8,7 @@ settings and published figures are those of the book's notebook (2nd edition): 1
 series of 50 steps, batch 32, Adam at 1e-3, 20 epochs unless said.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -90,16 +91,20 @@ def rnn_only() -> models.Model:
 
 
 def deep(
-    layer: Callable[..., Any],
+    layer: Callable[[int], Any],
     outputs: int,
     *,
     last: bool = False,
     widths: tuple[int, ...] = (20, 20),
-    **options: Any,
 ) -> models.Model:
     """Recurrent layers under a dense head."""
-    layers = [layer(width, **options) for width in widths]
+    layers = [layer(width) for width in widths]
     return models.from_layer(nn.Stack((*layers, nn.Dense(outputs))), 1, last=last)
+
+
+def with_dropout(layer: Callable[..., Any]) -> Callable[[int], Any]:
+    """A recurrent layer with dropout of its inputs and of its recurrence."""
+    return functools.partial(layer, dropout=0.1, recurrent_dropout=0.1)
 
 
 def batch_norm() -> models.Model:
@@ -139,7 +144,6 @@ def parallel(layer: Callable[..., Any], width: int = 32, blocks: int = 2) -> mod
     return models.from_layer(nn.Stack((nn.Dense(width), *stack, nn.Dense(HORIZON))), 1)
 
 
-_DROPOUT = {"dropout": 0.1, "recurrent_dropout": 0.1}
 _LONG = Training(60, batch_size=64, learning_rate=8e-3, cosine=True, flip=True, skip=15)
 
 RECIPES: dict[str, Recipe] = {
@@ -184,7 +188,7 @@ RECIPES: dict[str, Recipe] = {
         training=Training(learning_rate=1e-2),
     ),
     "layer-norm": Recipe(
-        lambda: deep(nn.RNN, HORIZON, layer_norm=True),
+        lambda: deep(functools.partial(nn.RNN, layer_norm=True), HORIZON),
         "SimpleRNN 20-20, layer norm",
         10,
         1550,
@@ -206,13 +210,25 @@ RECIPES: dict[str, Recipe] = {
     # Beyond the book, with its training settings.
     "wavenet-wide": Recipe(wide_wavenet, "WaveNet, gated, 10 blocks", 10, 77130, "every"),
     "rnn-dropout": Recipe(
-        lambda: deep(nn.RNN, HORIZON, **_DROPOUT), "SimpleRNN 20-20, dropout", 10, 1470, "every"
+        lambda: deep(functools.partial(nn.RNN, dropout=0.1, recurrent_dropout=0.1), HORIZON),
+        "SimpleRNN 20-20, dropout",
+        10,
+        1470,
+        "every",
     ),
     "lstm-dropout": Recipe(
-        lambda: deep(nn.LSTM, HORIZON, **_DROPOUT), "LSTM 20-20, dropout", 10, 5250, "every"
+        lambda: deep(functools.partial(nn.LSTM, dropout=0.1, recurrent_dropout=0.1), HORIZON),
+        "LSTM 20-20, dropout",
+        10,
+        5250,
+        "every",
     ),
     "gru-dropout": Recipe(
-        lambda: deep(nn.GRU, HORIZON, **_DROPOUT), "GRU 20-20, dropout", 10, 4110, "every"
+        lambda: deep(functools.partial(nn.GRU, dropout=0.1, recurrent_dropout=0.1), HORIZON),
+        "GRU 20-20, dropout",
+        10,
+        4110,
+        "every",
     ),
     "mingru": Recipe(lambda: parallel(nn.MinGRU), "minGRU 32, 2 blocks", 10, 8970, "every"),
     "minlstm": Recipe(lambda: parallel(nn.MinLSTM), "minLSTM 32, 2 blocks", 10, 11082, "every"),

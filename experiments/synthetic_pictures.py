@@ -59,7 +59,12 @@ def draw(
             path = folder / f"learning_curves_{horizon}.png"
             title = f"Validation error, {words} ahead (mean over the seeds)"
             plots.plot_curves(
-                path, curves[names], title=title, x="epoch", y="mean squared error", log_y=True
+                path,
+                curves.loc[:, names],
+                title=title,
+                x="epoch",
+                y="mean squared error",
+                log_y=True,
             )
             files.append(path)
     by_horizon = errors_by_horizon(outcomes)

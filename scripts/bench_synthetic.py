@@ -4,8 +4,10 @@
 
 Needs the test environment (./scripts/test makes it). For each model, each side trains on
 the same 7,000 series in a process of its own, the processes taking turns: the book's
-batch size, optimizer and epoch-end validation. Prints the first epoch (compilation
-included) and the median of the others, in seconds, and the ratio round by round.
+batch size, optimizer and epoch-end validation. Ours trains once a single seed, and once
+two seeds on two CPU devices (as `--seeds` does), whose epochs are halved to seconds a
+seed. Prints the first epoch (compilation included) and the median of the others, in
+seconds, and the ratios round by round.
 """
 
 import argparse
@@ -19,35 +21,37 @@ import tempfile
 OURS = """
 import json, pathlib, tempfile, time
 import jax
+
+jax.config.update("jax_num_cpu_devices", {devices})
 from experiments import synthetic_forecast as experiment
 from experiments.chapter15 import RECIPES, optimizer_of
 from seqjax import train
 
 recipe = RECIPES["{row}"]
 model = recipe.model()
-loss = experiment.loss_of(recipe, model)
 batches = experiment.batches_of(recipe, experiment.TRAIN, size=32, shuffle=True)
-validation = experiment.batches_of(recipe, experiment.VALIDATION, size=32, shuffle=False)
-optimizer = optimizer_of(recipe, batches.steps, {epochs})
+ends = [time.perf_counter()]
 
 
 class Clock(train.MetricsLog):
-    seconds = []
-    begun = time.perf_counter()
-
     def write(self, line):
-        now = time.perf_counter()
-        self.seconds.append(now - self.begun)
-        self.begun = now
+        if self.common["seed"] == 0:
+            ends.append(time.perf_counter())
 
 
 with tempfile.TemporaryDirectory() as folder:
-    clock = Clock(pathlib.Path(folder) / "metrics.jsonl")
-    train.fit(
-        loss, model.init(jax.random.key(0)), optimizer, batches, epochs={epochs},
-        validation=validation, metrics=clock,
-    )
-print(json.dumps(clock.seconds))
+    for seed, done in train.fit_seeds(
+        experiment.loss_of(recipe, model),
+        model.init,
+        optimizer_of(recipe, batches.steps, {epochs}),
+        batches,
+        epochs={epochs},
+        seeds=range({devices}),
+        validation=experiment.batches_of(recipe, experiment.VALIDATION, size=32, shuffle=False),
+        metrics=lambda seed: Clock(pathlib.Path(folder) / "metrics.jsonl", seed=seed),
+    ):
+        pass
+print(json.dumps([(after - before) / {devices} for before, after in zip(ends, ends[1:])]))
 """
 
 KERAS = """
@@ -97,12 +101,15 @@ print(json.dumps(clock.seconds))
 """
 
 
-def epoch_seconds(code: str, row: str, epochs: int) -> list[float]:
-    """Run one side in a fresh process; its seconds for each epoch."""
+SIDES = {"ours": (OURS, 1), "two seeds": (OURS, 2), "Keras": (KERAS, 1)}
+
+
+def epoch_seconds(code: str, row: str, epochs: int, devices: int) -> list[float]:
+    """Run one side in a fresh process; its seconds for each epoch and seed."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"KERAS_BACKEND": "jax", "KERAS_HOME": folder}
         done = subprocess.run(
-            [sys.executable, "-c", code.format(row=row, epochs=epochs)],
+            [sys.executable, "-c", code.format(row=row, epochs=epochs, devices=devices)],
             env=environment,
             stdout=subprocess.PIPE,
             text=True,
@@ -118,22 +125,28 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--only", default="seq2seq,lstm,gru,wavenet")
     options = parser.parse_args()
-    print("seconds an epoch          ours    Keras   Keras/ours   first epoch: ours  Keras")
+    print(f"{'s an epoch and seed':<22}" + "".join(f"{side:>11}" for side in SIDES), end="")
+    print("   Keras / ours  Keras / two seeds   first epochs")
     for row in options.only.split(","):
         rounds = []
         for number in range(1, options.rounds + 1):
-            ours, keras = (epoch_seconds(code, row, options.epochs) for code in (OURS, KERAS))
-            a, b = statistics.median(ours[1:]), statistics.median(keras[1:])
-            rounds.append((a, b, ours[0], keras[0]))
-            print(f"{row:<12} round {number}   {a:8.3f} {b:8.3f} {b / a:10.2f}", flush=True)
-        a, b, first, keras_first = (
-            statistics.median(column) for column in zip(*rounds, strict=True)
-        )
-        ratio = statistics.median(keras / ours for ours, keras, _, _ in rounds)
-        print(
-            f"{row:<12} median    {a:8.3f} {b:8.3f} {ratio:10.2f} {first:18.2f} {keras_first:6.2f}",
-            flush=True,
-        )
+            found = [
+                epoch_seconds(code, row, options.epochs, devices)
+                for code, devices in SIDES.values()
+            ]
+            later = [statistics.median(seconds[1:]) for seconds in found]
+            ratios = [later[2] / later[0], later[2] / later[1]]
+            rounds.append([*later, *ratios, *(seconds[0] for seconds in found)])
+            show(row, f"round {number}", rounds[-1])
+        show(row, "median", [statistics.median(column) for column in zip(*rounds, strict=True)])
+
+
+def show(row: str, name: str, figures: list[float]) -> None:
+    """Print a line: epochs, ratios, first epochs."""
+    print(f"{row:<12} {name:<9}", end="")
+    print("".join(f"{figure:11.3f}" for figure in figures[:3]), end="")
+    print(f"{figures[3]:15.2f} {figures[4]:18.2f}   ", end="")
+    print(" ".join(f"{figure:.2f}" for figure in figures[5:]), flush=True)
 
 
 if __name__ == "__main__":

@@ -205,7 +205,9 @@ def generate(
     y = y if y.ndim == 2 else y[:, -1]
 
     def next_input(y: Array, step: Any) -> Array:
-        chosen = y if sample is None else sample(jax.random.fold_in(key, step), y)
+        chosen = y
+        if sample is not None and key is not None:
+            chosen = sample(jax.random.fold_in(key, step), y)
         if chosen.shape != (x.shape[0], x.shape[2]):
             raise ValueError(
                 f"generate: a step makes {chosen.shape}, but inputs are {(x.shape[0], x.shape[2])};"

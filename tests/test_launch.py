@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
 from seqjax import launch
 from seqjax.data import DataError
@@ -141,3 +142,43 @@ def test_a_broken_config_json_is_named(tmp_path, capsys):
     (tmp_path / "ours" / "config.json").write_text("{")
     assert call("--out", "ours", "--resume") == 2
     assert "config.json: not readable as JSON" in capsys.readouterr().err
+
+
+@dataclasses.dataclass(frozen=True)
+class TableConfig(launch.Config):
+    width: int = 3
+    names: bool = False
+    may_differ = ("seeds", "names")
+
+    def preview(self):
+        return "a row [b]" if self.names else None
+
+
+def test_a_preview_is_printed_in_place_of_a_run(tmp_path, capsys):
+    args = ["--names"]
+    assert launch.launch("experiments.example", TableConfig, run_ok, "An example.", args) == 0
+    assert capsys.readouterr().out == "a row [b]\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_may_be_resumed_with_more_seeds_and_says_so(tmp_path):
+    def table(*args):
+        args = ["--out", "ours", *args]
+        return launch.launch("experiments.example", TableConfig, run_ok, "An example.", args)
+
+    assert table("--seeds", "2") == 0
+    assert table("--seeds", "3", "--resume") == 0
+    assert json.loads((tmp_path / "ours" / "config.json").read_text())["seeds"] == 3
+    assert table("--seeds", "3", "--resume", "--width", "4") == 2
+
+
+def test_a_table_of_its_own_takes_the_place_of_the_sorted_one(capsys):
+    def run(config, folder):
+        table = Table()
+        table.add_column("mine")
+        return launch.Result([Row("net", "model", "test", "rmse", (1.0,))], "pounds", [], table)
+
+    assert call(run=run) == 0
+    printed = capsys.readouterr().out
+    assert "mine" in printed
+    assert "RMSE" not in printed

@@ -105,10 +105,9 @@ def plot_curves(
     for number, name in enumerate(curves):
         if number and number % 10 == 0:  # the colours begin again
             style = next(styles)
-        points = curves[name].dropna()
-        if log_y:
-            points = points[points > 0]
-        axes.plot(points.index, points, lw=1.4, ls=style, label=str(name))
+        places, values = curves.index.to_numpy(), curves[name].to_numpy(np.float64)
+        shown = values > 0 if log_y else np.isfinite(values)  # NaN is not above 0 either
+        axes.plot(places[shown], values[shown], lw=1.4, ls=style, label=str(name))
     if log_y:
         axes.set_yscale("log")
     axes.set_title(title)

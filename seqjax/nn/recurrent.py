@@ -168,7 +168,8 @@ class RNN(_Recurrent):
 
     @nn.compact
     def _parameters(self, x: Array) -> ops.RNNParams:
-        params = ops.RNNParams(*self._declare(x, 1, ("bias", self.bias_init)))
+        kernel, recurrent_kernel, bias = self._declare(x, 1, ("bias", self.bias_init))
+        params = ops.RNNParams(kernel, recurrent_kernel, bias)
         if not self.layer_norm:
             return params
         width = (self.features,)

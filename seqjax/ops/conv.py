@@ -178,9 +178,8 @@ def causal_conv1d(
         x = jnp.concatenate([before.astype(x.dtype), x], axis=1)
         window = window._replace(past=0)
     dtype = jnp.result_type(x, params.kernel)
-    y = convolve(
-        *vary_alike((x.astype(dtype), params.kernel.astype(dtype))), window, implementation
-    )
+    cast, kernel = vary_alike((x.astype(dtype), params.kernel.astype(dtype)))
+    y = convolve(cast, kernel, window, implementation)
     y = _add_bias(y, params.bias)
     if lengths is not None:
         ends = conv_output_length(lengths, taps, stride, dilation, padding)

@@ -43,7 +43,7 @@ def fit_seeds(
     best: bool = False,
     metrics: Callable[[int], MetricsLog] | None = None,
     progress: str | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
     per_device: int | None = None,
 ) -> Iterator[tuple[int, Fit]]:
     """Train one model from several seeds, as many at once as the devices take.

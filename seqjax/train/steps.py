@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import optax
 from jax import Array, lax
 
 Params = Any
-Loss = Callable[[Params, Any, Array | None], Array]
+Loss: TypeAlias = Callable[[Params, Any, Array | None], Array]
 """``(params, batch, key) -> losses [batch]``; `key` is None where nothing is random."""
 
 

@@ -1,3 +1,5 @@
+"""What is these layers' own; as layers they stand in test_layers.py."""
+
 import math
 
 import jax
@@ -7,25 +9,9 @@ import pytest
 
 from seqjax import nn
 from seqjax.nn.linear import LRU, MinGRU, MinLSTM
-from seqjax.nn.residual import Residual
 
 B, T, I = 3, 8, 4
 LENGTHS = np.array([8, 0, 3])
-LAYERS = {
-    "min_gru": MinGRU(5),
-    "min_lstm": MinLSTM(5),
-    "lru": LRU(I, 6, r_min=0.5, r_max=0.9),  # with the skip
-    "stack": nn.Stack(
-        (
-            nn.Dense(6),
-            Residual(LRU(5, 6), 6),
-            Residual(MinGRU(6), 6),
-            Residual(nn.CausalConv(5, kernel_size=3, dilation=2), 6),
-            nn.Dense(1),
-        )
-    ),
-}
-every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
 every_recurrence = pytest.mark.parametrize("layer", [MinGRU(5), MinLSTM(5), LRU(5, 6)])
 
 
@@ -36,64 +22,6 @@ def make(layer):
     return x, jax.tree.map(
         lambda leaf: leaf + 0.3 * jax.random.normal(next(noise), leaf.shape), variables
     )
-
-
-def by_steps(layer, variables, carry, x):
-    """The outputs of one step after the other, [batch, time, features]."""
-    step = jax.jit(lambda carry, x: layer.apply(variables, carry, x, method="step"))
-    outputs = []
-    for t in range(x.shape[1]):
-        carry, y = step(carry, x[:, t])
-        outputs.append(y)
-    return np.stack(outputs, axis=1)
-
-
-@every_layer
-def test_one_step_at_a_time_equals_whole_sequence(layer):
-    x, variables = make(layer)
-    whole = jax.jit(layer.apply)(variables, x)
-    assert whole.shape[-1] == layer.output_features(I)
-    start = layer.initial_carry(B, I)
-    np.testing.assert_allclose(by_steps(layer, variables, start, x), whole, atol=1e-5)
-    carry, _ = jax.jit(lambda x: layer.apply(variables, x, return_carry=True))(x[:, :5])
-    assert jax.tree.map(jnp.shape, carry) == jax.tree.map(jnp.shape, start)
-    np.testing.assert_allclose(by_steps(layer, variables, carry, x[:, 5:]), whole[:, 5:], atol=1e-5)
-
-
-@every_layer
-def test_parameters_are_the_same_made_either_way(layer):
-    x, _ = make(layer)
-    by_sequence = jax.jit(layer.init)(jax.random.key(1), x)
-    by_step = jax.jit(lambda *a: layer.init(*a, method="step"))(
-        jax.random.key(1), layer.initial_carry(B, I), x[:, 0]
-    )
-    jax.tree.map(np.testing.assert_array_equal, by_sequence, by_step)
-
-
-@every_layer
-def test_padded_batch_equals_each_sequence_alone(layer):
-    x, variables = make(layer)
-    apply = jax.jit(layer.apply)
-    y = apply(variables, x, seq_lengths=LENGTHS)
-    for b, n in enumerate(LENGTHS):
-        if n:
-            alone = apply(variables, x[b : b + 1, :n])
-            np.testing.assert_allclose(y[b : b + 1, :n], alone, atol=1e-5)
-
-
-@every_layer
-def test_causality_by_gradient(layer):
-    x, variables = make(layer)
-    jacobian = jax.jit(jax.jacrev(lambda x: layer.apply(variables, x)[0]))(x)[:, :, 0]
-    reach = np.abs(jacobian).sum(axis=(1, 3))
-    assert not np.triu(reach, 1).any()
-    assert (np.diag(reach) > 0).any()
-
-
-@every_layer
-def test_every_layer_offers_the_protocol(layer):
-    assert isinstance(layer, nn.Layer)
-    assert layer.output_length(T) == T
 
 
 @every_recurrence

@@ -1,4 +1,4 @@
-"""What is the residual block's own; as a layer it stands in test_linear.py."""
+"""What is the residual block's own; as a layer it stands in test_layers.py."""
 
 import jax
 import jax.numpy as jnp

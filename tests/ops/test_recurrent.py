@@ -53,15 +53,11 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 OPTIONS = {
     "plain": {},
     "lengths": {"seq_lengths": LENGTHS},
-    "reverse": {"reverse": True},
     "reverse, keep order, lengths": {"reverse": True, "keep_order": True, "seq_lengths": LENGTHS},
-    "chunks": {"chunk_size": 3},
-    "chunks, reverse, lengths": {"chunk_size": 3, "reverse": True, "seq_lengths": LENGTHS},
-    "unroll": {"unroll": 3},
-    "mask": {"recurrent_mask": MASK},
+    "mask, unroll": {"recurrent_mask": MASK, "unroll": 3},
     "mask, chunks, reverse, lengths": {
         "recurrent_mask": MASK,
-        "chunk_size": 2,
+        "chunk_size": 3,
         "reverse": True,
         "seq_lengths": LENGTHS,
     },
