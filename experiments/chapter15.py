@@ -51,9 +51,9 @@ class Recipe(NamedTuple):
 
     Attributes:
         model: makes it.
-        title: its name in the table.
+        title: its name in words.
         horizon: steps ahead, 1 or 10.
-        parameters: how many it must have.
+        parameters: how many it must have, a batch norm's running moments included.
         targets: "last": a forecast after the last step; "every": one after every step,
             all in the loss; "strided": the same, after the steps 3, 5, 7, ...;
             "iterative": trained one step ahead, forecasts fed back.
@@ -210,21 +210,21 @@ RECIPES: dict[str, Recipe] = {
     # Beyond the book, with its training settings.
     "wavenet-wide": Recipe(wide_wavenet, "WaveNet, gated, 10 blocks", 10, 77130, "every"),
     "rnn-dropout": Recipe(
-        lambda: deep(functools.partial(nn.RNN, dropout=0.1, recurrent_dropout=0.1), HORIZON),
+        lambda: deep(with_dropout(nn.RNN), HORIZON),
         "SimpleRNN 20-20, dropout",
         10,
         1470,
         "every",
     ),
     "lstm-dropout": Recipe(
-        lambda: deep(functools.partial(nn.LSTM, dropout=0.1, recurrent_dropout=0.1), HORIZON),
+        lambda: deep(with_dropout(nn.LSTM), HORIZON),
         "LSTM 20-20, dropout",
         10,
         5250,
         "every",
     ),
     "gru-dropout": Recipe(
-        lambda: deep(functools.partial(nn.GRU, dropout=0.1, recurrent_dropout=0.1), HORIZON),
+        lambda: deep(with_dropout(nn.GRU), HORIZON),
         "GRU 20-20, dropout",
         10,
         4110,

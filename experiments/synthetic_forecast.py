@@ -14,8 +14,8 @@ horizon and how gradients vanish with the lag. Scores and times to expect: see t
 import dataclasses
 import functools
 import json
+import shutil
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -62,6 +62,13 @@ class Config(launch.Config):
             for name, recipe in RECIPES.items()
         )
 
+    def resolved(self) -> dict[str, Any]:
+        """Nothing to add (each row keeps its own settings); raises for bad options."""
+        self.rows()
+        if self.epochs is not None and self.epochs < 1:
+            raise launch.RunError(f"--epochs must be at least 1, not {self.epochs}.")
+        return {}
+
     def rows(self) -> dict[str, Recipe]:
         """The rows to train."""
         names = list(RECIPES) if self.only is None else self.only.replace(" ", "").split(",")
@@ -72,9 +79,10 @@ class Config(launch.Config):
             )
         return {name: RECIPES[name] for name in RECIPES if name in names}
 
-    def epochs_of(self, training: Training) -> int:
-        """Epochs to train a row."""
-        return self.epochs or (2 if self.quick else training.epochs)
+    def training_of(self, recipe: Recipe) -> Training:
+        """How a row is trained in this run."""
+        training = recipe.training
+        return training._replace(epochs=self.epochs or (2 if self.quick else training.epochs))
 
     def all_seeds(self) -> tuple[int, ...]:
         """The seeds to train."""
@@ -155,8 +163,9 @@ class Outcome(NamedTuple):
     Attributes:
         by_horizon: validation MSE of each step ahead.
         test: MSE on the test part, for rows beyond the book's settings; else None.
-        parameters: number of trained parameters.
+        parameters: their number (a batch norm's running moments included).
         seconds: of training, compilation included; of seeds trained together, their share.
+        training: the settings.
         history: a dict for each epoch.
     """
 
@@ -164,6 +173,7 @@ class Outcome(NamedTuple):
     test: float | None
     parameters: int
     seconds: float
+    training: dict[str, Any]
     history: list[dict[str, Any]]
 
     @property
@@ -172,10 +182,15 @@ class Outcome(NamedTuple):
         return float(np.mean(self.by_horizon))
 
 
-def checkpoints(folder: Path, name: str, seed: int) -> train.Checkpoints:
+def checkpoint_folder(folder: Path, name: str, seed: int) -> Path:
     """Where a trained seed's parameters are."""
-    path = folder / "checkpoints" / name / f"seed-{seed}"
-    return train.Checkpoints(path, {"experiment": NAME, "row": name, "seed": seed}, every=1)
+    return folder / "checkpoints" / name / f"seed-{seed}"
+
+
+def checkpoints(folder: Path, name: str, seed: int) -> train.Checkpoints:
+    """A trained seed's parameters."""
+    metadata = {"experiment": NAME, "row": name, "seed": seed}
+    return train.Checkpoints(checkpoint_folder(folder, name, seed), metadata, every=1)
 
 
 def outcome_path(folder: Path, name: str, seed: int) -> Path:
@@ -183,51 +198,79 @@ def outcome_path(folder: Path, name: str, seed: int) -> Path:
     return folder / "rows" / name / f"seed-{seed}.json"
 
 
-def train_row(config: Config, folder: Path, name: str, recipe: Recipe) -> list[Outcome]:
-    """Train the seeds of a row that are not done yet; the outcomes of all."""
-    seeds = config.all_seeds()
-    missing = [seed for seed in seeds if not outcome_path(folder, name, seed).exists()]
-    if missing:
-        outcome_path(folder, name, 0).parent.mkdir(parents=True, exist_ok=True)
-        model, training = recipe.model(), recipe.training
-        predict = jax.jit(functools.partial(forecast, recipe, model))
-        batches = batches_of(recipe, TRAIN, size=training.batch_size, shuffle=True)
-        epochs = config.epochs_of(training)
-        begun = time.perf_counter()
-        for seed, done in train.fit_seeds(
-            loss_of(recipe, model),
-            model.init,
-            optimizer_of(recipe, batches.steps, epochs),
-            batches,
-            epochs=epochs,
-            seeds=missing,
-            validation=batches_of(recipe, VALIDATION, size=500, shuffle=False),
-            best=recipe.best,
-            metrics=lambda seed: train.MetricsLog(folder / "metrics.jsonl", row=name, seed=seed),
-            progress=name,
-        ):
-            seconds, begun = time.perf_counter() - begun, time.perf_counter()
-
-            def squares(part: slice, params: Any = done.params) -> np.ndarray:
-                piece = task(recipe.horizon).part(part)
-                y = np.asarray(predict(params, piece.inputs), np.float64)
-                return np.mean((y - piece.targets[:, -1]) ** 2, axis=0)
-
-            outcome = Outcome(
-                by_horizon=squares(VALIDATION).tolist(),
-                test=float(np.mean(squares(TEST))) if recipe.best else None,
-                parameters=sum(leaf.size for leaf in jax.tree.leaves(done.params)),
-                seconds=seconds,
-                history=done.history,
+def read_outcome(path: Path, training: Training) -> Outcome:
+    """A finished seed; raises where it was trained with other settings."""
+    outcome = Outcome(**json.loads(path.read_text()))
+    for key, value in training._asdict().items():
+        if outcome.training[key] != value:
+            raise launch.RunError(
+                f"{path}: this seed was trained with {key} = {outcome.training[key]!r}, not"
+                f" {value!r}; delete {path.parent} to train the row anew, or choose another --out."
             )
-            with checkpoints(folder, name, seed) as saves:
-                saves.save(int(done.state.step), done.params)
-            write_json(outcome_path(folder, name, seed), outcome._asdict())
-    return [Outcome(**json.loads(outcome_path(folder, name, seed).read_text())) for seed in seeds]
+    return outcome
 
 
-def trained_params(folder: Path, name: str, seed: int) -> Any:
-    """The parameters of a finished seed of a row."""
+def finished(config: Config, folder: Path) -> dict[str, list[Outcome]]:
+    """Every seed of every row that is done, those of earlier calls included."""
+    found = {}
+    for name, recipe in RECIPES.items():
+        paths = sorted(
+            (folder / "rows" / name).glob("seed-*.json"),
+            key=lambda path: int(path.stem.removeprefix("seed-")),
+        )
+        if paths:
+            training = config.training_of(recipe)
+            found[name] = [read_outcome(path, training) for path in paths]
+    return found
+
+
+def train_row(config: Config, folder: Path, name: str, recipe: Recipe) -> None:
+    """Train the seeds of a row that are not done yet."""
+    missing = [s for s in config.all_seeds() if not outcome_path(folder, name, s).exists()]
+    if not missing:
+        return
+    outcome_path(folder, name, 0).parent.mkdir(parents=True, exist_ok=True)
+    model, training = recipe.model(), config.training_of(recipe)
+    predict = jax.jit(functools.partial(forecast, recipe, model))
+    batches = batches_of(recipe, TRAIN, size=training.batch_size, shuffle=True)
+    for seed, done in train.fit_seeds(
+        loss_of(recipe, model),
+        model.init,
+        optimizer_of(recipe, batches.steps, training.epochs),
+        batches,
+        epochs=training.epochs,
+        seeds=missing,
+        validation=batches_of(recipe, VALIDATION, size=500, shuffle=False),
+        best=recipe.best,
+        metrics=lambda seed: train.MetricsLog(folder / "metrics.jsonl", row=name, seed=seed),
+        progress=name,
+    ):
+
+        def squares(part: slice, params: Any = done.params) -> np.ndarray:
+            piece = task(recipe.horizon).part(part)
+            y = np.asarray(predict(params, piece.inputs), np.float64)
+            return np.mean((y - piece.targets[:, -1]) ** 2, axis=0)
+
+        outcome = Outcome(
+            by_horizon=squares(VALIDATION).tolist(),
+            test=float(np.mean(squares(TEST))) if recipe.best else None,
+            parameters=sum(leaf.size for leaf in jax.tree.leaves(done.params)),
+            seconds=done.seconds,
+            training=training._asdict(),
+            history=done.history,
+        )
+        # What an interrupted call may have left belongs to no finished seed.
+        shutil.rmtree(checkpoint_folder(folder, name, seed), ignore_errors=True)
+        with checkpoints(folder, name, seed) as saves:
+            saves.save(int(done.state.step), done.params)
+        write_json(outcome_path(folder, name, seed), outcome._asdict())
+
+
+def trained_params(folder: Path, name: str, seed: int | None = None) -> Any:
+    """The parameters of a finished seed of a row; of the first one by default."""
+    if seed is None:
+        paths = (folder / "rows" / name).glob("seed-*.json")
+        seed = min(int(path.stem.removeprefix("seed-")) for path in paths)
     like = RECIPES[name].model().init(jax.random.key(0))
     with checkpoints(folder, name, seed) as saves:
         restored = saves.restore(like)
@@ -285,9 +328,18 @@ def _row(
 
 def make_table(rows: Sequence[Row]) -> Table:
     """The rows for the terminal, one line for each model, the two horizons apart."""
+    counts = {len(row.seeds) for row in rows if row.kind == "model"}
+    seeds = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
     table = Table()
     table.add_column("validation MSE", no_wrap=True)
-    for column in ("parameters", "published", "ours", "closed form", "test MSE", "s/seed"):
+    for column in (
+        "parameters",
+        "published",
+        f"ours, {seeds} seed(s)",
+        "closed form",
+        "test MSE",
+        "s/seed",
+    ):
         table.add_column(column, justify="right", no_wrap=True)
     by_key = {(row.horizon, row.model, row.kind, row.split): row for row in rows}
 
@@ -299,7 +351,7 @@ def make_table(rows: Sequence[Row]) -> Table:
 
     for row in rows:
         horizon, model = row.horizon, row.model
-        if row.kind == "published" or row.split == "test" or model == "least squares":
+        if row.kind == "published" or row.split == "test":
             continue  # columns, not lines
         if model == "last value":
             table.add_section()
@@ -319,17 +371,15 @@ def make_table(rows: Sequence[Row]) -> Table:
 
 def run(config: Config, folder: Path) -> launch.Result:
     """Train the rows that are not done, print the table, draw the pictures."""
-    if config.epochs is not None and config.epochs < 1:
-        raise launch.RunError(f"--epochs must be at least 1, not {config.epochs}.")
-    outcomes = {
-        name: train_row(config, folder, name, recipe) for name, recipe in config.rows().items()
-    }
+    for name, recipe in config.rows().items():
+        train_row(config, folder, name, recipe)
+    outcomes = finished(config, folder)
     rows = result_rows(outcomes)
     try:
         files = synthetic_pictures.draw(
             folder,
             {name: [one._asdict() for one in found] for name, found in outcomes.items()},
-            load=functools.partial(trained_params, folder, seed=config.seed),
+            load=functools.partial(trained_params, folder),
             forecast=forecast,
             examples=task(HORIZON).part(VALIDATION),
         )

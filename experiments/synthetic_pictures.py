@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from experiments.chapter15 import HORIZON, RECIPES
+from experiments.chapter15 import HORIZON, RECIPES, Recipe
 from seqjax import sensitivity
 
 STRATEGIES = ("iterative", "seq2vec", "seq2seq")
@@ -54,7 +54,7 @@ def draw(
     curves = learning_curves(outcomes)
     curves.to_csv(folder / "learning_curves.csv")
     for horizon, words in ((1, "one step"), (HORIZON, "ten steps")):
-        names = [name for name in curves if RECIPES[name].horizon == horizon]
+        names = [name for name in curves if _validated_ahead(RECIPES[name]) == horizon]
         if names:
             path = folder / f"learning_curves_{horizon}.png"
             title = f"Validation error, {words} ahead (mean over the seeds)"
@@ -109,6 +109,11 @@ def draw(
         )
         files.append(folder / "gradient_by_lag.png")
     return files
+
+
+def _validated_ahead(recipe: Recipe) -> int:
+    """Steps ahead of a recipe's validation loss; an iterative one is trained one step ahead."""
+    return 1 if recipe.targets == "iterative" else recipe.horizon
 
 
 def learning_curves(outcomes: Outcomes) -> pd.DataFrame:

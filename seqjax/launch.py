@@ -145,7 +145,7 @@ def launch(
     if result.table is None:
         print_table(result.rows, title=title, unit=result.unit, console=console)
     else:
-        result.table.title = title
+        result.table.title = f"{name}: {device}, {seconds['total']:.1f} s"
         console.print(result.table)
     for path in (folder / "result.json", *result.files):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
@@ -240,7 +240,8 @@ def _set_platform(name: str | None) -> str:
     """Choose the platform; return the device in words."""
     if name is not None:
         jax.config.update("jax_platforms", name)
-    # A CPU's cores are the devices of a mesh, as several GPUs are.
+    # A CPU's cores are the devices of a mesh, as several GPUs are; what is not spread over
+    # a mesh runs on the first, with all cores.
     with contextlib.suppress(RuntimeError):  # JAX runs already: leave it as it is
         jax.config.update("jax_num_cpu_devices", _cores())
     try:

@@ -167,6 +167,7 @@ def generate(
     *,
     key: Array | None = None,
     sample: Callable[[Array, Array], Array] | None = None,
+    **conditions: Array,
 ) -> Float[Array, "batch {steps} inputs"]:
     """Continue sequences: every output becomes the next input.
 
@@ -182,12 +183,15 @@ def generate(
         key: for `sample`.
         sample: ``(key, y) -> next input``, y [batch, outputs]; by default the output
             itself (a forecast).
+        **conditions: what else the model takes: [batch, features] for what holds at
+            every step, [batch, time + steps, features] for what changes with it.
 
     Returns:
         What follows the context.
 
     Raises:
-        ValueError: for no context, no steps, or outputs that are no inputs.
+        ValueError: for no context, no steps, outputs that are no inputs, or conditions
+            for another number of steps.
 
     Example:
         >>> model = make("gru", inputs=1, features=(8,), outputs=1)
@@ -201,7 +205,19 @@ def generate(
         )
     if (key is None) != (sample is None):
         raise ValueError("generate: key and sample go together.")
-    carry, y = model.apply(params, x, return_carry=True)
+    length = x.shape[1]
+    for name, condition in conditions.items():
+        if condition.ndim == 3 and condition.shape[1] != length + steps:
+            raise ValueError(
+                f"generate: {name} must tell {length} steps of context and {steps} more, but its"
+                f" shape is {condition.shape}."
+            )
+    constant = {name: value for name, value in conditions.items() if value.ndim == 2}
+    moving = {name: value for name, value in conditions.items() if value.ndim == 3}
+    past = {name: value[:, :length] for name, value in moving.items()}
+    # The step that reads value number n of the future answers for number n + 1.
+    ahead = {name: jnp.swapaxes(value[:, length:-1], 0, 1) for name, value in moving.items()}
+    carry, y = model.apply(params, x, return_carry=True, **constant, **past)
     y = y if y.ndim == 2 else y[:, -1]
 
     def next_input(y: Array, step: Any) -> Array:
@@ -215,12 +231,14 @@ def generate(
             )
         return chosen.astype(x.dtype)
 
-    def step(state: tuple[Any, Array], number: Array) -> tuple[tuple[Any, Array], Array]:
-        carry, value = state
-        carry, y = model.step(params, carry, value)
+    def step(
+        state: tuple[Any, Array], inputs: tuple[Array, dict[str, Array]]
+    ) -> tuple[tuple[Any, Array], Array]:
+        (carry, value), (number, now) = state, inputs
+        carry, y = model.step(params, carry, value, **constant, **now)
         value = next_input(y, number)
         return (carry, value), value
 
     first = next_input(y, 0)
-    _, rest = lax.scan(step, (carry, first), jnp.arange(1, steps))
+    _, rest = lax.scan(step, (carry, first), (jnp.arange(1, steps), ahead))
     return jnp.swapaxes(jnp.concatenate([first[None], rest]), 0, 1)

@@ -73,9 +73,12 @@ class CausalConv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
         if self.weight_norm:
-            length = jnp.sqrt(jnp.sum(jnp.square(kernel), axis=(0, 1)))
-            scale = self.param("scale", lambda key: length)  # starts where no norm would
-            kernel = kernel * (scale / length)[None, None, :]
+            wide = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+            # Not quite the length: a filter of zeros must not divide by zero.
+            length = jnp.sqrt(jnp.sum(jnp.square(wide), axis=(0, 1)) + 1e-24)
+            # It starts where it would be without the norm.
+            scale = self.param("scale", lambda key: length.astype(self.param_dtype))
+            kernel = (wide * (scale / length)[None, None, :]).astype(kernel.dtype)
         if self.dtype is None:
             return ops.ConvParams(kernel, bias)
         return ops.ConvParams(kernel.astype(self.dtype), bias.astype(self.dtype))

@@ -39,8 +39,8 @@ class BatchNorm(nn.Module):
 
     The running moments are parameters whose gradient is their distance from the batch's
     moments: wrap the optimizer in `seqjax.train.with_running_statistics`, which moves
-    them by that distance times ``1 - momentum``. (Under data parallelism each device
-    normalises its own part of the batch.)
+    them by that distance times ``1 - momentum``. One device sees the whole batch:
+    batches split over devices by `jax.shard_map` are not supported.
 
     Attributes:
         epsilon: added to the variance.
@@ -98,15 +98,15 @@ class BatchNorm(nn.Module):
         if deterministic:
             y = self._normalise(x, scale, offset, running_mean, running_variance)
         else:
-            wide = x.astype(self.param_dtype)
+            wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
             weights = jnp.broadcast_to(valid, (*x.shape[:2], 1)).astype(wide.dtype)
             count = jnp.maximum(jnp.sum(weights), 1)
             mean = jnp.sum(wide, axis=(0, 1)) / count
             centred = (wide - mean[None, None, :]) * weights
             variance = jnp.sum(jnp.square(centred), axis=(0, 1)) / count
             y = self._normalise(x, scale, offset, mean, variance)
-            y = _follow(y, running_mean, mean)
-            y = _follow(y, running_variance, variance)
+            y = _follow(y, running_mean, mean.astype(running_mean.dtype))
+            y = _follow(y, running_variance, variance.astype(running_variance.dtype))
         y = jnp.where(valid, y, jnp.zeros_like(y)) if lengths is not None else y
         return ((), y) if return_carry else y
 

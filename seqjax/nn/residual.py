@@ -65,7 +65,8 @@ class Residual(nn.Module):
                 f"Residual: x must have {self.features} features, the block's own, but its"
                 f" shape is {x.shape}."
             )
-        if layer.output_length(2**20) != 2**20:
+        steps = 2**20  # so long that a layer which leaves out steps cannot keep its length
+        if layer.output_length(steps) != steps:
             raise ValueError(
                 "Residual: outputs are added to inputs step by step; the layer must not"
                 " have a stride or leave out steps."

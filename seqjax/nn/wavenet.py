@@ -142,16 +142,16 @@ class WaveNet(nn.Module):
         return self.drop(u, deterministic=deterministic)
 
     def _conditions(
-        self, shape: tuple[int, ...], global_condition: Array | None, local_condition: Array | None
+        self, x: Array, global_condition: Array | None, local_condition: Array | None
     ) -> tuple[Array, Array]:
-        """Both conditions with `shape` before their features; zeros where none is given."""
-        checked = []
+        """Both conditions, as many steps as `x` has; zeros where none is given."""
+        checked, shape = [], x.shape[:-1]
         for name, features, condition, expected in (
             ("global", self.global_features, global_condition, (shape[0],)),
             ("local", self.local_features, local_condition, shape),
         ):
             if condition is None:
-                condition = jnp.zeros((*expected, features))
+                condition = jnp.zeros((*expected, features), x.dtype)
             elif condition.shape != (*expected, features) or not features:
                 raise ValueError(
                     f"WaveNet: {name}_condition must be {[*expected, features]} with"
@@ -175,7 +175,7 @@ class WaveNet(nn.Module):
     ) -> Any:
         """``y`` [batch, time, outputs], or ``(carries, y)``."""
         batch, steps, _ = x.shape
-        g, local = self._conditions((batch, steps), global_condition, local_condition)
+        g, local = self._conditions(x, global_condition, local_condition)
         lengths = as_lengths(seq_lengths, batch=batch, steps=steps)
         if lengths is not None:  # padding may hold anything
             valid = length_mask(lengths, steps).T[:, :, None]
@@ -219,7 +219,7 @@ class WaveNet(nn.Module):
         local_condition: Float[Array, "batch local_features"] | None = None,
     ) -> tuple[Carries, Float[Array, "batch outputs"]]:
         """One step, at the cost of one step: ``(carries, y)``, without dropout."""
-        g, local = self._conditions((x.shape[0],), global_condition, local_condition)
+        g, local = self._conditions(x, global_condition, local_condition)
         end, x = self.entry.step(carry[0], x)
         ends, skips = [end], []
         x = x[:, None]  # products of one tap work on sequences, here of one step

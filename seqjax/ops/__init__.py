@@ -12,6 +12,7 @@ from seqjax.ops.conv import (
 from seqjax.ops.convolve import ConvImplementation as ConvImplementation
 from seqjax.ops.engine import (
     Cell as Cell,
+    Derivative as Derivative,
     Implementation as Implementation,
     Weights as Weights,
     recurrence as recurrence,

@@ -143,8 +143,9 @@ def causal_conv1d(
         seq_lengths: number of valid steps of each right-padded sequence. Outputs
             after the end are zero; the carry is the one at the sequence's own end.
         return_carry: return ``(carry, y)`` in place of ``y``.
-        implementation: None (best), "products" (matrix products and a hand-written
-            derivative) or "lax" (XLA's convolution; forward-mode differentiation works).
+        implementation: None (best), "products" (matrix products, and without a stride
+            a hand-written derivative) or "lax" (XLA's convolution, which groups always
+            take). Forward-mode differentiation needs "lax".
 
     Returns:
         ``y`` [batch, ceil(time / stride), features] ("valid": fewer by what is

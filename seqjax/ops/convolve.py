@@ -17,6 +17,10 @@ from jax import Array, lax
 
 ConvImplementation = Literal["products", "lax"]
 
+# The derivative gathers outputs under the kernel; beyond so many taps that would cost
+# more memory than it saves time.
+_TAPS = 16
+
 # Up to so many values under the kernel, gathering them for one matrix product is
 # faster than XLA's convolution.
 _GATHER = 128
@@ -100,8 +104,9 @@ def convolve(
         kernel: [K, I / groups, F], in the dtype of `x`.
         window: how the kernel moves; its past at most that of a causal convolution.
         implementation: "products" (matrix products forwards and backwards; the
-            default on a CPU), or "lax" (XLA's convolution, differentiated by JAX: the
-            default elsewhere; forward mode works).
+            default on a CPU, up to 16 taps or where the kernel hardly moves), or "lax"
+            (XLA's convolution, differentiated by JAX: the default elsewhere, and all
+            there is for groups; forward mode works).
 
     Returns:
         [B, T, F].
@@ -109,10 +114,15 @@ def convolve(
     known = get_args(ConvImplementation)
     if implementation is not None and implementation not in known:
         raise ValueError(f"implementation must be None or one of {known}, not {implementation!r}.")
+    taps, inputs, features = kernel.shape
+    outputs = max(0, x.shape[1] + window.past - (taps - 1) * window.dilation)
+    # A window that hardly moves, such as a linear function of a whole series.
+    few = outputs * inputs < x.shape[1] * features
     if implementation is None:
-        implementation = "products" if jax.default_backend() == "cpu" else "lax"
+        on_cpu = jax.default_backend() == "cpu" and (few or taps <= _TAPS)
+        implementation = "products" if on_cpu else "lax"
     if implementation == "lax" or window.groups > 1:
         return _lax(window, x, kernel)
-    if window.stride > 1:
+    if window.stride > 1 or (few and taps > _TAPS):
         return _gathered(window, x, kernel)
     return _products(window, x, kernel)

@@ -50,6 +50,11 @@ class RNNParams(NamedTuple):
     layer_norm: LayerNormParams | None = None
 
 
+def _wide(params: LayerNormParams | None, dtype: jnp.dtype) -> LayerNormParams | None:
+    """In the carry's dtype, in which their gradient adds up over the steps."""
+    return None if params is None else LayerNormParams(*(a.astype(dtype) for a in params))
+
+
 def _normalise(params: LayerNormParams | None, z: Array) -> Array:
     """Layer normalisation of [B, H] over H; nothing without parameters."""
     if params is None:
@@ -57,8 +62,7 @@ def _normalise(params: LayerNormParams | None, z: Array) -> Array:
     centred = z - jnp.mean(z, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
     normal = centred * lax.rsqrt(variance + LAYER_NORM_EPSILON)
-    scale, offset = (a[None, :].astype(z.dtype) for a in params)
-    return normal * scale + offset
+    return normal * params.scale[None, :] + params.offset[None, :]
 
 
 @functools.lru_cache(maxsize=256)  # one Cell per activation: repeated calls hit jit's cache
@@ -111,9 +115,8 @@ def rnn_cell(
     check_shapes("rnn_cell", params[:3], x, 1, ndim=2)
     check_carry("rnn_cell", carry, x.shape[0], params.recurrent_kernel.shape[0])
     carry = carry.astype(carry_dtype(x, params.kernel))
-    carry = single_step(
-        elementwise_rnn(activation), params.layer_norm, Weights(*params[:3]), x, carry
-    )
+    layer_norm = _wide(params.layer_norm, carry.dtype)
+    carry = single_step(elementwise_rnn(activation), layer_norm, Weights(*params[:3]), x, carry)
     return carry, carry.astype(jnp.result_type(x, params.kernel))
 
 
@@ -188,7 +191,7 @@ def rnn(
     def loop(x: Array, mask: Array | None):
         return recurrence(
             elementwise_rnn(activation),
-            params.layer_norm,
+            _wide(params.layer_norm, dtype),
             Weights(*params[:3]),
             x,
             carry.astype(dtype),

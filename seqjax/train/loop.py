@@ -41,11 +41,14 @@ class Fit(NamedTuple):
         params: the last, or the best with early stopping.
         history: a dict for each epoch: step, epoch, loss, validation_loss.
         state: the last state.
+        seconds: of training, compilation and validation included; of seeds trained
+            together (`fit_seeds`), each one's share.
     """
 
     params: Params
     history: list[dict[str, Any]]
     state: TrainState
+    seconds: float
 
 
 # Jitted calls are compiled once for each set of static arguments; functions are
@@ -141,6 +144,7 @@ def fit(
     call = batches.steps if steps_per_call is None else min(steps_per_call, batches.steps)
     if call < 1:
         raise ValueError(f"fit: steps_per_call must be at least 1, not {steps_per_call}.")
+    started = time.perf_counter()
     state = _initial_state(optimizer, early_stopping is not None, params)
     history: list[dict[str, Any]] = []
     step = 0
@@ -203,7 +207,8 @@ def fit(
                 checkpoints.save(step, state, **run)
         if checkpoints is not None:
             checkpoints.save(step, state, **run)
-    return Fit(state.params if state.best is None else state.best.params, history, state)
+    seconds = time.perf_counter() - started
+    return Fit(state.params if state.best is None else state.best.params, history, state, seconds)
 
 
 def _checked_loss(state: TrainState) -> float:

@@ -73,7 +73,8 @@ def fit_seeds(
 
     Raises:
         ValueError: for arguments that do not fit each other.
-        FloatingPointError: where a loss or a parameter is no longer finite.
+        FloatingPointError: where a loss or a parameter is no longer finite; the other
+            seeds that were trained at the same time are done and yielded before.
 
     Example:
         >>> import jax.numpy as jnp
@@ -119,6 +120,7 @@ class _Group:
         local: int,
     ) -> None:
         self.loss, self.optimizer, self.mesh, self.local = loss, optimizer, mesh, local
+        self.failures: dict[int, str] = {}  # seeds that are no longer finite
         shared = NamedSharding(mesh, _SHARED)
         self.batches = batches._replace(data=jax.device_put(batches.data, shared))
         self.validation = validation
@@ -134,6 +136,7 @@ class _Group:
         metrics: Callable[[int], MetricsLog] | None,
         progress: str | None,
     ) -> Iterator[tuple[int, Fit]]:
+        started = time.perf_counter()
         filled = _filled(seeds, self.mesh.size * self.local)
         states = self._initial_states(init, filled, best)
         histories: list[list[dict[str, Any]]] = [[] for _ in seeds]
@@ -160,10 +163,13 @@ class _Group:
                     np.int32(epoch),
                 )
                 states, lines = self._epoch_lines(states, seeds, epoch, best)
-                for history, line in zip(histories, lines, strict=True):
-                    history.append(line)
-                for log, line in zip(logs, lines, strict=False):
-                    log.write(line)
+                for index, (seed, line) in enumerate(zip(seeds, lines, strict=True)):
+                    if seed not in self.failures:
+                        histories[index].append(line)
+                        if logs:
+                            logs[index].write(line)
+                if len(self.failures) == len(seeds):
+                    break
                 if epoch == 0:
                     begun = time.perf_counter()  # the first epoch compiles
                 if bar is not None:
@@ -176,9 +182,14 @@ class _Group:
                     rate = epoch * self.batches.steps * len(seeds) / passed
                     bar.epoch(epoch + 1, shown, rate)
         states = jax.device_get(states)
+        seconds = (time.perf_counter() - started) / len(seeds)
         for index, (seed, history) in enumerate(zip(seeds, histories, strict=True)):
             state = jax.tree.map(lambda a, index=index: jax.numpy.asarray(a[index]), states)
-            yield seed, Fit(state.params if not best else state.best.params, history, state)
+            if seed not in self.failures:
+                params = state.best.params if best else state.params
+                yield seed, Fit(params, history, state, seconds)
+        if self.failures:
+            raise FloatingPointError("; ".join(self.failures.values()))
 
     def _initial_states(
         self, init: Callable[[Array], Params], seeds: tuple[int, ...], best: bool
@@ -210,11 +221,12 @@ class _Group:
         for name, values in found.items():
             for seed, value in zip(seeds, values, strict=False):
                 if not math.isfinite(value):
-                    raise FloatingPointError(
+                    self.failures.setdefault(
+                        seed,
                         f"fit_seeds: seed {seed}: the {name.replace('_', ' ')} or a parameter is"
                         f" not finite at step {step}; try a lower learning rate or gradient"
                         " clipping (optax.clip_by_global_norm), and look for values that are"
-                        " not finite in the data."
+                        " not finite in the data",
                     )
         lines = [
             {"step": step, "epoch": epoch + 1}

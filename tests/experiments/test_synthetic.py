@@ -87,8 +87,8 @@ def test_the_loss_of_validation_is_the_error_after_the_last_step():
     params = model.init(jax.random.key(0))
     piece = experiment.task(10).part(slice(0, 4))
     loss = experiment.loss_of(recipe, model)
-    ours = loss(params, {"x": piece.inputs, "y": piece.targets}, None)
-    y = experiment.forecast(recipe, model, params, piece.inputs)
+    ours = loss(params, {"x": jax.numpy.asarray(piece.inputs), "y": piece.targets}, None)
+    y = experiment.forecast(recipe, model, params, jax.numpy.asarray(piece.inputs))
     expected = np.mean((np.asarray(y) - piece.targets[:, -1]) ** 2, axis=-1)
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
@@ -122,6 +122,27 @@ def test_a_table_is_kept_row_by_row_and_seed_by_seed(tmp_path, capsys):
     assert list(gradients) == ["SimpleRNN", "GRU"]
     assert len(gradients) == 50
     assert len(pd.read_csv(run / "forecasts.csv")) == 4 * 10
+
+
+def test_another_selection_adds_to_the_table(tmp_path):
+    assert call("--out", "run", "--epochs", "1", "--seeds", "1", "--only", "linear") == 0
+    options = ["--out", "run", "--epochs", "1", "--resume", "--only"]
+    assert call(*options, "rnn-1", "--seeds", "2") == 0
+    rows = result(tmp_path / "run")["rows"]
+    assert len(row_of(rows, "linear")["seeds"]) == 1
+    assert len(row_of(rows, "rnn-1")["seeds"]) == 2
+    assert call(*options, "lstn") == 2
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["only"] == "rnn-1"
+
+
+def test_a_row_whose_settings_changed_is_not_mixed_with_older_seeds(monkeypatch, capsys):
+    options = ["--out", "run", "--epochs", "1", "--only", "linear"]
+    assert call(*options, "--seeds", "1") == 0
+    recipe = chapter15.RECIPES["linear"]
+    changed = recipe.training._replace(learning_rate=0.1)
+    monkeypatch.setitem(chapter15.RECIPES, "linear", recipe._replace(training=changed))
+    assert call(*options, "--seeds", "2", "--resume") == 2
+    assert "was trained with learning_rate = 0.001, not 0.1" in capsys.readouterr().err
 
 
 def test_rows_beyond_the_book_report_the_test_part(monkeypatch, tmp_path):

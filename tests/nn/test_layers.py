@@ -184,6 +184,9 @@ def test_weight_norm_separates_length_and_direction():
     np.testing.assert_allclose(layer.apply({"params": params}, x), y, atol=1e-6)
     longer = params | {"kernel": 3 * params["kernel"], "scale": 2 * params["scale"]}
     np.testing.assert_allclose(layer.apply({"params": longer}, x), 2 * y, atol=1e-5)
+    nothing = params | {"kernel": jnp.zeros_like(params["kernel"])}
+    gradient = jax.grad(lambda p: jnp.sum(layer.apply({"params": p}, x)))(nothing)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_forget_bias_starts_at_one():

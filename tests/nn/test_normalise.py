@@ -56,3 +56,12 @@ def test_a_fitted_model_has_the_moving_average_and_uses_it():
     expected = (np.asarray(X) - mean) / np.sqrt(variance + 1e-3) * np.asarray(fitted["scale"])
     expected += np.asarray(fitted["offset"])
     np.testing.assert_allclose(one, expected, atol=1e-4)
+
+
+def test_moments_are_as_precise_as_the_data(x64):
+    x = 1e4 + 1e-3 * (jnp.arange(8.0) % 2).reshape(1, 8, 1)
+    layer = nn.BatchNorm()
+    variables = layer.init(jax.random.key(0), x)
+    y = layer.apply(variables, x, deterministic=False)
+    expected = (x - x.mean()) / np.sqrt(x.var() + 1e-3)
+    np.testing.assert_allclose(y, expected, atol=1e-7)

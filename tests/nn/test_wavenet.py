@@ -160,6 +160,30 @@ def test_a_model_takes_conditions():
     np.testing.assert_allclose(y_0, y[:, 0], atol=1e-5)
 
 
+def test_generating_reads_the_conditions_of_every_step():
+    layer = nn.WaveNet(
+        1, dilations=(1, 2), residual_features=4, global_features=2, local_features=3
+    )
+    model = models.from_layer(layer, inputs=1)
+    x, conditions, _ = conditioned()
+    params = model.init(jax.random.key(1))
+    series, apply = x.at[:, 20:].set(0), jax.jit(model.apply)
+    for t in range(20, T):  # the whole series read anew for every sample
+        series = series.at[:, t].set(apply(params, series, **conditions)[:, t - 1])
+    ours = models.generate(model, params, x[:, :20], T - 20, **conditions)
+    np.testing.assert_allclose(ours, series[:, 20:], atol=1e-5)
+    with pytest.raises(ValueError, match="local_condition must tell 20 steps of context and 3"):
+        models.generate(model, params, x[:, :20], 3, **conditions)
+
+
+def test_a_low_precision_network_stays_so_without_conditions():
+    layer = nn.WaveNet(1, dilations=(1,), global_features=2, param_dtype=jnp.bfloat16)
+    x = jnp.ones((1, 4, 1), jnp.bfloat16)
+    carry, y = layer.apply(layer.init(jax.random.key(0), x), x, return_carry=True)
+    assert y.dtype == jnp.bfloat16
+    assert jax.tree.map(jnp.shape, carry) == jax.tree.map(jnp.shape, layer.initial_carry(1, 1))
+
+
 def test_dropout_acts_in_training_only():
     layer = nn.WaveNet(1, dilations=(1, 2), residual_features=4, dropout=0.5)
     x = jax.random.normal(jax.random.key(0), (B, T, 1))

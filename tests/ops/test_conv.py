@@ -199,6 +199,26 @@ def test_derivative_equals_that_of_xlas_convolution(setting, extra, carried, x64
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, xla)
 
 
+@pytest.mark.parametrize("padding", ["valid", "causal"])
+def test_a_kernel_as_long_as_the_series_costs_little_memory(padding):
+    """Gathering under 200 taps at every step would take 200 times the output."""
+    rng = np.random.default_rng(0)
+    params = ops.ConvParams(jnp.asarray(rng.normal(size=(200, 1, 8)), jnp.float32))
+    x = jnp.asarray(rng.normal(size=(4, 200, 1)), jnp.float32)
+
+    def gradient(implementation):
+        def loss(p, x):
+            y = ops.causal_conv1d(p, x, padding=padding, implementation=implementation)
+            return jnp.sum(y**2)
+
+        program = jax.jit(jax.grad(loss, (0, 1))).lower(params, x).compile()
+        return program(params, x), program.memory_analysis().temp_size_in_bytes
+
+    (ours, memory), (xla, _) = gradient(None), gradient("lax")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), ours, xla)
+    assert memory < 4 * 200 * 8 * 4 * 20
+
+
 def test_forward_mode_works_with_xlas_convolution(x64):
     params, x = make(kernel_size=2)
 

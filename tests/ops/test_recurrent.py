@@ -325,7 +325,7 @@ def test_both_layouts_agree(name, backend, x64, monkeypatch):
 
 
 @pytest.mark.parametrize("implementation", ["scan", "autodiff"])
-@pytest.mark.parametrize("name", ["lstm", "gru original"])
+@pytest.mark.parametrize("name", ["lstm", "gru original", "rnn layer norm"])
 def test_bfloat16_gradients_add_up_in_float32(name, implementation):
     """Over 512 steps, where sums in bfloat16 would lose a few per cent."""
     case = CASES[name]
@@ -339,10 +339,14 @@ def test_bfloat16_gradients_add_up_in_float32(name, implementation):
             y = case.op(p, x.astype(dtype), implementation=implementation)
             return jnp.sum(y.astype(jnp.float32))
 
-        return jax.jit(jax.grad(loss))(low).recurrent_kernel.astype(jnp.float32)
+        found = jax.jit(jax.grad(loss))(low)
+        summed = [found.recurrent_kernel]
+        if name == "rnn layer norm":
+            summed.append(found.layer_norm.offset)
+        return [leaf.astype(jnp.float32) for leaf in summed]
 
-    exact, ours = gradient(jnp.float32), gradient(jnp.bfloat16)
-    assert jnp.linalg.norm(ours - exact) < 0.015 * jnp.linalg.norm(exact)
+    for exact, ours in zip(gradient(jnp.float32), gradient(jnp.bfloat16), strict=True):
+        assert jnp.linalg.norm(ours - exact) < 0.015 * jnp.linalg.norm(exact)
 
 
 def test_a_singular_derivative_in_the_padding_reaches_no_gradient(x64):

@@ -106,3 +106,60 @@ def test_initialisers_draw_from_the_same_distributions(name):
         np.testing.assert_allclose(matrix @ matrix.T, np.eye(64), atol=1e-5)
     ours_biases = [params[k] for k in ("bias", "recurrent_bias") if k in params]
     np.testing.assert_array_equal(np.ravel(ours_biases), np.ravel(biases))
+
+
+class LNSimpleRNNCell(keras.layers.Layer):
+    """The chapter's cell: layer normalisation between the sum and the activation."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.state_size = self.output_size = units
+        self.cell = keras.layers.SimpleRNNCell(units, activation=None)
+        self.norm = keras.layers.LayerNormalization()
+
+    def build(self, input_shape):
+        self.cell.build(input_shape)
+        self.norm.build((input_shape[0], self.state_size))
+
+    def call(self, inputs, states):
+        outputs, _ = self.cell(inputs, states)
+        h = keras.activations.tanh(self.norm(outputs))
+        return h, [h]
+
+
+def test_layer_norm_before_the_activation():
+    layer = keras.layers.RNN(LNSimpleRNNCell(H), return_sequences=True)
+    kernel, recurrent_kernel, bias, scale, offset = weights_of(layer)
+    params = ops.RNNParams(kernel, recurrent_kernel, bias, ops.LayerNormParams(scale, offset))
+    compare(ops.rnn(params, jnp.asarray(X)), layer)
+
+
+def test_batch_norm_in_training_and_after():
+    layer = keras.layers.BatchNormalization()
+    scale, offset, mean, variance = weights_of(layer)
+    variance = jnp.abs(variance) + 0.5
+    layer.set_weights([scale, offset, mean, variance])
+    names = ("scale", "offset", "running_mean", "running_variance")
+    params = dict(zip(names, (scale, offset, mean, variance), strict=True))
+    ours = nn.BatchNorm()
+    after = ours.apply({"params": params}, jnp.asarray(X))
+    compare(after, layer)
+    during = ours.apply({"params": params}, jnp.asarray(X), deterministic=False)
+    np.testing.assert_allclose(during, np.asarray(layer(X, training=True)), atol=1e-4)
+
+
+def test_recurrent_dropout_masks_the_product_as_keras_does():
+    """With a mask of Keras's own making: SimpleRNN, whose carry stands in the product alone."""
+    layer = keras.layers.SimpleRNNCell(H, recurrent_dropout=0.5, seed=3)
+    layer.build((B, I))
+    kernel, recurrent_kernel, bias = (jnp.asarray(w) for w in layer.get_weights())
+    h = jnp.asarray(np.random.default_rng(2).normal(size=(B, H)), jnp.float32)
+    mask = jnp.asarray(layer.get_recurrent_dropout_mask(h))
+    y, _ = layer(X[:, 0], [h], training=True)
+    ours = ops.rnn(
+        ops.RNNParams(kernel, recurrent_kernel, bias),
+        jnp.asarray(X[:, :1]),
+        h,
+        recurrent_mask=mask,
+    )
+    np.testing.assert_allclose(ours[:, 0], np.asarray(y), atol=1e-5)

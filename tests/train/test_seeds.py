@@ -97,6 +97,20 @@ def test_a_seed_that_fails_is_named():
         dict(fit_seeds(loss, MODEL.init, huge, BATCHES, epochs=4, seeds=(0, 1)))
 
 
+def test_a_seed_that_fails_leaves_the_others_their_results():
+    def fails_from_one(key):  # seed 1 starts where its loss is not finite
+        params = MODEL.init(key)
+        bad = jnp.array_equal(jax.random.key_data(key), jax.random.key_data(jax.random.key(1)))
+        return jax.tree.map(lambda a: jnp.where(bad, jnp.nan, a), params)
+
+    options = {"epochs": 4, "seeds": (0, 1), "validation": VALIDATION}
+    runs, done = fit_seeds(loss, fails_from_one, ADAM, BATCHES, **options), {}
+    with pytest.raises(FloatingPointError, match="seed 1:"):
+        done.update(runs)
+    assert list(done) == [0]
+    jax.tree.map(np.testing.assert_array_equal, done[0].params, alone(0).params)
+
+
 def test_errors_say_what_is_missing():
     with pytest.raises(ValueError, match="need validation"):
         dict(fit_seeds(loss, MODEL.init, ADAM, BATCHES, epochs=1, seeds=(0,), best=True))
