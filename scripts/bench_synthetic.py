@@ -3,11 +3,12 @@
     python scripts/bench_synthetic.py [--rounds 3] [--epochs 5] [--only lstm,gru]
 
 Needs the test environment (./scripts/test makes it); run it in the repository's root.
-For each model, each side trains on the same 7,000 series in a process of its own, the processes taking turns: the book's
-batch size, optimizer and epoch-end validation. Ours trains once a single seed, and once
-two seeds on two CPU devices (as `--seeds` does), whose epochs are halved to seconds a
-seed. Prints the first epoch (compilation included) and the median of the others, in
-seconds, and the ratios round by round.
+
+For each model, each side trains on the same 7,000 series in a process of its own, the
+processes taking turns: the book's batch size, optimizer and epoch-end validation. Ours
+trains once a single seed, and once two seeds on two CPU devices (as `--seeds` does),
+whose epochs are halved to seconds a seed. Prints the median of the epochs after the
+first, in seconds, the ratios, and the first epochs (compilation included).
 """
 
 import argparse
