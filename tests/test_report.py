@@ -20,7 +20,8 @@ def test_a_row_in_json():
     assert row["seeds"] == [3.0, 5.0]
     assert ROWS[2].as_json()["sd"] is None
     assert set(row) == {
-        "model", "kind", "split", "metric", "horizon", "mean", "sd", "seeds", "parameters"
+        "model", "kind", "split", "metric", "horizon", "mean", "sd", "seeds", "parameters",
+        "seconds",
     }  # fmt: skip
 
 
