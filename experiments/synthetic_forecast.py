@@ -254,7 +254,8 @@ def train_row(config: Config, folder: Path, name: str, recipe: Recipe) -> None:
 
         outcome = Outcome(
             by_horizon=squares(VALIDATION).tolist(),
-            test=float(np.mean(squares(TEST))) if recipe.best else None,
+            # The test part is for finished rows, not for a look.
+            test=float(np.mean(squares(TEST))) if recipe.best and not config.quick else None,
             parameters=sum(leaf.size for leaf in jax.tree.leaves(done.params)),
             seconds=done.seconds,
             training=training._asdict(),

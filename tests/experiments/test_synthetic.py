@@ -150,14 +150,17 @@ def test_rows_beyond_the_book_report_the_test_part(monkeypatch, tmp_path):
         model=lambda: chapter15.deep(experiment.models.nn.LSTM, 1, widths=(3,))
     )
     monkeypatch.setitem(chapter15.RECIPES, "best-1", small)
-    assert call("--out", "run", "--only", "best-1", "--quick") == 0
+    assert call("--out", "look", "--only", "best-1", "--quick") == 0
+    look = [row for row in result(tmp_path / "look")["rows"] if row["model"] == "best-1"]
+    assert [(row["split"], len(row["seeds"])) for row in look] == [("validation", 1)]
+    assert call("--out", "run", "--only", "best-1", "--epochs", "3", "--seeds", "2") == 0
     rows = result(tmp_path / "run")["rows"]
     test = row_of(rows, "best-1", split="test")
-    assert len(test["seeds"]) == 1  # --quick
+    assert len(test["seeds"]) == 2
     assert test["mean"] != row_of(rows, "best-1")["mean"]
     history = json.loads((tmp_path / "run" / "rows" / "best-1" / "seed-0.json").read_text())
     best = min(line["validation_loss"] for line in history["history"])
-    np.testing.assert_allclose(row_of(rows, "best-1")["mean"], best, rtol=1e-5)
+    np.testing.assert_allclose(row_of(rows, "best-1")["seeds"][0], best, rtol=1e-5)
 
 
 def test_list_names_the_rows_and_runs_nothing(tmp_path, capsys):
