@@ -21,7 +21,8 @@ import time
 from experiments import milk
 from seqjax import data
 series = data.read_series(data.MILK_CSV, "Date", "Production")
-task = milk.make_task(series, "textbook", 1, 32)
+season = milk.season_of(series, per_day=True)
+task = milk.make_task(series, season, "textbook", 1, 32)
 settings = milk.RECIPES["textbook"]
 begun = time.perf_counter()
 model = milk.make_model("textbook", settings, 12)
@@ -37,7 +38,8 @@ import numpy as np
 from experiments import milk
 from seqjax import data
 series = data.read_series(data.MILK_CSV, "Date", "Production")
-task = milk.make_task(series, "textbook", 1, 32)
+season = milk.season_of(series, per_day=True)
+task = milk.make_task(series, season, "textbook", 1, 32)
 known = slice(0, task.split.test.start)
 begun = time.perf_counter()
 for seed in range({seeds}):
