@@ -1,5 +1,6 @@
 """Recurrent layers: they own parameters and call `seqjax.ops`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -28,6 +29,7 @@ class _Recurrent(nn.Module):
         keep_order: with `reverse`, outputs in the order of the inputs.
         unroll: steps per loop iteration, as in `jax.lax.scan`.
         chunk_size: recompute the backward pass in chunks of so many steps.
+        truncation: let the gradient pass only within groups of so many steps.
         implementation: None (best), "scan" or "autodiff"; see `seqjax.ops`.
         dtype: of the computation; by default that of inputs and parameters.
             Carries are float32 or wider.
@@ -44,6 +46,7 @@ class _Recurrent(nn.Module):
     keep_order: bool = False
     unroll: int = 1
     chunk_size: int | None = None
+    truncation: int | None = None
     implementation: ops.Implementation | None = None
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
@@ -112,6 +115,7 @@ class _Recurrent(nn.Module):
             keep_order=self.keep_order,
             unroll=self.unroll,
             chunk_size=self.chunk_size,
+            truncation=self.truncation,
             implementation=self.implementation,
         )
 
@@ -257,3 +261,34 @@ class GRU(_Recurrent):
 
     def _cell(self, params: Any, carry: Any, x: Array) -> tuple[Any, Array]:
         return ops.gru_cell(params, carry, x, reset_after=self.reset_after)
+
+
+def wavefront_kind(layer: Any, deterministic: bool) -> tuple[Any, ...] | None:
+    """What layers must share to run as one loop (`run_wavefront`); None where one cannot."""
+    if not isinstance(layer, (RNN, LSTM, GRU)) or layer.reverse or layer.unroll != 1:
+        return None
+    if not (layer.chunk_size is layer.truncation is layer.implementation is None):
+        return None
+    if not deterministic and (layer.dropout or layer.recurrent_dropout):
+        return None
+    if isinstance(layer, GRU) and not layer.reset_after:
+        return None
+    activation = None
+    if isinstance(layer, RNN):
+        if layer.layer_norm:
+            return None
+        activation = layer.activation
+    return type(layer), layer.features, layer.dtype, layer.param_dtype, activation
+
+
+def run_wavefront(
+    layers: Sequence[Any], x: Array, initial_carries: Sequence[Any] | None, **options: Any
+) -> Any:
+    """Bound layers of one `wavefront_kind` as one loop; see `seqjax.ops.wavefront`."""
+    first = layers[0]
+    x = first._input(x)
+    above = jnp.zeros((1, first.features), x.dtype)
+    params = [layer._parameters(x if layer is first else above) for layer in layers]
+    if isinstance(first, RNN):
+        options["activation"] = first.activation
+    return ops.wavefront(params, x, initial_carries, **options)

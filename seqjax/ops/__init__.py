@@ -1,5 +1,6 @@
 """Pure functions of arrays: recurrences and causal convolutions. Imports JAX alone."""
 
+from seqjax.ops.cell import Cell as Cell, Derivative as Derivative
 from seqjax.ops.conv import (
     ConvCarry as ConvCarry,
     ConvParams as ConvParams,
@@ -11,8 +12,6 @@ from seqjax.ops.conv import (
 )
 from seqjax.ops.convolve import ConvImplementation as ConvImplementation
 from seqjax.ops.engine import (
-    Cell as Cell,
-    Derivative as Derivative,
     Implementation as Implementation,
     Weights as Weights,
     recurrence as recurrence,
@@ -45,3 +44,4 @@ from seqjax.ops.rnn import (
     rnn as rnn,
     rnn_cell as rnn_cell,
 )
+from seqjax.ops.wavefront import wavefront as wavefront

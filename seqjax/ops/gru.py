@@ -8,16 +8,11 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from seqjax.ops.engine import (
-    Cell,
-    Derivative,
-    Implementation,
-    Weights,
-    in_chunks,
-    recurrence,
-    scan_steps,
-)
-from seqjax.ops.layout import carry_dtype, dot, project, to_gates, vary_alike, widen
+from seqjax.ops.cell import Cell, Derivative
+from seqjax.ops.engine import Implementation, Weights, recurrence, scan_steps
+from seqjax.ops.layout import carry_dtype, dot, project, vary_alike, widen
+from seqjax.ops.mesh import over_batch
+from seqjax.ops.pieces import in_pieces
 from seqjax.ops.sequence import check_carry, check_shapes, over_sequence
 
 
@@ -54,11 +49,7 @@ def _forward(
 
 
 def _backward(
-    recurrent_bias_n: Array | None,
-    previous: Array,
-    carry: Array,
-    saved: tuple[Array, ...],
-    d_h: Array,
+    recurrent_bias_n: Array | None, previous: Array, saved: tuple[Array, ...], d_h: Array
 ) -> tuple[Array | None, Array, tuple[Array, ...]]:
     r, z, n, n_recurrent = saved
     d_n = d_h * (1 - z) * (1 - n**2)
@@ -78,6 +69,19 @@ def _backward(
 ELEMENTWISE_GRU = Cell(step=_step, summed=2, split=1, derivative=Derivative(_forward, _backward))
 
 
+def engine_weights(params: GRUParams) -> tuple[Weights, Array | None]:
+    """Kernels and bias for the engine, and the cell's own part of the recurrent bias [H].
+
+    The gates r and z see only the sum of the two biases.
+    """
+    width, bias, recurrent_bias = params.recurrent_kernel.shape[0], params.bias, None
+    if params.recurrent_bias is not None:
+        recurrent_bias = params.recurrent_bias[2 * width :]
+        outside = params.recurrent_bias.at[2 * width :].set(0)
+        bias = outside if bias is None else bias + outside
+    return Weights(params.kernel, params.recurrent_kernel, bias), recurrent_bias
+
+
 def _loop(
     params: GRUParams,
     x: Array,
@@ -89,20 +93,18 @@ def _loop(
     reverse: bool = False,
     unroll: int = 1,
     chunk_size: int | None = None,
+    truncation: int | None = None,
     implementation: Implementation | None = None,
 ) -> tuple[Array, Array]:
-    width, bias = params.recurrent_kernel.shape[0], params.bias
+    width = params.recurrent_kernel.shape[0]
     if reset_after:
-        recurrent_bias_n = None
-        if params.recurrent_bias is not None:
-            # The gates r and z see only the sum of the two biases.
-            recurrent_bias_n = params.recurrent_bias[2 * width :].astype(carry.dtype)
-            outside = params.recurrent_bias.at[2 * width :].set(0)
-            bias = outside if bias is None else bias + outside
+        weights, recurrent_bias_n = engine_weights(params)
+        if recurrent_bias_n is not None:
+            recurrent_bias_n = recurrent_bias_n.astype(carry.dtype)
         return recurrence(
             ELEMENTWISE_GRU,
             recurrent_bias_n,
-            Weights(params.kernel, params.recurrent_kernel, bias),
+            weights,
             x,
             carry,
             mask,
@@ -110,29 +112,39 @@ def _loop(
             reverse=reverse,
             unroll=unroll,
             chunk_size=chunk_size,
+            truncation=truncation,
             implementation=implementation,
         )
 
     if recurrent_mask is not None:
         recurrent_mask = lax.stop_gradient(jnp.asarray(recurrent_mask, carry.dtype))
-    params, x, carry, mask, recurrent_mask = vary_alike((params, x, carry, mask, recurrent_mask))
-    narrow = params.recurrent_kernel.dtype
-    wide = widen((params.recurrent_kernel,), carry.dtype)[0]
 
-    def step(h: Array, blocks: tuple[Array, ...]) -> Array:
-        u_rz, u_n = jnp.split(wide.astype(narrow), [2 * width], axis=-1)
-        z_r, z_z, z_n = to_gates(blocks, 3)
-        seen = h if recurrent_mask is None else h * recurrent_mask
-        h_r, h_z = jnp.split(dot(seen, u_rz, h.dtype), 2, axis=-1)
-        r, z = jax.nn.sigmoid(z_r + h_r), jax.nn.sigmoid(z_z + h_z)
-        return (1 - z) * jnp.tanh(z_n + dot(r * seen, u_n, h.dtype)) + z * h
+    def whole(*arguments: Any) -> tuple[Array, Array]:
+        params, x, carry, mask, recurrent_mask = vary_alike(arguments)
+        narrow = params.recurrent_kernel.dtype
+        wide = widen(params.recurrent_kernel, carry.dtype)
 
-    def piece(carry: Array, inputs: tuple[Array, Array | None]) -> tuple[Array, Array]:
-        x, mask = inputs
-        z = project(x, params.kernel, params.bias, 3, carry.dtype)
-        return scan_steps(step, lambda h: h, z, carry, mask, reverse=reverse, unroll=unroll)
+        def step(h: Array, gates: list[Array]) -> Array:
+            u_rz, u_n = jnp.split(wide.astype(narrow), [2 * width], axis=-1)
+            z_r, z_z, z_n = gates
+            seen = h if recurrent_mask is None else h * recurrent_mask
+            h_r, h_z = jnp.split(dot(seen, u_rz, h.dtype), 2, axis=-1)
+            r, z = jax.nn.sigmoid(z_r + h_r), jax.nn.sigmoid(z_z + h_z)
+            return (1 - z) * jnp.tanh(z_n + dot(r * seen, u_n, h.dtype)) + z * h
 
-    return in_chunks(piece, carry, (x, mask), chunk_size, reverse=reverse)
+        def piece(carry: Array, inputs: tuple[Array, Array | None]) -> tuple[Array, Array]:
+            x, mask = inputs
+            # Three arrays: gates sliced out of one inside the loop defeat vectorisation.
+            z = jnp.split(project(x, params.kernel, params.bias, carry.dtype), 3, axis=-1)
+            return scan_steps(step, lambda h: h, z, carry, mask, reverse=reverse, unroll=unroll)
+
+        return in_pieces(
+            piece, carry, (x, mask), chunk_size=chunk_size, truncation=truncation, reverse=reverse
+        )
+
+    return over_batch(
+        whole, params, x, carry, mask, recurrent_mask, axes=(None, 1, 0, 1, 0), out_axes=(0, 1)
+    )
 
 
 def _check(op: str, params: GRUParams, x: Array, reset_after: bool, ndim: int) -> None:
@@ -203,6 +215,7 @@ def gru(
     time_major: bool = False,
     unroll: int = 1,
     chunk_size: int | None = None,
+    truncation: int | None = None,
     implementation: Implementation | None = None,
 ) -> Any:
     """A GRU over whole sequences.
@@ -232,6 +245,8 @@ def gru(
         unroll: steps per loop iteration, as in `jax.lax.scan`.
         chunk_size: recompute the backward pass in chunks of so many steps
             (memory grows as about ``time / chunk_size + chunk_size``).
+        truncation: let the gradient pass only within groups of so many steps, counted
+            from the loop's first: truncated back-propagation through time.
         implementation: None (best), "scan" (hand-written backward pass) or
             "autodiff" (forward-mode differentiation works).
 
@@ -273,6 +288,7 @@ def gru(
             reverse=reverse,
             unroll=unroll,
             chunk_size=chunk_size,
+            truncation=truncation,
             implementation=implementation,
         )
 

@@ -1,14 +1,13 @@
-"""How products and gates are laid out: dtypes, blocks, the projection of all steps.
+"""How products are laid out: dtypes, what is projected when, how many steps are worked on at once.
 
-Gates travel as a tuple of blocks: K blocks of width H, or one of width K*H. On a CPU
-separate blocks win: slicing gates out of a wide array inside the elementwise loop
-defeats vectorisation. On an accelerator one wide product a step wins, for launch
-overhead. Both give the same numbers, so asking for the default backend (rather than
-the one a caller may lower for) costs speed only. docs/performance.md has the figures.
+The rules here depend on the platform alone, and every choice gives the same numbers: asking
+for the default backend (rather than the one a caller may lower for) costs speed only.
+docs/performance.md has the figures.
 
 Dimensions: T time, B batch, I input features, H features (width), K gates.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,51 +25,80 @@ def dot(a: Array, kernel: Array, dtype: jnp.dtype) -> Array:
     return jnp.dot(a.astype(kernel.dtype), kernel, preferred_element_type=dtype)
 
 
-def widen(kernels: tuple[Array, ...], dtype: jnp.dtype) -> tuple[Array, ...]:
-    """Kernels in the carry's dtype, for a loop that narrows them again at every step.
+def widen(kernel: Array, dtype: jnp.dtype) -> Array:
+    """A kernel in the carry's dtype, for a loop that narrows it again at every step.
 
-    JAX then adds up the kernels' gradient over the steps in the wide dtype.
+    JAX then adds up the kernel's gradient over the steps in the wide dtype.
     """
-    return tuple(u.astype(dtype) for u in kernels)
+    return kernel.astype(dtype)
 
 
-def block_count(gates: int) -> int:
-    """Blocks that K gates travel in on this platform: K or 1."""
-    return gates if jax.default_backend() == "cpu" else 1
-
-
-def split_kernel(kernel: Array, blocks: int) -> tuple[Array, ...]:
-    """A packed kernel [..., K*H] as so many blocks."""
-    return tuple(jnp.split(kernel, blocks, axis=-1))
-
-
-def to_gates(blocks: tuple[Array, ...], gates: int) -> tuple[Array, ...]:
-    """The K gates of [..., H] that the `blocks` of a product hold."""
-    return blocks if len(blocks) == gates else tuple(jnp.split(blocks[0], gates, axis=-1))
-
-
-def project(
+def projection(
     x: Array, kernel: Array, bias: Array | None, gates: int, dtype: jnp.dtype
-) -> tuple[Array, ...]:
-    """``x W + b`` for all steps at once: a tuple of blocks (see `to_gates`).
+) -> tuple[Array, Callable[[Array], Array]]:
+    """What a loop over time reads at each step, and how ``z_t = x_t W + b`` comes of it.
+
+    On an accelerator the products of all steps are one, before the loop, which saves
+    launches. On a CPU each step takes its own if there are several gates and `x` is
+    narrower than ``z``, which would travel to memory and back; besides, gates sliced out
+    of what the loop reads defeat vectorisation, where slices of a fresh product do not.
+    (The row for the bias also keeps a product over one input feature a product; XLA would
+    make elementwise work of it, and slow down the loop around it.)
 
     Args:
-        x: [..., I]: [T, B, I], or [B, I] for one step
+        x: [T, B, I]
         kernel: [I, K*H]
         bias: [K*H] or None
         gates: K
-        dtype: of the result
+        dtype: of ``z``
+
+    Returns:
+        ``(steps, z_of)``: `z_of` makes [B, K*H] of a slice of `steps`.
     """
-    blocks = block_count(gates)
     product_dtype = jnp.result_type(x, kernel)
-    z = tuple(
-        dot(x.astype(product_dtype), k.astype(product_dtype), dtype)
-        for k in split_kernel(kernel, blocks)
-    )
-    if bias is None:
-        return z
-    biases = jnp.split(bias.astype(dtype), blocks)
-    return tuple(a + lax.expand_dims(b, range(a.ndim - 1)) for a, b in zip(z, biases, strict=True))
+    kernel = kernel.astype(product_dtype)
+    in_loop = gates > 1 and kernel.shape[0] < kernel.shape[1] and product_dtype == dtype
+    if not in_loop or jax.default_backend() != "cpu":
+        return project(x, kernel, bias, dtype), lambda z_t: z_t
+    bias = jnp.zeros_like(kernel[0]) if bias is None else bias.astype(dtype)
+    with_bias = jnp.concatenate([kernel, bias[None]])
+    return x, lambda x_t: dot(with_ones(x_t), with_bias, dtype)
+
+
+def project(x: Array, kernel: Array, bias: Array | None, dtype: jnp.dtype) -> Array:
+    """``x W + b`` [..., K*H] in `dtype`, for `x` [..., I]."""
+    product_dtype = jnp.result_type(x, kernel)
+    z = dot(x.astype(product_dtype), kernel.astype(product_dtype), dtype)
+    return z if bias is None else z + lax.expand_dims(bias.astype(dtype), range(z.ndim - 1))
+
+
+def with_ones(x: Array) -> Array:
+    """`x` with a feature more, 1 everywhere: its row of a kernel is the bias."""
+    return jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
+
+
+def steps_at_once(steps: int, rows: int, row_bytes: int) -> int:
+    """For how many steps the backward pass gathers gradients before it multiplies them.
+
+    On a CPU as many as stay in the cache (and make a product worth its name), so that the
+    gradients of the gates never travel to memory; elsewhere all.
+
+    Args:
+        steps: T; the answer divides it, and is T where nothing smaller does well.
+        rows: B.
+        row_bytes: of one row of the gates' gradients.
+    """
+    if jax.default_backend() != "cpu" or rows * row_bytes == 0:
+        return steps
+    most = max(_CACHE // (rows * row_bytes), -(-_LEAST_ROWS // rows))
+    if steps <= most:
+        return steps
+    divisor = max(d for d in range(1, most + 1) if steps % d == 0)
+    return divisor if 4 * divisor >= most else steps
+
+
+_CACHE = 2**21  # bytes: of the second-level caches of today's cores, about
+_LEAST_ROWS = 512
 
 
 def _varying_axes(leaf: Array) -> frozenset[str]:

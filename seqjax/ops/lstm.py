@@ -8,7 +8,8 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from seqjax.ops.engine import Cell, Derivative, Implementation, Weights, recurrence, single_step
+from seqjax.ops.cell import Cell, Derivative
+from seqjax.ops.engine import Implementation, Weights, recurrence, single_step
 from seqjax.ops.layout import carry_dtype
 from seqjax.ops.sequence import check_carry, check_shapes, over_sequence
 
@@ -49,18 +50,14 @@ def _forward(
     i, f, o = (jax.nn.sigmoid(gates[k]) for k in (0, 1, 3))
     g = jnp.tanh(gates[2])
     c = f * carry.c + i * g
-    tanh_c = jnp.tanh(c)
-    return LSTMCarry(c, o * tanh_c), (i, f, g, o, tanh_c)
+    return LSTMCarry(c, o * jnp.tanh(c)), (i, f, g, o)
 
 
 def _backward(
-    params: tuple[()],
-    previous: LSTMCarry,
-    carry: LSTMCarry,
-    saved: tuple[Array, ...],
-    d_carry: LSTMCarry,
+    params: tuple[()], previous: LSTMCarry, saved: tuple[Array, ...], d_carry: LSTMCarry
 ) -> tuple[tuple[()], LSTMCarry, tuple[Array, ...]]:
-    i, f, g, o, tanh_c = saved
+    i, f, g, o = saved
+    tanh_c = jnp.tanh(f * previous.c + i * g)  # cheaper than to keep it
     d_c = d_carry.c + d_carry.h * o * (1 - tanh_c**2)
     d_gates = (
         d_c * g * i * (1 - i),
@@ -71,7 +68,7 @@ def _backward(
     return (), LSTMCarry(d_c * f, jnp.zeros_like(d_c)), d_gates
 
 
-# Its own derivative spares the backward pass five transcendental functions a step.
+# Its own derivative spares the backward pass four transcendental functions a step.
 ELEMENTWISE_LSTM = Cell(
     step=_step,
     summed=4,
@@ -131,6 +128,7 @@ def lstm(
     time_major: bool = False,
     unroll: int = 1,
     chunk_size: int | None = None,
+    truncation: int | None = None,
     implementation: Implementation | None = None,
 ) -> Any:
     """An LSTM over whole sequences.
@@ -155,6 +153,8 @@ def lstm(
         unroll: steps per loop iteration, as in `jax.lax.scan`.
         chunk_size: recompute the backward pass in chunks of so many steps
             (memory grows as about ``time / chunk_size + chunk_size``).
+        truncation: let the gradient pass only within groups of so many steps, counted
+            from the loop's first: truncated back-propagation through time.
         implementation: None (best), "scan" (hand-written backward pass) or
             "autodiff" (forward-mode differentiation works).
 
@@ -199,6 +199,7 @@ def lstm(
             reverse=reverse,
             unroll=unroll,
             chunk_size=chunk_size,
+            truncation=truncation,
             implementation=implementation,
         )
 

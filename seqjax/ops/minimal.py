@@ -13,7 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from seqjax.ops.layout import carry_dtype, project, to_gates
+from seqjax.ops.layout import carry_dtype, project
 from seqjax.ops.linear import LinearImplementation, linear_loop
 from seqjax.ops.sequence import check_carry, over_sequence
 
@@ -279,8 +279,8 @@ def _sequence(
 
 def _coefficients(kind: _Kind, params: Any, x: Array) -> tuple[Array, Array]:
     dtype = carry_dtype(x, params.kernel)
-    blocks = project(x, params.kernel, params.bias, kind.gates, dtype)
-    return kind.coefficients(*to_gates(blocks, kind.gates))
+    gates = project(x, params.kernel, params.bias, dtype)
+    return kind.coefficients(*jnp.split(gates, kind.gates, axis=-1))
 
 
 def _check(op: str, gates: int, params: Any, x: Array, ndim: int) -> int:

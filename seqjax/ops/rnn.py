@@ -10,7 +10,8 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from seqjax.ops.engine import Cell, Implementation, Weights, recurrence, single_step
+from seqjax.ops.cell import Cell
+from seqjax.ops.engine import Implementation, Weights, recurrence, single_step
 from seqjax.ops.layout import carry_dtype
 from seqjax.ops.sequence import check_carry, check_shapes, over_sequence
 
@@ -134,6 +135,7 @@ def rnn(
     time_major: bool = False,
     unroll: int = 1,
     chunk_size: int | None = None,
+    truncation: int | None = None,
     implementation: Implementation | None = None,
 ) -> Any:
     """A simple recurrent network over whole sequences.
@@ -161,6 +163,8 @@ def rnn(
         unroll: steps per loop iteration, as in `jax.lax.scan`.
         chunk_size: recompute the backward pass in chunks of so many steps
             (memory grows as about ``time / chunk_size + chunk_size``).
+        truncation: let the gradient pass only within groups of so many steps, counted
+            from the loop's first: truncated back-propagation through time.
         implementation: None (best), "scan" (hand-written backward pass) or
             "autodiff" (forward-mode differentiation works).
 
@@ -200,6 +204,7 @@ def rnn(
             reverse=reverse,
             unroll=unroll,
             chunk_size=chunk_size,
+            truncation=truncation,
             implementation=implementation,
         )
 

@@ -12,6 +12,7 @@ from seqjax.train.loop import (
     evaluate as evaluate,
     fit as fit,
 )
+from seqjax.train.mesh import data_mesh as data_mesh
 from seqjax.train.running import with_running_statistics as with_running_statistics
 from seqjax.train.seeds import fit_seeds as fit_seeds
 from seqjax.train.steps import Loss as Loss, TrainState as TrainState

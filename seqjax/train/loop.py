@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from seqjax.train.batches import Batches
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.logs import MetricsLog, Progress
+from seqjax.train.mesh import replicate
 from seqjax.train.steps import (
     Loss,
     Params,
@@ -94,6 +96,7 @@ def fit(
     steps_per_call: int | None = None,
     metrics: MetricsLog | None = None,
     checkpoints: Checkpoints | None = None,
+    mesh: Mesh | None = None,
     progress: str | None = None,
 ) -> Fit:
     """Train.
@@ -117,6 +120,9 @@ def fit(
             progress fall between the calls.
         metrics: where to log each epoch.
         checkpoints: where to save; if it holds a checkpoint, training goes on there.
+        mesh: split every batch over its devices (`data_mesh`). Parameters, noise and
+            order are those of one device; sums are added in another order, so figures
+            differ by rounding. A batch that the devices do not divide is not split.
         progress: a label for a progress bar (plain lines where stderr is no
             terminal), or None for silence.
 
@@ -146,6 +152,11 @@ def fit(
         raise ValueError(f"fit: steps_per_call must be at least 1, not {steps_per_call}.")
     started = time.perf_counter()
     state = _initial_state(optimizer, early_stopping is not None, params)
+    if mesh is not None:
+        state = replicate(mesh, state)
+        batches = batches._replace(data=replicate(mesh, batches.data))
+        if validation is not None:
+            validation = validation._replace(data=replicate(mesh, validation.data))
     history: list[dict[str, Any]] = []
     step = 0
     last = epochs * batches.steps
@@ -164,6 +175,9 @@ def fit(
     key = jax.random.key(seed)
 
     with contextlib.ExitStack() as stack:
+        if mesh is not None:
+            key = replicate(mesh, key)
+            stack.enter_context(jax.set_mesh(mesh))
         bar = stack.enter_context(Progress(progress, epochs)) if progress else None
         begun, begun_at, mean = time.perf_counter(), step, math.nan
         while step < last and not _out_of_patience(early_stopping, state, step, batches.steps):

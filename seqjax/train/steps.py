@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
+from seqjax.train.mesh import split_batch
+
 Params = Any
 Loss: TypeAlias = Callable[[Params, Any, Array | None], Array]
 """``(params, batch, key) -> losses [batch]``; `key` is None where nothing is random."""
@@ -67,7 +69,7 @@ def train_steps(
     rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, first, steps), rows)
 
     def step(state: TrainState, row: Any) -> tuple[TrainState, None]:
-        examples, weights = batch(data, row)
+        examples, weights = split_batch(batch(data, row))
         noise = jax.random.fold_in(noise_key, state.step)
 
         def mean_loss(params: Params) -> tuple[Array, Array]:
@@ -99,7 +101,7 @@ def mean_loss(
     """The mean loss over all examples, without randomness."""
 
     def step(sums: tuple[Array, Array], row: Any) -> tuple[tuple[Array, Array], None]:
-        examples, weights = batch(data, row)
+        examples, weights = split_batch(batch(data, row))
         total = _weighted_sum(loss(params, examples, None), weights)
         return (sums[0] + total, sums[1] + jnp.sum(weights)), None
 

@@ -5,6 +5,7 @@ import pytest
 from flax import nnx
 
 from seqjax import nn, ops
+from seqjax.nn import combine
 
 B, T, I = 3, 8, 2
 LENGTHS = np.array([8, 0, 3])
@@ -300,3 +301,32 @@ def test_seasonal_residual_reads_its_own_place_and_the_neighbours():
     assert np.flatnonzero(gradient).tolist() == [2, 3, 4, 6, 7, 8]
     with pytest.raises(ValueError, match="one series"):
         layer.initial_carry(2, 3)
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_a_stack_of_alike_layers_runs_in_one_loop(kind, monkeypatch):
+    """The same parameters and outputs; the carries continue a sequence as they should."""
+    stack = nn.Stack((kind(4), kind(4), nn.Dense(2), kind(3)))
+    x = jax.random.normal(jax.random.key(0), (2, 6, 3))
+    params = stack.init(jax.random.key(1), x)
+    lengths = jnp.array([6, 2])
+
+    def run(initial_carry=None, **options):
+        return jax.jit(lambda p, x: stack.apply(p, x, initial_carry, return_carry=True, **options))(
+            params, x
+        )
+
+    carries, y = run(seq_lengths=lengths)
+    further = run(carries)
+    assert str(jax.make_jaxpr(lambda p: stack.apply(p, x))(params)).count("scan[") == 2
+    monkeypatch.setattr(combine, "wavefront_pays", lambda features, layers: False)
+    assert str(jax.make_jaxpr(lambda p: stack.apply(p, x))(params)).count("scan[") == 3
+    apart = run(seq_lengths=lengths)
+    again = stack.init(jax.random.key(1), x)
+    assert jax.tree.structure(params) == jax.tree.structure(again)
+    jax.tree.map(np.testing.assert_array_equal, params, again)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        ((carries, y), further),
+        (apart, run(carries)),
+    )

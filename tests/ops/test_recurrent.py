@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from seqjax import ops
+from seqjax.ops import layout
 
 B, T, I, H = 3, 5, 2, 5
 LENGTHS = np.array([5, 0, 1])
@@ -279,7 +280,7 @@ def test_forward_mode_and_second_derivatives(case, x64):
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
 def test_products_stand_where_they_are_cheap(name):
-    """In the loops only products with U: no input projection, no accumulated dU."""
+    """In the loops only products of a step's [B, ...] rows: none sums over the batch."""
     case = CASES[name]
     params, x, carry = make(case, np.float32)
 
@@ -295,8 +296,8 @@ def test_products_stand_where_they_are_cheap(name):
     assert inside
     for left, right in inside:
         assert left[0] == B
-        assert right[0] in (H, case.gates * H)
-        assert I not in right
+        # with U, with U transposed, and of several gates with W and the bias
+        assert right[0] in (H, case.gates * H, *((I + 1,) if case.gates > 1 else ()))
 
 
 def _equations(jaxpr, name):
@@ -309,10 +310,82 @@ def _equations(jaxpr, name):
                 yield from _equations(inner, name)
 
 
+@pytest.mark.parametrize("options", [{}, {"reverse": True}])
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+def test_gradients_gathered_a_piece_at_a_time(name, options, x64, monkeypatch):
+    """The backward pass of a long sequence works on as many steps as the cache holds."""
+    case = CASES[name]
+    params, x, carry = make(case)
+    x = jnp.concatenate([x, x[:, :1]], axis=1)
+    steps = x.shape[1]
+    assert steps == 6
+
+    def gradient(implementation):
+        def loss(params, x, carry):
+            end, y = case.op(
+                params, x, carry, return_carry=True, implementation=implementation, **options
+            )
+            return jnp.sum(jnp.sin(y)) + sum(map(jnp.sum, jax.tree.leaves(end)))
+
+        return jax.jit(jax.grad(loss, (0, 1, 2)))(params, x, carry)
+
+    monkeypatch.setattr(layout, "_CACHE", 1)
+    monkeypatch.setattr(layout, "_LEAST_ROWS", 3 * x.shape[0])
+    assert layout.steps_at_once(steps, x.shape[0], 1) == 3
+    assert_close(gradient("scan"), gradient("autodiff"), 1e-10)
+
+
+def test_how_many_steps_at_once(monkeypatch):
+    monkeypatch.setattr(layout, "_CACHE", 1000)
+    monkeypatch.setattr(layout, "_LEAST_ROWS", 10)
+    at_once = layout.steps_at_once
+    assert at_once(200, 2, 10) == 50  # fills the cache
+    assert at_once(40, 2, 10) == 40  # all fit
+    assert at_once(200, 4, 1000) == 2  # a product needs rows, whatever the cache holds
+    assert at_once(211, 2, 10) == 211  # a prime number of steps has no pieces
+    assert at_once(0, 2, 10) == 0
+    assert at_once(200, 0, 10) == 200
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert at_once(200, 2, 10) == 200
+
+
+@pytest.mark.parametrize("options", [{}, {"reverse": True}, {"chunk_size": 2}])
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "gru original"])
+def test_truncation_cuts_the_gradient_between_groups(name, options, x64):
+    """The gradient is that of groups run apart, each from the carry that the last one left."""
+    case = CASES[name]
+    params, x, carry = make(case)
+    size, steps = 3, x.shape[1]
+    assert steps % size  # the last group is a shorter one
+
+    def loss(params, x, carry):
+        end, y = case.op(params, x, carry, return_carry=True, truncation=size, **options)
+        return jnp.sum(jnp.sin(y)) + sum(map(jnp.sum, jax.tree.leaves(end)))
+
+    def by_hand(params, x, carry):
+        if options.get("reverse"):
+            x = jnp.flip(x, axis=1)
+        total = 0.0
+        for first in range(0, steps, size):
+            if first:
+                carry = jax.lax.stop_gradient(carry)
+            carry, y = case.op(params, x[:, first : first + size], carry, return_carry=True)
+            total += jnp.sum(jnp.sin(y))
+        return total + sum(map(jnp.sum, jax.tree.leaves(carry)))
+
+    found, expected = (
+        jax.jit(jax.value_and_grad(f, (0, 1, 2)))(params, x, carry) for f in (loss, by_hand)
+    )
+    assert_close(found, expected, 1e-10)
+    whole = jax.grad(lambda p: jnp.sum(jnp.sin(case.op(p, x, carry))))(params)
+    cut = jax.grad(lambda p: jnp.sum(jnp.sin(case.op(p, x, carry, truncation=size))))(params)
+    assert not np.allclose(whole[1], cut[1])
+
+
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_both_layouts_agree(name, backend, x64, monkeypatch):
-    """Gates as separate blocks (CPU) and as one (accelerators) are the same function."""
+    """Projected in the loop (CPU) or before it (accelerators) is the same function."""
     case = CASES[name]
     params, x, carry = make(case)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)

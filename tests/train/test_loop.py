@@ -12,6 +12,7 @@ from seqjax.train import (
     EarlyStopping,
     MetricsLog,
     array_batches,
+    data_mesh,
     evaluate,
     fit,
 )
@@ -262,3 +263,13 @@ def test_only_the_newest_checkpoints_stay(tmp_path):
     with Checkpoints(tmp_path, {}, every=3, keep=2) as saves:
         fit(loss, START, ADAM, BATCHES, epochs=5, checkpoints=saves)
     assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == [12, 15]
+
+
+def test_a_batch_split_over_devices_trains_the_same():
+    """Two devices against one: the same noise, the same order, sums added up differently."""
+    options = {"epochs": 3, "validation": BATCHES, "early_stopping": EarlyStopping()}
+    one = fit(loss, START, ADAM, BATCHES, **options)
+    two = fit(loss, START, ADAM, BATCHES, mesh=data_mesh(jax.devices()[:2]), **options)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one.params, two.params)
+    assert [line["step"] for line in one.history] == [line["step"] for line in two.history]
+    assert len(two.params["w"].sharding.device_set) == 2
