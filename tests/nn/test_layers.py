@@ -18,6 +18,7 @@ LAYERS = {
     "conv": nn.CausalConv(4, kernel_size=3, dilation=2, activation=jax.nn.relu),
     "conv weight norm": nn.CausalConv(4, kernel_size=2, weight_norm=True),
     "batch norm": nn.Stack((nn.Dense(4), nn.BatchNorm(), nn.GRU(3))),
+    "repeat": nn.Stack((nn.Dense(4), nn.Repeat(nn.LSTM(4), depth=3))),
     "wavenet": nn.WaveNet(3, dilations=(2,), residual_features=4),
     "wavenet with skips, relu": nn.WaveNet(
         3,

@@ -1,0 +1,111 @@
+"""Layers that are alike, compiled once."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
+
+
+class Repeat(nn.Module):
+    """`depth` copies of a layer one upon the other, as a loop over their parameters.
+
+    The same function as a `Stack` of the copies, with each parameter stacked along a
+    first axis [depth, ...]: compile time and program size do not grow with the depth.
+
+    Attributes:
+        layer: any layer whose outputs have as many features and steps as its inputs.
+        depth: number of copies, at least 1.
+        dropout: rate of the dropout between them (not before the first, not after the
+            last); needs the rng "dropout" unless deterministic.
+
+    Example:
+        >>> from seqjax.nn import LSTM
+        >>> deep, x = Repeat(LSTM(features=4), depth=16), jax.numpy.ones((2, 5, 4))
+        >>> params = deep.init(jax.random.key(0), x)
+        >>> params["params"]["layer"]["recurrent_kernel"].shape
+        (16, 4, 16)
+        >>> deep.apply(params, x).shape
+        (2, 5, 4)
+    """
+
+    layer: nn.Module
+    depth: int
+    dropout: float = 0.0
+
+    def _over_layers(self, one: Any, carry: Any, carries: Any) -> Any:
+        if self.depth < 1:
+            raise ValueError(f"Repeat: depth must be at least 1, not {self.depth}.")
+        loop = nn.scan(
+            one,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            length=self.depth,
+        )
+        return loop(self.layer, carry, (jnp.arange(self.depth), carries))
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch time features"],
+        initial_carry: Any = None,
+        *,
+        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        return_carry: bool = False,
+        deterministic: bool = True,
+    ) -> Any:
+        """``y`` [batch, time, features], or ``(carries, y)``, carries stacked [depth, ...]."""
+
+        def one(layer: nn.Module, x: Array, of_layer: Any) -> tuple[Array, Any]:
+            index, carry = of_layer
+            if self.dropout and not deterministic:
+                kept = jax.random.bernoulli(layer.make_rng("dropout"), 1 - self.dropout, x.shape)
+                x = jnp.where(kept | (index == 0), x, 0) * jnp.where(
+                    index == 0, 1, 1 / (1 - self.dropout)
+                ).astype(x.dtype)
+            end, y = layer(
+                x,
+                carry,
+                seq_lengths=seq_lengths,
+                return_carry=True,
+                deterministic=deterministic,
+            )
+            if y.shape != x.shape:
+                raise ValueError(
+                    f"Repeat: the layer must keep the shape of its input, {x.shape}, but returns"
+                    f" {y.shape}."
+                )
+            return y.astype(x.dtype), end if return_carry else None
+
+        y, ends = self._over_layers(one, x, initial_carry)
+        return (ends, y) if return_carry else y
+
+    def step(
+        self, carry: Any, x: Float[Array, "batch features"]
+    ) -> tuple[Any, Float[Array, "batch features"]]:
+        """One step through all layers: ``(carries, y)``, without dropout."""
+
+        def one(layer: Any, x: Array, of_layer: Any) -> tuple[Array, Any]:
+            end, y = layer.step(of_layer[1], x)
+            return y.astype(x.dtype), end
+
+        y, ends = self._over_layers(one, x, carry)
+        return ends, y
+
+    def initial_carry(self, batch: int, inputs: int) -> Any:
+        """The layer's carry, [depth, ...] each leaf."""
+        return jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (self.depth, *leaf.shape)),
+            self.layer.initial_carry(batch, inputs),
+        )
+
+    def output_length(self, length: Any) -> Any:
+        """As many as inputs."""
+        return length
+
+    def output_features(self, inputs: int) -> int:
+        """As many as inputs."""
+        return inputs
