@@ -83,12 +83,22 @@ def _backward(window: Window, saved: tuple[Array, Array], dy: Array) -> tuple[Ar
     taps, inputs, features = kernel.shape
     length, reach = x.shape[1], (taps - 1) * window.dilation
     padded = jnp.pad(dy, ((0, 0), (reach - window.past, reach), (0, 0)))
-    seen = jnp.concatenate(
-        [padded[:, reach - j * window.dilation :][:, :length] for j in range(taps)], axis=-1
-    )
-    dx = seen @ jnp.swapaxes(kernel, 1, 2).reshape(taps * features, inputs)
-    dkernel = jnp.einsum("bsi,bsg->ig", x, seen).reshape(inputs, taps, features)
-    return dx, jnp.swapaxes(dkernel, 0, 1)
+    turned = jnp.swapaxes(kernel, 1, 2)
+    seen = [padded[:, reach - j * window.dilation :][:, :length] for j in range(taps)]
+    if taps * features <= _GATHER:
+        together = jnp.concatenate(seen, axis=-1)
+        dx = together @ turned.reshape(taps * features, inputs)
+        dkernel = _outer(x, together).reshape(inputs, taps, features)
+        return dx, jnp.swapaxes(dkernel, 0, 1)
+    # Written as a forward convolution, which XLA's CPU backend has a fast kernel for.
+    dx = _lax(Window(dilation=window.dilation), padded, jnp.flip(turned, 0))
+    return dx, jnp.stack([_outer(x, part) for part in seen])
+
+
+def _outer(a: Array, d: Array) -> Array:
+    """``sum over b, t of a d^T``; flat, since XLA transposes what it contracts twice."""
+    a, d = (m.reshape(-1, m.shape[-1]) for m in (a, d))
+    return a.T @ d
 
 
 _products.defvjp(_saved, _backward)

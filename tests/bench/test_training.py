@@ -1,14 +1,13 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from rich.console import Console
 
 from seqjax.bench import tasks, training
 from seqjax.bench.report import Figure
 from seqjax.bench.trainers import ours
+from seqjax.bench.turns import Rounds, Worker, disagreement, take_turns
 
 PARAMETERS = {"rnn": 1470, "lstm": 5250, "gru": 4110, "wavenet": 6010, "milk": 198_273}
 
@@ -41,21 +40,19 @@ def test_ours(name):
 
 
 def test_ours_with_two_seeds():
-    """The first seed is the one that `test_ours` trains: the losses are of one model."""
     prepared = ours.training(small("rnn"), seeds=2)
     assert set(prepared.programs) == {"epoch"}
     check(prepared, "rnn")
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.parametrize("name", ["rnn", "milk"])
-def test_keras(name):
+def test_keras():
     from seqjax.bench.trainers import keras
 
     with jax.numpy_rank_promotion("allow"):  # Keras's own habit
-        prepared = keras.training(small(name))
+        prepared = keras.training(small("milk"))
         assert set(prepared.programs) == set(training.PROGRAMS)
-        check(prepared, name)
+        check(prepared, "milk")
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -94,10 +91,39 @@ def test_examples():
     np.testing.assert_array_equal(part.x[:, 1:, 0], part.y[:, :-1, 0])
 
 
-def test_everyone_has_its_turn():
-    names = [one.name for one in training.contestants(("keras", "torch"), 2)]
-    assert names == ["seqjax", "seqjax, 2 seeds", "keras", "torch"]
+def test_contestants():
+    everyone = training.contestants(("keras", "torch"), 2)
+    assert [one.name for one in everyone] == ["seqjax", "seqjax, 2 seeds", "keras", "torch"]
     assert [one.name for one in training.contestants((), 1)] == ["seqjax"]
+    ours, theirs = ({"parameters": np.array([count])} for count in (5250, 5251))
+    for one in everyone:
+        assert disagreement(ours, ours, one.tolerance) is None
+        assert disagreement(ours, theirs, one.tolerance) is not None
+
+
+class FakeWorker(Worker):
+    """Takes 2 s for each of its programs."""
+
+    def __init__(self, programs):
+        self.programs = programs
+
+    def ask(self, **request):
+        if request["do"] == "time":
+            assert request["program"] in self.programs
+            return {"median": 2.0}
+        if not self.programs:
+            return {"missing": "not installed"}
+        np.savez(request["outputs"], parameters=np.array([3]))
+        return {"seconds": 1.0, "facts": {}, "programs": self.programs}
+
+
+@pytest.mark.parametrize("programs", [["epoch"], ["epoch", "step"], []])
+def test_a_contestant_is_timed_on_the_programs_it_has(programs):
+    """Also where nobody has any."""
+    everyone = training.contestants((), 1)
+    processes = {"seqjax": FakeWorker(programs)}
+    found = take_turns(everyone, processes, {}, training.PROGRAMS, rounds=2, seconds=0.1)
+    assert found["seqjax"].seconds == {program: [2.0, 2.0] for program in programs}
 
 
 def test_epochs_are_shared(monkeypatch):
@@ -105,8 +131,8 @@ def test_epochs_are_shared(monkeypatch):
     everyone = training.contestants((), 2)
     facts = {"parameters": 1, "first_epoch": 6.0, "validation_loss": 0.5}
     rounds = {
-        "seqjax": training_rounds({"step": [1.0, 1.0], "epoch": [8.0, 4.0]}, facts),
-        "seqjax, 2 seeds": training_rounds({"epoch": [8.0, 8.0]}, facts),
+        "seqjax": Rounds({"step": [1.0, 1.0], "epoch": [8.0, 4.0]}, facts=facts),
+        "seqjax, 2 seeds": Rounds({"epoch": [8.0, 8.0]}, facts=facts),
     }
     monkeypatch.setattr(training, "take_turns", lambda *_, **__: rounds)
     task = tasks.Task("rnn", epochs=4)
@@ -114,10 +140,6 @@ def test_epochs_are_shared(monkeypatch):
     assert (step.rounds, step.labels["first_epoch"]) == ([1.0, 1.0], 6.0)
     assert (epoch.rounds, epoch.labels["steps"]) == ([2.0, 1.0], 219)
     assert (seeds.rounds, seeds.labels["first_epoch"]) == ([1.0, 1.0], 3.0)
-
-
-def training_rounds(seconds, facts):
-    return training.Rounds(seconds, facts=facts)
 
 
 def test_table():
@@ -141,4 +163,3 @@ def test_table():
         (name, "keras", "4.5", "3.00", "6", "4.00", "3.00", "0.2500"),
         (name, "torch", "torch is not installed", "", "", "", "", ""),
     ]
-    Console(width=160, quiet=True).print(table)

@@ -1,0 +1,101 @@
+"""What the benchmark of layers runs: shapes, weights and the outputs to agree on.
+
+Dimensions: B batch, T time, I input features, H features (width), K gates.
+"""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+Kind = Literal["rnn", "lstm", "gru", "conv", "linear"]
+FloatArray: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+CONV_LAYERS = 8
+CONV_TAPS = 2
+
+# (batch, time, input features, features)
+SHAPES = (
+    (32, 50, 20, 20),
+    (32, 12, 1, 128),
+    (32, 200, 64, 128),
+    (64, 200, 256, 256),
+    (16, 200, 512, 512),
+    (32, 1000, 64, 128),
+    (4, 16384, 32, 64),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One layer at one shape.
+
+    Attributes:
+        kind: of the layer; "conv" is a stack of `CONV_LAYERS` causal convolutions with
+            relu and dilations 1, 2, 4, ...; "linear" is ``h_t = a_t h_{t-1} + b_t``.
+        batch: sequences.
+        time: steps.
+        inputs: input features; a linear recurrence has none of its own.
+        features: width.
+    """
+
+    kind: Kind
+    batch: int
+    time: int
+    inputs: int
+    features: int
+
+    @property
+    def shape(self) -> str:
+        """The shape as the tables name it."""
+        return f"{self.batch}, {self.time}, {self.inputs}, {self.features}"
+
+
+class Arrays(NamedTuple):
+    """A case's input, weights and the cotangent of its output.
+
+    Attributes:
+        x: [B, T, I] ([B, T, H] where the layer is a linear recurrence).
+        weights: for a recurrent layer ``kernel`` [I, K*H], ``recurrent_kernel``
+            [H, K*H] and ``bias`` [K*H], gates packed as in `seqjax.ops`; for
+            convolutions a ``kernel`` [taps, in, H] and a ``bias`` [H] for each
+            layer; for a linear recurrence ``decay`` [B, T, H].
+        cotangent: [B, T, H].
+    """
+
+    x: FloatArray
+    weights: dict[str, FloatArray]
+    cotangent: FloatArray
+
+
+def make_arrays(case: Case, seed: int = 0) -> Arrays:
+    """The same numbers for every contestant, float32."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape: int, scale: float = 1.0) -> FloatArray:
+        return (scale * rng.standard_normal(shape)).astype(np.float32)
+
+    width = case.features
+    x = normal(case.batch, case.time, width if case.kind == "linear" else case.inputs)
+    cotangent = normal(case.batch, case.time, width)
+    if case.kind == "linear":
+        decay = rng.uniform(0.5, 0.99, (case.batch, case.time, width)).astype(np.float32)
+        return Arrays(x, {"decay": decay}, cotangent)
+    if case.kind == "conv":
+        weights = {}
+        inputs = case.inputs
+        for layer in range(CONV_LAYERS):
+            scale = (2 / (CONV_TAPS * inputs)) ** 0.5
+            weights[f"kernel {layer}"] = normal(CONV_TAPS, inputs, width, scale=scale)
+            weights[f"bias {layer}"] = normal(width, scale=0.1)
+            inputs = width
+        return Arrays(x, weights, cotangent)
+    packed = GATES[case.kind] * width
+    weights = {
+        "kernel": normal(case.inputs, packed, scale=case.inputs**-0.5),
+        # Well below 1, so that rounding does not grow over 16,384 steps.
+        "recurrent_kernel": normal(width, packed, scale=0.5 * width**-0.5),
+        "bias": normal(packed, scale=0.1),
+    }
+    return Arrays(x, weights, cotangent)

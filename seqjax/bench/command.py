@@ -1,0 +1,38 @@
+"""What the command line does: run a benchmark, print its tables, write JSON and plots."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+
+from seqjax.bench import compilation, generation, layers, training
+from seqjax.bench.report import Report, show, write
+from seqjax.bench.turns import BenchError
+
+_RUN: dict[type, Callable[[Any], Report]] = {
+    layers.Layers: layers.run,
+    compilation.Compile: compilation.run,
+    training.Train: training.run,
+    generation.Generate: generation.run,
+}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run, print, write."""
+    options = tyro.cli(
+        layers.Layers | compilation.Compile | training.Train | generation.Generate,
+        args=args,
+        prog="scripts/bench",
+        description="Compare seqjax with other libraries, in turns, on this machine.",
+    )
+    try:
+        report = _RUN[type(options)](options)
+    except BenchError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    show(report.tables)
+    path = options.out / f"{report.benchmark}.json"
+    write(report, path)
+    print(path)
