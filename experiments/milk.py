@@ -86,6 +86,8 @@ class Config(launch.Config):
     """Epochs to train; by default the recipe's own."""
     save_every: int = 20
     """Epochs between checkpoints."""
+    split_batches: bool = False
+    """Split every batch over all devices (GPUs, or the cores of a CPU)."""
 
     def resolved(self) -> dict[str, Any]:
         """The recipe's settings."""
@@ -243,6 +245,7 @@ def train_seeds(
             epochs=epochs,
             seed=seed,
             validation=validation,
+            mesh=train.data_mesh() if config.split_batches else None,
         )
         if folder is None:
             done = fit()

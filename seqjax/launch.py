@@ -139,6 +139,7 @@ def launch(
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "versions": _versions(),
         "device": device,
+        "settings": _settings(),
     }
     write_json(folder / "result.json", report)
     title = f"{name}: {config.seeds} seed(s), {device}, {seconds['total']:.1f} s"
@@ -149,6 +150,8 @@ def launch(
         console.print(result.table)
     for path in (folder / "result.json", *result.files):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
+    settings = ", ".join(f"{key}={value}" for key, value in report["settings"].items())
+    console.print(f"  set by the launcher: {settings}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -263,6 +266,14 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _settings() -> dict[str, Any]:
+    """What the launcher set for speed (`experiments` sets the first), for result.json."""
+    return {
+        "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", ""),
+        "devices": str(jax.device_count()),
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -33,6 +34,18 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     show(report.tables)
-    path = options.out / f"{report.benchmark}.json"
-    write(report, path)
-    print(path)
+    try:
+        print(write(report, options.out / f"{report.benchmark}.json"))
+        for path in _pictures(report, options.out):
+            print(path)
+    except OSError as error:
+        sys.exit(f"error: {error.filename or options.out}: {error.strerror}; choose another --out.")
+
+
+def _pictures(report: Report, folder: Path) -> list[Path]:
+    try:
+        from seqjax.bench.plots import draw
+    except ModuleNotFoundError as error:
+        print(f"no pictures: {error.name} is not installed (pip install -e '.[bench]')")
+        return []
+    return draw(report, folder)

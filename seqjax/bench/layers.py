@@ -68,10 +68,11 @@ def run(config: Layers) -> Report:
     Returns:
         A figure for each contestant, case and program, and the tables.
     """
-    kinds, shapes = config.only, [SHAPES[number] for number in config.shapes]
+    kinds: tuple[Kind, ...] = config.only
+    shapes = [SHAPES[number] for number in config.shapes]
     rounds, seconds = config.rounds, config.seconds
     if config.quick:
-        kinds = tuple(kind for kind in _QUICK if kind in kinds) or kinds[:1]
+        kinds = _QUICK if kinds == _KINDS else kinds
         shapes, rounds, seconds = shapes[:3], 3, 0.05
     figures: list[Figure] = []
     tables: list[Table] = []

@@ -68,8 +68,8 @@ class Report(NamedTuple):
     tables: Sequence[Table]
 
 
-def write(report: Report, path: Path) -> None:
-    """The report as JSON; makes the folder where it is missing."""
+def write(report: Report, path: Path) -> Path:
+    """The report as JSON; makes the folder where it is missing. Returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     value = {
         "benchmark": report.benchmark,
@@ -81,7 +81,7 @@ def write(report: Report, path: Path) -> None:
     }
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(value, indent=1) + "\n")
-    temporary.replace(path)
+    return temporary.replace(path)
 
 
 def read(path: Path) -> list[Figure]:

@@ -57,7 +57,7 @@ def _answer(request: dict[str, Any], prepared: list[Prepared]) -> dict[str, Any]
         prepared.append(call_entry(request["entry"], request["arguments"]))
         for run in prepared[0].programs.values():
             run()  # compiles
-        np.savez(request["outputs"], **prepared[0].outputs())
+        np.savez(request["outputs"], allow_pickle=False, **prepared[0].outputs())
         return {
             "seconds": time.perf_counter() - begun,
             "facts": prepared[0].facts,

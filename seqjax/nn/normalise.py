@@ -39,8 +39,9 @@ class BatchNorm(nn.Module):
 
     The running moments are parameters whose gradient is their distance from the batch's
     moments: wrap the optimizer in `seqjax.train.with_running_statistics`, which moves
-    them by that distance times ``1 - momentum``. One device sees the whole batch:
-    batches split over devices by `jax.shard_map` are not supported.
+    them by that distance times ``1 - momentum``. Of a batch split by
+    `train.fit(mesh=)` the moments are those of the whole; inside `jax.shard_map` they would
+    be those of each device's part, which is not supported.
 
     Attributes:
         epsilon: added to the variance.

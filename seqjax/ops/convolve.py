@@ -1,8 +1,9 @@
 """The product at the heart of `seqjax.ops.causal_conv1d`, and its derivative.
 
 XLA's CPU backend has a fast convolution forwards, and none for the two convolutions of
-its derivative, which falls back to plain loops: 7 to 60 times slower over the shapes in
-docs/performance.md. Here both are one matrix product each.
+its derivative, which inside a loop falls back to plain code: 7 to 60 times slower over the
+shapes in docs/performance.md. Here the derivative is a forward convolution and matrix
+products, or, of narrow layers, products alone.
 
 Dimensions: B batch, L steps of the input, T steps of the output, I inputs, F features,
 K taps.
@@ -22,8 +23,9 @@ ConvImplementation = Literal["products", "lax"]
 _TAPS = 16
 
 # Up to so many values under the kernel, gathering them for one matrix product is
-# faster than XLA's convolution.
-_GATHER = 128
+# faster than XLA's convolution: forwards, and backwards, where one gather serves two.
+_GATHER_FORWARDS = 64
+_GATHER_BACKWARDS = 128
 
 
 class Window(NamedTuple):
@@ -65,7 +67,7 @@ def _gathered(window: Window, x: Array, kernel: Array) -> Array:
 
 def _forward(window: Window, x: Array, kernel: Array) -> Array:
     taps, inputs, _ = kernel.shape
-    gather = taps == 1 or taps * inputs <= _GATHER
+    gather = taps == 1 or taps * inputs <= _GATHER_FORWARDS
     return (_gathered if gather else _lax)(window, x, kernel)
 
 
@@ -85,7 +87,7 @@ def _backward(window: Window, saved: tuple[Array, Array], dy: Array) -> tuple[Ar
     padded = jnp.pad(dy, ((0, 0), (reach - window.past, reach), (0, 0)))
     turned = jnp.swapaxes(kernel, 1, 2)
     seen = [padded[:, reach - j * window.dilation :][:, :length] for j in range(taps)]
-    if taps * features <= _GATHER:
+    if taps * features <= _GATHER_BACKWARDS:
         together = jnp.concatenate(seen, axis=-1)
         dx = together @ turned.reshape(taps * features, inputs)
         dkernel = _outer(x, together).reshape(inputs, taps, features)

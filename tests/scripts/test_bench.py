@@ -13,7 +13,6 @@ SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
     [
         ("bench_milk", "OURS", "begun ="),
         ("bench_milk", "KERAS", "begun ="),
-        ("bench_synthetic", "OURS", "ends ="),
     ],
 )
 def test_what_stands_before_the_clock_runs(script, side, clock):

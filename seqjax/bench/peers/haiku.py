@@ -4,6 +4,9 @@ Its GRU applies the reset gate before the product and its VanillaRNN is a relu n
 other functions, which have no place in these tables.
 """
 
+# pyright: reportMissingImports=false
+# An extra, which may not be installed.
+
 from typing import Any
 
 import haiku as hk
@@ -43,7 +46,9 @@ def _convolutions(case: Case, x: jax.Array) -> jax.Array:
 
 def _lstm(case: Case, x: jax.Array) -> jax.Array:
     core = hk.LSTM(case.features)
-    return hk.dynamic_unroll(core, x, core.initial_state(case.batch), time_major=False)[0]
+    y, _ = hk.dynamic_unroll(core, x, core.initial_state(case.batch), time_major=False)
+    assert isinstance(y, jax.Array)
+    return y
 
 
 def _params(case: Case, weights: dict[str, FloatArray], shapes: Any) -> Any:

@@ -44,7 +44,8 @@ def _split_module(case: Case, weights: dict[str, FloatArray]) -> tuple[Any, Any,
         cell.dense_h.kernel[...] = recurrent
         (cell.dense_h if case.kind == "lstm" else cell.dense_i).bias[...] = bias
         assert recurrent.shape[0] == width
-    return nnx.split(module, nnx.Param, ...)
+    graph, params, rest = nnx.split(module, nnx.Param, ...)
+    return graph, params, rest
 
 
 def _module(case: Case) -> Any:

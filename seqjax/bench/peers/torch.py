@@ -1,5 +1,8 @@
 """PyTorch: nn.RNN, nn.LSTM, nn.GRU (on a GPU: cuDNN), nn.Conv1d padded on the left."""
 
+# pyright: reportMissingImports=false
+# An extra, which may not be installed.
+
 from collections.abc import Callable
 from typing import Any
 
@@ -67,7 +70,7 @@ def layer(case: dict[str, Any], threads: int | None = None) -> Prepared:
 
 
 def _module(case: Case, weights: dict[str, FloatArray]) -> torch.nn.Module:
-    def copy(parameter: torch.nn.Parameter, value: FloatArray) -> None:
+    def copy(parameter: torch.Tensor, value: FloatArray) -> None:
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(value)))
 

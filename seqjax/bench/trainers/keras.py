@@ -1,5 +1,8 @@
 """Keras 3 on its JAX backend: ``model.fit``."""
 
+# pyright: reportMissingImports=false
+# An extra, which may not be installed.
+
 import os
 from typing import Any
 

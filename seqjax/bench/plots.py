@@ -1,0 +1,149 @@
+"""Pictures of a benchmark's figures. Needs matplotlib: ``pip install -e '.[bench]'``."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Picture
+
+from seqjax.bench.layers import OURS, PEERS, best_of_ours
+from seqjax.bench.report import Figure, Report, ratio
+
+_TRAINED = ("step", "epoch")
+
+
+def draw(report: Report, folder: Path) -> list[Path]:
+    """The pictures of a report, as PNG files in `folder`; their paths."""
+    by_benchmark: dict[str, Callable[[Sequence[Figure], Path], list[Path]]] = {
+        "layers": _layers,
+        "compile": _compile,
+        "train": _train,
+        "generate": _generate,
+    }
+    figures = [figure for figure in report.figures if figure.problem is None]
+    return by_benchmark[report.benchmark](figures, folder) if figures else []
+
+
+def _layers(figures: Sequence[Figure], folder: Path) -> list[Path]:
+    """How many times as long each peer takes, by shape: a panel for each layer and program."""
+    kinds = [
+        kind
+        for kind in dict.fromkeys(f.labels["kind"] for f in figures)
+        if any(f.contestant in PEERS for f in figures if f.labels["kind"] == kind)
+    ]
+    programs = list(dict.fromkeys(f.labels["program"] for f in figures))
+    if not kinds:
+        return []
+    picture, axes = _panels(len(kinds), len(programs))
+    for row, kind in zip(axes, kinds, strict=True):
+        for panel, program in zip(row, programs, strict=True):
+            here = [
+                f for f in figures if (f.labels["kind"], f.labels["program"]) == (kind, program)
+            ]
+            shapes = list(dict.fromkeys(f.labels["shape"] for f in here))
+            for peer in PEERS:
+                points = []
+                for at, shape in enumerate(shapes):
+                    group = [f for f in here if f.labels["shape"] == shape]
+                    found = [f for f in group if f.contestant == peer]
+                    if found and any(f.contestant == OURS for f in group):
+                        points.append((at, ratio(found[0], best_of_ours(group, program))))
+                if points:
+                    panel.plot(*zip(*points, strict=True), marker="o", ms=4, lw=1, label=peer)
+            panel.axhline(1, color="black", lw=1)
+            panel.set_yscale("log", base=2)
+            panel.set_xticks(range(len(shapes)), shapes, rotation=30, ha="right", fontsize=7)
+            panel.set_title(f"{kind}, {program}: time / ours", fontsize=9)
+            panel.legend(fontsize=7, frameon=False)
+    return [_save(picture, folder / "layers.png")]
+
+
+def _compile(figures: Sequence[Figure], folder: Path) -> list[Path]:
+    """Compile time against steps, width and depth, and memory against steps."""
+    paths = []
+    for name, axes_of, quantity, label in (
+        ("compile.png", ("steps", "width", "depth"), "all three", "trace + lower + compile, s"),
+        ("memory.png", ("memory",), "temporary bytes", "temporary memory, bytes"),
+    ):
+        here = [
+            f for f in figures if f.labels["axis"] in axes_of and f.labels["quantity"] == quantity
+        ]
+        kinds = list(dict.fromkeys(f.labels["kind"] for f in here))
+        if not here:
+            continue
+        picture, panels = _panels(len(kinds), len(axes_of))
+        for row, kind in zip(panels, kinds, strict=True):
+            for panel, axis in zip(row, axes_of, strict=True):
+                of_panel = [f for f in here if (f.labels["kind"], f.labels["axis"]) == (kind, axis)]
+                _lines(panel, of_panel, lambda f: f.labels["size"], lambda f: f.median)
+                panel.set_xlabel("steps" if axis == "memory" else axis)
+                panel.set_ylabel(label)
+                panel.set_title(kind, fontsize=9)
+        paths.append(_save(picture, folder / name))
+    return paths
+
+
+def _train(figures: Sequence[Figure], folder: Path) -> list[Path]:
+    """Bars: seconds of a step and an epoch, a panel for each model."""
+    models = list(dict.fromkeys(f.labels["model"] for f in figures))
+    picture, panels = _panels(len(models), len(_TRAINED))
+    for row, model in zip(panels, models, strict=True):
+        for panel, program in zip(row, _TRAINED, strict=True):
+            here = [
+                f
+                for f in figures
+                if (f.labels["model"], f.labels.get("program")) == (model, program)
+            ]
+            panel.barh([f.contestant for f in here], [f.median for f in here], color="C0")
+            panel.invert_yaxis()
+            panel.set_title(f"{model}: seconds, {program}", fontsize=9)
+    return [_save(picture, folder / "train.png")]
+
+
+def _generate(figures: Sequence[Figure], folder: Path) -> list[Path]:
+    """Seconds of a sample against the receptive field, or the number of samples."""
+    figures = [f for f in figures if f.labels.get("program") == "sample"]
+    kinds = list(dict.fromkeys(f.labels["kind"] for f in figures))
+    picture, panels = _panels(1, len(kinds))
+    for panel, kind in zip(panels[0], kinds, strict=True):
+        here = [f for f in figures if f.labels["kind"] == kind]
+        key = "samples"
+        if any(f.labels["receptive_field"] for f in here):
+            key = "receptive_field"
+            most = max(f.labels["samples"] for f in here)
+            here = [f for f in here if f.labels["samples"] == most]
+        _lines(panel, here, lambda f, key=key: f.labels[key], lambda f: f.median)
+        panel.set_xlabel(key.replace("_", " "))
+        panel.set_ylabel("seconds a sample")
+        panel.set_title(kind, fontsize=9)
+    return [_save(picture, folder / "generate.png")]
+
+
+def _lines(
+    panel: Axes,
+    figures: Sequence[Figure],
+    x: Callable[[Figure], Any],
+    y: Callable[[Figure], float],
+) -> None:
+    """A line for each contestant, both axes logarithmic."""
+    for name in dict.fromkeys(f.contestant for f in figures):
+        points = sorted((x(f), y(f)) for f in figures if f.contestant == name)
+        panel.plot(*zip(*points, strict=True), marker="o", ms=4, lw=1, label=name)
+    panel.set_xscale("log", base=2)
+    panel.set_yscale("log")
+    if figures:
+        panel.legend(fontsize=7, frameon=False)
+
+
+def _panels(rows: int, columns: int) -> tuple[Picture, Any]:
+    picture = Picture((4.5 * columns, 3.0 * rows), layout="constrained")
+    FigureCanvasAgg(picture)
+    return picture, picture.subplots(rows, columns, squeeze=False)
+
+
+def _save(picture: Picture, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.savefig(path, dpi=110)
+    return path

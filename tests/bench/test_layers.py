@@ -1,0 +1,120 @@
+"""The peers' layers are ours, and the tables say what was measured."""
+
+import dataclasses
+import importlib
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from seqjax.bench import layers, plots, report
+from seqjax.bench.cases import Case
+from seqjax.bench.report import Figure
+from seqjax.bench.turns import disagreement
+
+PEERS = {"linen": "flax", "nnx": "flax", "keras": "keras", "haiku": "haiku", "equinox": "equinox"}
+
+
+def outputs(module, case, **arguments):
+    return importlib.import_module(module).layer(dataclasses.asdict(case), **arguments).outputs()
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru", "conv"])
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.filterwarnings("default")  # a peer's own
+def test_a_peer_computes_the_same(peer, kind):
+    if peer in ("haiku", "equinox"):
+        pytest.importorskip(PEERS[peer], reason="an extra: pip install -e '.[bench]'")
+    case = Case(kind, 2, 5, 3, 4)
+    ours = outputs("seqjax.bench.peers.ours", case)
+    try:
+        theirs = outputs(f"seqjax.bench.peers.{peer}", case)
+    except NotImplementedError:
+        assert (peer, kind) in {("haiku", "rnn"), ("haiku", "gru"), ("equinox", "rnn")}
+        return
+    assert disagreement(ours, theirs, 1e-5) is None
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru", "conv"])
+def test_pytorch_computes_the_same(kind):
+    pytest.importorskip("torch", reason="an extra: pip install -e '.[bench]'")
+    case = Case(kind, 2, 5, 3, 4)
+    theirs = outputs("seqjax.bench.peers.torch", case)
+    assert disagreement(outputs("seqjax.bench.peers.ours", case), theirs, 1e-5) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "implementation"),
+    [("conv", "lax"), ("linear", "associative"), ("linear", "autodiff"), ("gru", "autodiff")],
+)
+def test_our_implementations_agree(kind, implementation):
+    case = Case(kind, 2, 5, 3, 4)
+    other = outputs("seqjax.bench.peers.ours", case, implementation=implementation)
+    assert disagreement(outputs("seqjax.bench.peers.ours", case), other, 1e-5) is None
+
+
+def figure(contestant, seconds, program="forward", shape="1, 2, 3, 4", problem=None):
+    labels = {"kind": "lstm", "shape": shape, "program": program}
+    return Figure(contestant, labels, [seconds, seconds], problem)
+
+
+FIGURES = [
+    figure("seqjax", 1.0),
+    figure("seqjax, 2 devices", 0.5),
+    figure("linen", 2.0),
+    figure("torch", 0.25),
+    Figure("nnx", {"kind": "lstm", "shape": "1, 2, 3, 4"}, [], "flax is not installed"),
+]
+
+
+def printed(table):
+    console = Console(width=200, record=True, quiet=True)
+    console.print(table)
+    return console.export_text()
+
+
+def test_the_advantage_is_that_of_our_faster_way():
+    assert layers.advantage(FIGURES, "forward", "linen") == [4.0]
+    assert layers.advantage(FIGURES, "forward", "fastest peer") == [0.5]
+    assert layers.advantage(FIGURES, "forward + backward", "linen") == []
+
+
+def test_tables_show_every_contestant():
+    text = printed(layers._table("lstm", FIGURES))
+    assert "flax is not installed" in text
+    assert "0.50" in text  # 2 devices, beside one
+    assert "fastest peer" in printed(layers._summary(FIGURES))
+
+
+def test_contestants_are_all_there():
+    names = [one.name for one in layers.contestants("lstm", layers.PEERS, 2)]
+    assert names[:3] == ["seqjax", "seqjax, 2 devices", "seqjax, autodiff"]
+    assert set(layers.PEERS) < set(names)
+    assert "seqjax, 2 devices" not in [one.name for one in layers.contestants("conv", (), 1)]
+
+
+def test_a_report_is_read_as_it_was_written(tmp_path):
+    written = report.Report("layers", {"out": tmp_path}, FIGURES, [])
+    path = report.write(written, tmp_path / "new" / "layers.json")
+    assert report.read(path) == FIGURES
+    (picture,) = plots.draw(written, tmp_path)
+    assert picture.stat().st_size > 1000
+
+
+def test_a_quick_run_measures_few_cases(monkeypatch):
+    measured = []
+
+    def measure(case, everyone, processes, rounds, seconds):
+        measured.append(case)
+        assert rounds == 3
+        return [figure("seqjax", 1.0, program, case.shape) for program in layers.PROGRAMS]
+
+    monkeypatch.setattr(layers, "measure", measure)
+    monkeypatch.setattr(
+        layers, "workers", lambda everyone: __import__("contextlib").nullcontext({})
+    )
+    found = layers.run(layers.Layers(quick=True))
+    assert [case.kind for case in measured] == ["lstm"] * 3 + ["conv"] * 3
+    assert len(found.figures) == 12
+    assert np.isfinite(found.figures[0].median)
