@@ -151,7 +151,7 @@ def launch(
     for path in (folder / "result.json", *result.files):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     settings = ", ".join(f"{key}={value}" for key, value in report["settings"].items())
-    console.print(f"  set by the launcher: {settings}", highlight=False, soft_wrap=True)
+    console.print(f"  ran with: {settings}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -269,7 +269,7 @@ def _cores() -> int:
 
 
 def _settings() -> dict[str, Any]:
-    """What the launcher set for speed (`experiments` sets the first), for result.json."""
+    """What the launcher sets for speed unless the user does, for result.json."""
     return {
         "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", ""),
         "devices": str(jax.device_count()),

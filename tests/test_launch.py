@@ -39,7 +39,10 @@ def test_a_run_fills_its_folder(tmp_path, capsys):
     assert set(result["seconds"]) == {"total", "compile"}
     assert result["versions"]["jax"]
     assert "CPU" in result["device"]
-    assert "net" in capsys.readouterr().out
+    assert set(result["settings"]) == {"GLIBC_TUNABLES", "devices"}
+    shown = capsys.readouterr().out
+    assert "net" in shown
+    assert "ran with: GLIBC_TUNABLES=" in shown
 
 
 def test_the_default_folder_is_the_first_free_one_and_resume_takes_the_newest(tmp_path):

@@ -4,6 +4,7 @@ Dimensions: B batch, T time, I input features, H features (width), K gates.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -67,6 +68,16 @@ class Arrays(NamedTuple):
     x: FloatArray
     weights: dict[str, FloatArray]
     cotangent: FloatArray
+
+
+def kernel_norm(gradients: Sequence[FloatArray]) -> FloatArray:
+    """The norm of all matrices among the gradients, [1]: the same in any packing and order.
+
+    Biases are left out, which libraries split differently, and so are kernels of one
+    input, which some keep as vectors.
+    """
+    matrices = [g.astype(np.float64) for g in gradients if g.ndim > 1 and min(g.shape) > 1]
+    return np.sqrt(np.array([sum(float(np.sum(np.square(g))) for g in matrices)]))
 
 
 def make_arrays(case: Case, seed: int = 0) -> Arrays:

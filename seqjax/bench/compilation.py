@@ -80,6 +80,7 @@ def makers(kind: Kind) -> dict[str, str]:
         return ours | {"linen": "linen", "nnx": "nnx"}
     found = {
         "seqjax": "scan",
+        "seqjax, nn.Stack": "stack",
         "seqjax, autodiff": "autodiff",
         "seqjax, Repeat": "repeat",
         "linen": "linen",
@@ -98,7 +99,9 @@ def run(config: Compile) -> Report:
     Returns:
         A figure for each contestant, size and quantity, and the tables.
     """
-    kinds: tuple[Kind, ...] = ("lstm",) if config.quick else config.only
+    kinds: tuple[Kind, ...] = config.only
+    if config.quick and kinds == _KINDS:
+        kinds = ("lstm",)
     rounds = 1 if config.quick else config.rounds
     found: dict[_Label, list[float]] = {}
     problems: dict[tuple[str, str], str] = {}

@@ -1,4 +1,4 @@
-"""``seqjax.bench generation``: samples one by one, with a carry or from scratch."""
+"""``seqjax.bench generate``: samples one by one, with a carry or from scratch."""
 
 import dataclasses
 import itertools
@@ -35,7 +35,7 @@ class Generate(Options):
     """Of the WaveNet: powers of 2."""
     samples: tuple[int, ...] = (64, 256, 1024)
     """Made with each WaveNet."""
-    lengths: tuple[int, ...] = _DOUBLED
+    lengths: tuple[int, ...] = _DOUBLED[3:]
     """Samples made with RNN and LSTM."""
     features: int = 32
     """Width of the layers."""
@@ -71,7 +71,7 @@ def run(config: Generate) -> Report:
             config,
             only=tuple(k for k in ("rnn", "wavenet") if k in config.only) or config.only[:1],
             receptive_fields=config.receptive_fields[::4],
-            lengths=config.lengths[::3],
+            lengths=config.lengths[::2],
             rounds=2,
             seconds=0.02,
         )

@@ -4,13 +4,14 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from rich.progress import Progress
 from rich.table import Table
 
 from seqjax.bench.cases import SHAPES, Case, Kind
 from seqjax.bench.machine import cores
-from seqjax.bench.report import Figure, Options, Report, ratio, table
+from seqjax.bench.report import Figure, Options, Report, ratio, table, write
 from seqjax.bench.turns import Contestant, Worker, take_turns, workers
 
 PROGRAMS = ("forward", "forward + backward")
@@ -89,8 +90,10 @@ def run(config: Layers) -> Report:
                     progress.advance(task)
             figures += of_kind
             tables.append(_table(kind, of_kind))
-    settings = dataclasses.asdict(config) | {"rounds": rounds, "seconds": seconds}
-    return Report("layers", settings, figures, [*tables, _summary(figures)])
+            settings = dataclasses.asdict(config) | {"rounds": rounds, "seconds": seconds}
+            report = Report("layers", settings, figures, [*tables, _summary(figures)])
+            write(report, config.out / "layers.json")  # a kill leaves what is done
+    return report
 
 
 def measure(
@@ -124,7 +127,7 @@ def _table(kind: str, figures: Sequence[Figure]) -> Table:
         [column for program in PROGRAMS for column in (program, f"/ {OURS}")],
     )
     for (_, shape), group in _groups(figures):
-        base = {f.labels.get("program"): f for f in group if f.contestant == OURS}
+        base = {f.labels.get("program"): f for f in group if f.contestant == OURS and not f.problem}
         for name in dict.fromkeys(f.contestant for f in group):
             mine = [f for f in group if f.contestant == name]
             if mine[0].problem:
@@ -132,54 +135,77 @@ def _table(kind: str, figures: Sequence[Figure]) -> Table:
                 continue
             cells = []
             for figure in mine:
-                times = ratio(figure, base[figure.labels["program"]])
-                cells += [f"{1e3 * figure.median:.3g}", f"{times:.2f}"]
+                default = base.get(figure.labels["program"])
+                times = "" if default is None else f"{ratio(figure, default):.2f}"
+                cells += [f"{1e3 * figure.median:.3g}", times]
             found.add_row(shape, name, *cells)
         found.add_section()
     return found
 
 
-def best_of_ours(group: Sequence[Figure], program: str) -> Figure:
-    """The faster of the default on one device and on all of them."""
-    mine = [
-        f
-        for f in group
-        if f.labels.get("program") == program
-        and (f.contestant == OURS or f.contestant.endswith(" devices"))
-    ]
-    return min(mine, key=lambda f: f.median)
+def ours(group: Sequence[Figure], program: str, every_device: bool) -> Figure | None:
+    """Our default on one device, or with the batch over all of them."""
+    for figure in group:
+        mine = figure.contestant.endswith(" devices") if every_device else figure.contestant == OURS
+        if mine and figure.labels.get("program") == program and figure.problem is None:
+            return figure
+    return None
 
 
-def advantage(figures: Sequence[Figure], program: str, against: str) -> list[float]:
-    """For each case, how many times as long the peer (or the fastest) takes as we do."""
-    found = []
+class Advantage(NamedTuple):
+    """How many times as long a peer takes as we do.
+
+    Attributes:
+        ratios: of each case.
+        missing: cases without a figure of the peer, or (of the fastest) without one of
+            some peer that has the layer elsewhere.
+    """
+
+    ratios: list[float]
+    missing: int
+
+
+def advantage(
+    figures: Sequence[Figure], program: str, against: str, every_device: bool
+) -> Advantage:
+    """Against one peer, or the fastest of each case.
+
+    Args:
+        figures: of one kind of layer.
+        program: of `PROGRAMS`.
+        against: a peer's name, or "fastest peer".
+        every_device: ours with the batch over all devices, in place of the default.
+    """
+    here = [f for f in figures if f.labels.get("program") == program and f.problem is None]
+    have = {f.contestant for f in here if f.contestant in PEERS}
+    wanted = have if against == "fastest peer" else have & {against}
+    ratios, missing = [], 0
     for _, group in _groups(figures):
-        peers = [
-            f
-            for f in group
-            if f.labels.get("program") == program
-            and f.contestant in PEERS
-            and against in (f.contestant, "fastest peer")
-        ]
-        if peers:
-            ours = best_of_ours(group, program)
-            found.append(min(ratio(f, ours) for f in peers))
-    return found
+        mine = ours(group, program, every_device)
+        peers = [f for f in group if f in here and f.contestant in wanted]
+        missing += len(peers) < len(wanted) or mine is None
+        if mine is not None and peers:
+            ratios.append(min(ratio(f, mine) for f in peers))
+    return Advantage(ratios, missing)
 
 
 def _summary(figures: Sequence[Figure]) -> Table:
     found = table(
-        "how many times as long the peer takes (ours: the faster of one device and all)",
-        ["layer", "program", "against"],
-        ["geometric mean", "least", "most"],
+        "how many times as long the peer takes",
+        ["layer", "program", "ours", "against"],
+        ["geometric mean", "least", "most", "cases", "with figures missing"],
     )
     for kind in dict.fromkeys(f.labels["kind"] for f in figures):
         of_kind = [f for f in figures if f.labels["kind"] == kind]
         for program in PROGRAMS:
-            for against in ("linen", "torch", "fastest peer"):
-                ratios = advantage(of_kind, program, against)
-                if ratios:
-                    mean = math.exp(statistics.fmean(map(math.log, ratios)))
-                    cells = (f"{value:.2f}" for value in (mean, min(ratios), max(ratios)))
-                    found.add_row(kind, program, against, *cells)
+            for every_device in (False, True):
+                for against in ("linen", "torch", "fastest peer"):
+                    ratios, missing = advantage(of_kind, program, against, every_device)
+                    if ratios:
+                        mean = math.exp(statistics.fmean(map(math.log, ratios)))
+                        cells = (f"{value:.2f}" for value in (mean, min(ratios), max(ratios)))
+                        way = "all devices" if every_device else "default"
+                        counts = (str(len(ratios)), str(missing))
+                        found.add_row(kind, program, way, against, *cells, *counts)
+        found.add_section()
     return found

@@ -8,6 +8,9 @@ from pathlib import Path
 PACKAGES = ("seqjax", "jax", "jaxlib", "flax", "keras", "torch", "dm-haiku", "equinox", "numpy")
 
 
+SETTINGS = ("GLIBC_TUNABLES", "XLA_FLAGS", "OMP_NUM_THREADS", "LD_PRELOAD")
+
+
 def cores() -> int:
     """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -22,6 +25,7 @@ def describe() -> dict[str, object]:
         "cores": cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "environment": {name: os.environ[name] for name in SETTINGS if name in os.environ},
         "versions": {name: _version(name) for name in PACKAGES},
     }
 

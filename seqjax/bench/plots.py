@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Picture
 
-from seqjax.bench.layers import OURS, PEERS, best_of_ours
+from seqjax.bench.layers import PEERS, ours
 from seqjax.bench.report import Figure, Report, ratio
 
 _TRAINED = ("step", "epoch")
@@ -43,21 +43,29 @@ def _layers(figures: Sequence[Figure], folder: Path) -> list[Path]:
                 f for f in figures if (f.labels["kind"], f.labels["program"]) == (kind, program)
             ]
             shapes = list(dict.fromkeys(f.labels["shape"] for f in here))
-            for peer in PEERS:
+            others = [name for name in dict.fromkeys(f.contestant for f in here) if _shown(name)]
+            for name in others:
                 points = []
                 for at, shape in enumerate(shapes):
                     group = [f for f in here if f.labels["shape"] == shape]
-                    found = [f for f in group if f.contestant == peer]
-                    if found and any(f.contestant == OURS for f in group):
-                        points.append((at, ratio(found[0], best_of_ours(group, program))))
+                    found = [f for f in group if f.contestant == name]
+                    default = ours(group, program, every_device=False)
+                    if found and default is not None:
+                        points.append((at, ratio(found[0], default)))
+                style = "-" if name in PEERS else "--"
                 if points:
-                    panel.plot(*zip(*points, strict=True), marker="o", ms=4, lw=1, label=peer)
+                    x, y = zip(*points, strict=True)
+                    panel.plot(x, y, style, marker="o", ms=4, lw=1, label=name)
             panel.axhline(1, color="black", lw=1)
             panel.set_yscale("log", base=2)
             panel.set_xticks(range(len(shapes)), shapes, rotation=30, ha="right", fontsize=7)
-            panel.set_title(f"{kind}, {program}: time / ours", fontsize=9)
+            panel.set_title(f"{kind}, {program}: time / seqjax on one device", fontsize=9)
             panel.legend(fontsize=7, frameon=False)
     return [_save(picture, folder / "layers.png")]
+
+
+def _shown(name: str) -> bool:
+    return name in PEERS or name.endswith(" devices")
 
 
 def _compile(figures: Sequence[Figure], folder: Path) -> list[Path]:

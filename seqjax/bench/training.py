@@ -1,4 +1,4 @@
-"""``seqjax.bench training``: whole training, ours beside Keras and PyTorch."""
+"""``seqjax.bench train``: whole training, ours beside Keras and PyTorch."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -37,28 +37,38 @@ class Contestant(NamedTuple):
 
 
 class Worker:
-    """One contestant's process."""
+    """One contestant's process, started again after it has died."""
 
-    def __init__(self, environment: dict[str, str] | None = None) -> None:
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "seqjax.bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=tempfile.TemporaryFile(),  # noqa: SIM115 - lives as long as the process
+            stderr=self._errors,
             text=True,
-            env=os.environ | (environment or {}),
+            # On a GPU the contestants share its memory.
+            env={"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ},
         )
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request, wait for the answer; a dead process answers "failed"."""
+        """Send a request, wait for the answer; a process that dies of it answers "failed"."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(request), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
-        if not line:
-            return {"failed": f"its process ended with status {self._process.wait()}"}
-        return json.loads(line)
+        if line:
+            return json.loads(line)
+        status = self._process.wait()
+        self._errors.seek(0)
+        said = self._errors.read().strip().rpartition("\n")[2]
+        self.end()
+        self._start()
+        return {"failed": f"its process ended with status {status}: {said or 'no message'}"}
 
     def __enter__(self) -> "Worker":
         return self
@@ -69,7 +79,9 @@ class Worker:
     def end(self) -> None:
         """Stop the process."""
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(BrokenPipeError):  # a request that it did not read
+            self._process.communicate()
+        self._errors.close()
 
 
 class Rounds(NamedTuple):
@@ -77,13 +89,11 @@ class Rounds(NamedTuple):
 
     Attributes:
         seconds: program to seconds a call, a median for each round.
-        build_seconds: from nothing to the first run of every program.
         problem: why there are no figures, or None.
         facts: what the contestant said of itself.
     """
 
     seconds: dict[str, list[float]]
-    build_seconds: float | None = None
     problem: str | None = None
     facts: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
@@ -131,7 +141,7 @@ def take_turns(
         For each contestant its rounds.
     """
     ready: dict[str, Rounds] = {}
-    reference: dict[str, np.ndarray] | None = None
+    reference: dict[str, np.ndarray] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "outputs.npz"
         for one in contestants:
@@ -146,23 +156,27 @@ def take_turns(
             if problem is None:
                 with np.load(path) as file:
                     outputs = dict(file)
-                if reference is None:
+                if one is contestants[0]:
                     reference = outputs
-                problem = disagreement(reference, outputs, one.tolerance)
+                if not reference:
+                    problem = f"nothing to compare with: {contestants[0].name} failed"
+                else:
+                    problem = disagreement(reference, outputs, one.tolerance)
             ready[one.name] = Rounds(
                 {program: [] for program in programs if program in answer.get("programs", ())},
-                answer.get("seconds"),
                 problem,
                 answer.get("facts", {}),
             )
-    running = [one for one in contestants if ready[one.name].problem is None]
-    for number in range(rounds if running else 0):
-        # The order turns too, so that nobody always follows the same neighbour.
-        for one in running[number % len(running) :] + running[: number % len(running)]:
+    for number in range(rounds):
+        running = [one for one in contestants if ready[one.name].problem is None]
+        # Forth and back, so that nobody always follows the same neighbour.
+        for one in running if number % 2 == 0 else reversed(running):
             for program, found in ready[one.name].seconds.items():
                 answer = processes[one.name].ask(do="time", program=program, seconds=seconds)
                 if "median" not in answer:
-                    raise BenchError(f"{one.name}, {program}: {answer.get('failed')}")
+                    problem = f"{program}: {answer.get('failed')}"
+                    ready[one.name] = ready[one.name]._replace(problem=problem)
+                    break
                 found.append(answer["median"])
     return ready
 

@@ -172,7 +172,8 @@ class Stack(nn.Module):
     """Layers one upon the other, with dropout between them.
 
     Narrow recurrent layers that are alike run in one loop where that is measured to be
-    faster (`seqjax.ops.wavefront`): the same function of the same parameters.
+    faster (`seqjax.ops.wavefront`): the same function of the same parameters, but the
+    layers are not called one by one, so `capture_intermediates` does not see them.
 
     Attributes:
         layers: the layers, from the input upwards.
@@ -228,7 +229,7 @@ class Stack(nn.Module):
             layer = self.layers[index]
             if index:
                 x = self.between(x, deterministic=deterministic)
-            if count := self._in_wavefront(index, carries, deterministic):
+            if count := self._in_wavefront(index, x, carries, deterministic):
                 group = slice(index, index + count)
                 result = run_wavefront(
                     self.layers[group],
@@ -247,15 +248,17 @@ class Stack(nn.Module):
                 seq_lengths = layer.output_length(jnp.asarray(seq_lengths))
         return (tuple(ends), x) if return_carry else x
 
-    def _in_wavefront(self, index: int, carries: tuple[Any, ...], deterministic: bool) -> int:
+    def _in_wavefront(
+        self, index: int, x: Array, carries: tuple[Any, ...], deterministic: bool
+    ) -> int:
         """How many layers from `index` on run as one loop; 0 for none."""
-        kind = wavefront_kind(self.layers[index], deterministic)
+        kind = wavefront_kind(self.layers[index], x, deterministic)
         if kind is None or self.remat or (self.dropout and not deterministic):
             return 0
         count = 1
         while (
             (above := index + count) < len(self.layers)
-            and wavefront_kind(self.layers[above], deterministic) == kind
+            and wavefront_kind(self.layers[above], x, deterministic) == kind
             and (carries[above] is None) == (carries[index] is None)
             and wavefront_pays(kind[1], count + 1)
         ):

@@ -263,9 +263,13 @@ class GRU(_Recurrent):
         return ops.gru_cell(params, carry, x, reset_after=self.reset_after)
 
 
-def wavefront_kind(layer: Any, deterministic: bool) -> tuple[Any, ...] | None:
-    """What layers must share to run as one loop (`run_wavefront`); None where one cannot."""
-    if not isinstance(layer, (RNN, LSTM, GRU)) or layer.reverse or layer.unroll != 1:
+def wavefront_kind(layer: Any, x: Array, deterministic: bool) -> tuple[Any, ...] | None:
+    """What layers must share to run as one loop (`run_wavefront`); None where one cannot.
+
+    `x` is the input of the lowest: all must compute in one dtype.
+    """
+    # The very classes: a subclass may do something else with the same fields.
+    if type(layer) not in (RNN, LSTM, GRU) or layer.reverse or layer.unroll != 1:
         return None
     if not (layer.chunk_size is layer.truncation is layer.implementation is None):
         return None
@@ -273,12 +277,15 @@ def wavefront_kind(layer: Any, deterministic: bool) -> tuple[Any, ...] | None:
         return None
     if isinstance(layer, GRU) and not layer.reset_after:
         return None
+    dtype = layer.param_dtype if layer.dtype is None else layer.dtype
+    if layer._input(x).dtype != dtype:
+        return None
     activation = None
     if isinstance(layer, RNN):
         if layer.layer_norm:
             return None
         activation = layer.activation
-    return type(layer), layer.features, layer.dtype, layer.param_dtype, activation
+    return type(layer), layer.features, jnp.dtype(dtype), layer.param_dtype, activation
 
 
 def run_wavefront(

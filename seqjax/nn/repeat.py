@@ -17,7 +17,7 @@ class Repeat(nn.Module):
     first axis [depth, ...]: compile time and program size do not grow with the depth.
 
     Attributes:
-        layer: any layer whose outputs have as many features and steps as its inputs.
+        layer: any layer whose outputs have the features, steps and dtype of its inputs.
         depth: number of copies, at least 1.
         dropout: rate of the dropout between them (not before the first, not after the
             last); needs the rng "dropout" unless deterministic.
@@ -39,6 +39,8 @@ class Repeat(nn.Module):
     def _over_layers(self, one: Any, carry: Any, carries: Any) -> Any:
         if self.depth < 1:
             raise ValueError(f"Repeat: depth must be at least 1, not {self.depth}.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"Repeat: a dropout rate is in [0, 1), not {self.dropout}.")
         loop = nn.scan(
             one,
             variable_axes={"params": 0},
@@ -73,12 +75,12 @@ class Repeat(nn.Module):
                 return_carry=True,
                 deterministic=deterministic,
             )
-            if y.shape != x.shape:
+            if (y.shape, y.dtype) != (x.shape, x.dtype):
                 raise ValueError(
-                    f"Repeat: the layer must keep the shape of its input, {x.shape}, but returns"
-                    f" {y.shape}."
+                    "Repeat: the layer must keep the shape and dtype of its input,"
+                    f" {x.dtype}{list(x.shape)}, but returns {y.dtype}{list(y.shape)}."
                 )
-            return y.astype(x.dtype), end if return_carry else None
+            return y, end if return_carry else None
 
         y, ends = self._over_layers(one, x, initial_carry)
         return (ends, y) if return_carry else y
@@ -90,7 +92,7 @@ class Repeat(nn.Module):
 
         def one(layer: Any, x: Array, of_layer: Any) -> tuple[Array, Any]:
             end, y = layer.step(of_layer[1], x)
-            return y.astype(x.dtype), end
+            return y, end
 
         y, ends = self._over_layers(one, x, carry)
         return ends, y

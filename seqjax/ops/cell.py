@@ -77,11 +77,3 @@ class Cell(NamedTuple):
             return jax.vjp(self.step, params, previous, gates)[1](d_carry)
 
         return Derivative(lambda *inputs: (self.step(*inputs), inputs[-1]), backward)
-
-
-class Weights(NamedTuple):
-    """What the engine multiplies with; `bias` may be None."""
-
-    kernel: Array  # [I, K*H]
-    recurrent_kernel: Array  # [H, K*H]
-    bias: Array | None  # [K*H]

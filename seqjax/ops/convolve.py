@@ -94,7 +94,8 @@ def _backward(window: Window, saved: tuple[Array, Array], dy: Array) -> tuple[Ar
         return dx, jnp.swapaxes(dkernel, 0, 1)
     # Written as a forward convolution, which XLA's CPU backend has a fast kernel for.
     dx = _lax(Window(dilation=window.dilation), padded, jnp.flip(turned, 0))
-    return dx, jnp.stack([_outer(x, part) for part in seen])
+    # Where a window is longer than its input there is no output, and more padding than that.
+    return dx[:, :length], jnp.stack([_outer(x, part) for part in seen])
 
 
 def _outer(a: Array, d: Array) -> Array:

@@ -159,7 +159,7 @@ def _run_backward(static: _Static, saved, cotangents):
     dtype = d_hidden.dtype
     steps, rows, _ = d_hidden.shape
     size = steps_at_once(steps, rows, weights.kernel.shape[1] * dtype.itemsize)
-    over_steps = partial(_steps_backwards, static, params, weights, recurrent_mask, mask is None)
+    over_steps = partial(_steps_backwards, static, params, weights, recurrent_mask)
     kernel_back = weights.kernel.T.astype(jnp.result_type(x, weights.kernel))
 
     def piece(state, inputs):
@@ -189,9 +189,7 @@ def _run_backward(static: _Static, saved, cotangents):
 _run.defvjp(_run_forward, _run_backward)
 
 
-def _steps_backwards(
-    static: _Static, params, weights, recurrent_mask, all_valid: bool, state, inputs
-):
+def _steps_backwards(static: _Static, params, weights, recurrent_mask, state, inputs):
     """``((d_carry, d_params), (d_z, d_r))``; `d_r` is None where it equals `d_z`."""
     cell = static.cell
     backward = cell.backward_of_step().backward

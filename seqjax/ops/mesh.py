@@ -18,9 +18,14 @@ Result = TypeVar("Result")
 
 
 def data_devices() -> int:
-    """Devices along the automatic axis "data" of the current mesh; 1 without one."""
+    """Devices along the automatic axis "data" of the current mesh; 1 without one.
+
+    1, too, inside a `jax.shard_map` over other axes, which cannot hold another.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    if AxisType.Manual in types.values():
+        return 1
     return mesh.shape[DATA_AXIS] if types.get(DATA_AXIS) == AxisType.Auto else 1
 
 

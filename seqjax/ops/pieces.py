@@ -83,7 +83,7 @@ def _one_after_another(
         return a[whole].reshape(steps // size, size, *a.shape[1:])
 
     carry, h = lax.scan(piece, carry, jax.tree.map(cut, inputs), reverse=reverse)
-    h = h.reshape(-1, *h.shape[2:])
+    h = h.reshape(steps - left, *h.shape[2:])
     if not left:
         return carry, h
     carry, h_rest = piece(carry, jax.tree.map(lambda a: a[rest], inputs))

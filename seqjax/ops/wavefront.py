@@ -65,7 +65,8 @@ def wavefront(
         for each layer.
 
     Raises:
-        ValueError: where shapes do not fit each other, or a layer has a layer norm.
+        ValueError: where shapes do not fit each other, dtypes differ, or a layer has a
+            layer norm.
 
     Example:
         >>> from seqjax.ops import rnn
@@ -83,7 +84,11 @@ def wavefront(
     width, (batch, steps, inputs) = layers[0].recurrent_kernel.shape[0], x.shape
     for params, features in zip(layers, [inputs] + [width] * (len(layers) - 1), strict=True):
         check_shapes("wavefront", tuple(params)[:3], jnp.zeros((1, 1, features)), gates, ndim=3)
-    dtype = carry_dtype(x, *(params.kernel for params in layers))
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves((x, list(layers)))}
+    if len(dtypes) > 1:
+        found = ", ".join(sorted(map(str, dtypes)))
+        raise ValueError(f"wavefront: x and all parameters must have one dtype, not {found}.")
+    dtype = carry_dtype(x)
     if initial_carries is None:
         zeros = jnp.zeros((batch, width), dtype)
         initial_carries = [LSTMCarry(zeros, zeros) if gates == 4 else zeros] * len(layers)

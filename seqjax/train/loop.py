@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from seqjax.train.batches import Batches
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.logs import MetricsLog, Progress
-from seqjax.train.mesh import replicate
+from seqjax.train.mesh import check_mesh, replicate
 from seqjax.train.steps import (
     Loss,
     Params,
@@ -122,7 +122,8 @@ def fit(
         checkpoints: where to save; if it holds a checkpoint, training goes on there.
         mesh: split every batch over its devices (`data_mesh`). Parameters, noise and
             order are those of one device; sums are added in another order, so figures
-            differ by rounding. A batch that the devices do not divide is not split.
+            differ by rounding. A batch that the devices do not divide is not split. The
+            result's parameters are on all its devices.
         progress: a label for a progress bar (plain lines where stderr is no
             terminal), or None for silence.
 
@@ -150,6 +151,8 @@ def fit(
     call = batches.steps if steps_per_call is None else min(steps_per_call, batches.steps)
     if call < 1:
         raise ValueError(f"fit: steps_per_call must be at least 1, not {steps_per_call}.")
+    if mesh is not None:
+        check_mesh(mesh)
     started = time.perf_counter()
     state = _initial_state(optimizer, early_stopping is not None, params)
     if mesh is not None:

@@ -29,6 +29,16 @@ def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(np.array(devices), (_AXIS,), axis_types=(AxisType.Auto,))
 
 
+def check_mesh(mesh: Mesh) -> None:
+    """Raise ValueError for a mesh that nothing would be split over."""
+    types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    if types.get(_AXIS) != AxisType.Auto:
+        raise ValueError(
+            f'fit: the mesh must have an automatic axis "{_AXIS}", as `data_mesh` makes it, not'
+            f" {mesh}."
+        )
+
+
 def replicate(mesh: Mesh, tree: Any) -> Any:
     """`tree` on every device of the mesh."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))

@@ -48,8 +48,21 @@ def test_a_scan_is_the_same_program_for_any_number_of_steps_and_an_unrolled_loop
 
 
 def test_the_cache_is_used(tmp_path):
-    compilers.measure("scan", SMALL, cache=str(tmp_path), run=False)
-    assert any(tmp_path.iterdir())
+    hits = []
+
+    def listener(name, **_):
+        if "cache_hit" in name:
+            hits.append(name)
+
+    jax.monitoring.register_event_listener(listener)
+    try:
+        compilers.measure("scan", SMALL, cache=str(tmp_path), run=False)
+        assert not hits
+        jax.clear_caches()
+        compilers.measure("scan", SMALL, cache=str(tmp_path), run=False)
+        assert hits
+    finally:
+        jax.monitoring.unregister_event_listener(listener)
 
 
 def test_what_is_compiled():

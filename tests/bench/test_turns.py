@@ -1,6 +1,7 @@
 """Processes that take turns: what they answer, compare and time."""
 
 import itertools
+import os
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ from seqjax.bench import turns, worker
 from seqjax.bench.turns import Contestant, Rounds, Worker, disagreement, take_turns
 
 
-def entry(scale=1.0, missing=False, fails=False, ends=False):
+def entry(scale=1.0, missing=False, fails=False, ends=False, ends_later=False):
     """A contestant without JAX; runs in a worker's process."""
     if missing:
         raise ModuleNotFoundError("No module named 'other'", name="other")
@@ -18,8 +19,15 @@ def entry(scale=1.0, missing=False, fails=False, ends=False):
         raise ValueError("too wide")
     if ends:
         sys.exit(3)
+    calls = itertools.count()
+
+    def forward():
+        if ends_later and next(calls):  # the first call is the preparation's
+            os.write(2, b"out of memory\n")
+            os._exit(9)
+
     return worker.Prepared(
-        {"forward": lambda: None}, lambda: {"y": scale * np.arange(3.0)}, {"said": scale}
+        {"forward": forward}, lambda: {"y": scale * np.arange(3.0)}, {"said": scale}
     )
 
 
@@ -35,9 +43,17 @@ def test_turns_compare_outputs_and_time_the_rest(monkeypatch):
         Contestant("missing", ENTRY, {"missing": True}),
         Contestant("fails", ENTRY, {"fails": True}),
         Contestant("ends", ENTRY, {"ends": True}),
+        Contestant("ends later", ENTRY, {"ends_later": True}),
     ]
     with turns.workers(everyone) as processes:
         found = take_turns(everyone, processes, {}, ["forward"], rounds=3, seconds=0.0001)
+        again = take_turns(everyone[:1], processes, {}, ["forward"], rounds=1, seconds=0.0001)
+        alive = processes["ends later"].ask(do="call", entry="builtins:dict", arguments={})
+    assert again["ours"].problem is None
+    assert alive == {"value": {}}  # started again
+    assert found["ends later"].problem == (
+        "forward: its process ended with status 9: out of memory"
+    )
     assert [name for name in found if found[name].problem is None] == ["ours", "same"]
     assert len(found["same"].seconds["forward"]) == 3
     assert all(second > 0 for second in found["same"].seconds["forward"])
@@ -46,6 +62,10 @@ def test_turns_compare_outputs_and_time_the_rest(monkeypatch):
     assert found["missing"].problem == "other is not installed"
     assert found["fails"].problem == "ValueError: too wide"
     assert "ended with status 3" in found["ends"].problem
+    failed = [Contestant("ours", ENTRY, {"fails": True}), Contestant("same", ENTRY)]
+    with turns.workers(failed) as processes:
+        found_without = take_turns(failed, processes, {}, ["forward"], rounds=1, seconds=0.0001)
+    assert found_without["same"].problem == "nothing to compare with: ours failed"
     (figure,) = found["same"].figures("same", shape="1")
     assert figure.labels == {"shape": "1", "program": "forward"}
     (row,) = found["missing"].figures("missing", shape="1")
@@ -68,13 +88,13 @@ def test_disagreement_is_a_root_mean_square():
     kink[0] = 2  # one value by much: 1 % of the whole
     assert disagreement({"y": y}, {"y": kink}, 0.02) is None
     assert "differs by 0.01" in disagreement({"y": y}, {"y": kink}, 0.005)
-    assert "shape" in disagreement({"y": y}, {"y": y[:5]}, 1)
-    assert "shape None" in disagreement({"y": y}, {}, 1)
-    assert disagreement({"y": y}, {"y": y * np.nan}, 1) is not None
+    assert "shape" in disagreement({"y": y}, {"y": y[:5]}, 1.0)
+    assert "shape None" in disagreement({"y": y}, {}, 1.0)
+    assert disagreement({"y": y}, {"y": y * np.nan}, 1.0) is not None
 
 
 def test_as_many_calls_as_the_time_takes(monkeypatch):
-    clock = itertools.count()
+    clock = itertools.count(0.0)
     monkeypatch.setattr(worker.time, "perf_counter", lambda: next(clock))
     assert worker.seconds_of_calls(lambda: None, 3.0) == [1, 1, 1]
 

@@ -129,6 +129,21 @@ def test_golden_textbook_result(tmp_path):
 GOLDEN_TEXTBOOK_RMSE = 65.22
 
 
+@pytest.mark.parametrize("args", [(), ("--split-batches",)])
+def test_batches_are_split_on_request(tmp_path, monkeypatch, args, capsys):
+    meshes = []
+
+    def fit(*_, mesh, **__):
+        meshes.append(mesh)
+        raise launch.RunError("far enough")
+
+    monkeypatch.setattr(milk.train, "fit", fit)
+    command = ["--out", str(tmp_path / "run"), "--seeds", "1", *args]
+    assert launch.launch("experiments.milk", milk.Config, milk.run, "", command) == 2
+    assert "far enough" in capsys.readouterr().err
+    assert [mesh and mesh.size for mesh in meshes] == [2 if args else None]
+
+
 def test_checkpoints_hold_seed_scaler_and_settings(quick):
     saved = next((quick / "checkpoints" / "seed-1").glob("*/metadata/metadata"))
     metadata = json.loads(saved.read_text())

@@ -331,3 +331,19 @@ def test_a_stack_of_alike_layers_runs_in_one_loop(kind, monkeypatch):
         ((carries, y), further),
         (apart, run(carries)),
     )
+
+
+class Louder(nn.LSTM):
+    """A layer of a user's own, made of one of ours."""
+
+    def __call__(self, *args, **options):
+        return 2 * super().__call__(*args, **options)
+
+
+def test_a_layer_of_the_users_own_keeps_its_call():
+    x = jax.random.normal(jax.random.key(0), (2, 6, 3))
+    loud, plain = (nn.Stack((kind(4), kind(4))) for kind in (Louder, nn.LSTM))
+    params = plain.init(jax.random.key(1), x)
+    one = nn.LSTM(4).apply({"params": params["params"]["layers_0"]}, x)
+    expected = 2 * nn.LSTM(4).apply({"params": params["params"]["layers_1"]}, 2 * one)
+    np.testing.assert_allclose(loud.apply(params, x), expected, atol=1e-6)

@@ -247,3 +247,17 @@ def test_errors_name_the_shapes():
         ops.causal_conv1d(params._replace(bias=jnp.zeros(1)), x)
     with pytest.raises(ValueError, match="padding"):
         ops.causal_conv1d(params, x, padding="valid", return_carry=True)
+
+
+@pytest.mark.parametrize("features", [2, 65])
+def test_a_window_longer_than_its_input_has_no_output_and_no_gradient(features):
+    """Narrow layers gather, wide ones do not."""
+    x, kernel = jnp.ones((1, 2, features)), jnp.ones((2, features, features))
+
+    def total(x, kernel):
+        y = ops.causal_conv1d(ops.ConvParams(kernel), x, dilation=8, padding="valid")
+        assert y.shape == (1, 0, features)
+        return jnp.sum(y)
+
+    for gradient, like in zip(jax.grad(total, (0, 1))(x, kernel), (x, kernel), strict=True):
+        np.testing.assert_array_equal(gradient, jnp.zeros_like(like))

@@ -65,6 +65,7 @@ def test_a_loop_runs_on_each_device_alone(name):
     blocks = compiled.as_text().split("\n\n")
     assert any("all-reduce" in block for block in blocks)
     loops = [block for block in blocks if "region" in block.partition("(")[0]]
+    assert loops
     assert not any("all-reduce(" in block for block in loops)
 
 
@@ -73,4 +74,17 @@ def test_a_batch_that_does_not_divide_is_not_split():
     params = ops.RNNParams(jnp.ones((I, H)), jnp.ones((H, H)))
     with jax.set_mesh(MESH):
         y = jax.jit(lambda x: ops.rnn(params, x))(x)
+    np.testing.assert_allclose(y, ops.rnn(params, x), atol=1e-6)
+
+
+def test_inside_a_shard_map_over_another_axis_a_loop_simply_runs():
+    kinds = (AxisType.Auto, AxisType.Auto)
+    mesh = jax.make_mesh((1, 2), ("data", "model"), axis_types=kinds)
+    x = jnp.ones((B, T, I))
+    params = ops.RNNParams(jnp.ones((I, H)), jnp.ones((H, H)))
+    with jax.set_mesh(mesh):
+        split = jax.shard_map(
+            ops.rnn, in_specs=(P(), P()), out_specs=P(), axis_names={"model"}, check_vma=False
+        )
+        y = jax.jit(split)(params, x)
     np.testing.assert_allclose(y, ops.rnn(params, x), atol=1e-6)

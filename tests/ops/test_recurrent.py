@@ -310,7 +310,11 @@ def _equations(jaxpr, name):
                 yield from _equations(inner, name)
 
 
-@pytest.mark.parametrize("options", [{}, {"reverse": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"reverse": True}, {"seq_lengths": np.array([6, 0, 4]), "recurrent_mask": MASK}],
+    ids=["plain", "reverse", "lengths, mask"],
+)
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
 def test_gradients_gathered_a_piece_at_a_time(name, options, x64, monkeypatch):
     """The backward pass of a long sequence works on as many steps as the cache holds."""
@@ -333,6 +337,12 @@ def test_gradients_gathered_a_piece_at_a_time(name, options, x64, monkeypatch):
     monkeypatch.setattr(layout, "_LEAST_ROWS", 3 * x.shape[0])
     assert layout.steps_at_once(steps, x.shape[0], 1) == 3
     assert_close(gradient("scan"), gradient("autodiff"), 1e-10)
+
+
+@pytest.mark.parametrize("options", [{"chunk_size": 2}, {"truncation": 2}])
+def test_an_empty_batch_has_empty_outputs(options):
+    params = ops.RNNParams(jnp.ones((I, H)), jnp.ones((H, H)))
+    assert ops.rnn(params, jnp.ones((0, T, I)), **options).shape == (0, T, H)
 
 
 def test_how_many_steps_at_once(monkeypatch):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType
 
 from seqjax.train import (
     CheckpointError,
@@ -273,3 +274,26 @@ def test_a_batch_split_over_devices_trains_the_same():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one.params, two.params)
     assert [line["step"] for line in one.history] == [line["step"] for line in two.history]
     assert len(two.params["w"].sharding.device_set) == 2
+
+
+def test_a_run_moves_between_one_device_and_two(tmp_path):
+    """Saved on one, resumed on two, and on one again."""
+    mesh = data_mesh(jax.devices()[:2])
+    whole = fit(loss, START, ADAM, BATCHES, epochs=3)
+    for epochs, used in ((1, None), (2, mesh), (3, None)):
+        with Checkpoints(tmp_path, {}, every=1) as checkpoints:
+            done = fit(
+                loss, START, ADAM, BATCHES, epochs=epochs, checkpoints=checkpoints, mesh=used
+            )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), done.params, whole.params
+    )
+
+
+def test_a_mesh_that_would_split_nothing_is_refused():
+    for mesh in (
+        jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,)),
+        jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,)),
+    ):
+        with pytest.raises(ValueError, match='must have an automatic axis "data"'):
+            fit(loss, START, ADAM, BATCHES, epochs=1, mesh=mesh)

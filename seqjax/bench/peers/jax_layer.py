@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from seqjax.bench.cases import Arrays
+from seqjax.bench.cases import Arrays, kernel_norm
 from seqjax.bench.worker import Prepared
 
 Apply = Callable[[Any, Array], Array]  # (params, x [B, T, I]) -> y [B, T, H]
@@ -35,10 +35,10 @@ def jax_programs(apply: Apply, params: Any, arrays: Arrays, place: Any = None) -
     forward, backward = jax.jit(apply), jax.jit(gradient_of(apply))
 
     def outputs() -> dict[str, np.ndarray]:
-        return {
-            "y": np.asarray(forward(params, x)),
-            "dx": np.asarray(backward(params, x, cotangent)[1]),
-        }
+        d_params, d_x = backward(params, x, cotangent)
+        kernels = kernel_norm([np.asarray(leaf) for leaf in jax.tree.leaves(d_params)])
+        y = np.asarray(forward(params, x))
+        return {"y": y, "dx": np.asarray(d_x), "norm of the kernels' gradients": kernels}
 
     return Prepared(
         {

@@ -1,4 +1,4 @@
-"""PyTorch: nn.RNN, nn.LSTM, nn.GRU (on a GPU: cuDNN), nn.Conv1d padded on the left."""
+"""PyTorch, eager: nn.RNN, nn.LSTM, nn.GRU (on a GPU: cuDNN), nn.Conv1d padded on the left."""
 
 # pyright: reportMissingImports=false
 # An extra, which may not be installed.
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case, FloatArray, make_arrays
+from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case, FloatArray, kernel_norm, make_arrays
 from seqjax.bench.worker import Prepared
 
 
@@ -55,7 +55,12 @@ def layer(case: dict[str, Any], threads: int | None = None) -> Prepared:
         return torch.autograd.grad(run(x), wanted, cotangent)
 
     def outputs() -> dict[str, np.ndarray]:
-        return {"y": forward().cpu().numpy(), "dx": backward()[0].cpu().numpy()}
+        d_x, *d_params = (gradient.cpu().numpy() for gradient in backward())
+        return {
+            "y": forward().cpu().numpy(),
+            "dx": d_x,
+            "norm of the kernels' gradients": kernel_norm(d_params),
+        }
 
     def blocked(run: Callable[[], object]) -> Callable[[], object]:
         def finish() -> object:
