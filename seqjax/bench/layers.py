@@ -75,8 +75,10 @@ def run(config: Layers) -> Report:
     if config.quick:
         kinds = _QUICK if kinds == _KINDS else kinds
         shapes, rounds, seconds = shapes[:3], 3, 0.05
+    settings = dataclasses.asdict(config) | {"rounds": rounds, "seconds": seconds}
     figures: list[Figure] = []
     tables: list[Table] = []
+    report = Report("layers", settings, figures, tables)
     with Progress(transient=True) as progress:
         task = progress.add_task("layers", total=len(kinds) * len(shapes))
         for kind in kinds:
@@ -90,7 +92,6 @@ def run(config: Layers) -> Report:
                     progress.advance(task)
             figures += of_kind
             tables.append(_table(kind, of_kind))
-            settings = dataclasses.asdict(config) | {"rounds": rounds, "seconds": seconds}
             report = Report("layers", settings, figures, [*tables, _summary(figures)])
             write(report, config.out / "layers.json")  # a kill leaves what is done
     return report

@@ -22,7 +22,13 @@ def gradient_of(apply: Apply) -> Callable[[Any, Array, Array], Any]:
     return gradient
 
 
-def jax_programs(apply: Apply, params: Any, arrays: Arrays, place: Any = None) -> Prepared:
+def jax_programs(
+    apply: Apply,
+    params: Any,
+    arrays: Arrays,
+    place: Any = None,
+    kernels: Callable[[Any], Any] = lambda params: params,
+) -> Prepared:
     """Forward, and forward + backward with respect to parameters and input.
 
     Args:
@@ -30,15 +36,16 @@ def jax_programs(apply: Apply, params: Any, arrays: Arrays, place: Any = None) -
         params: its parameters.
         arrays: of the case.
         place: the sharding of arrays that begin with the batch; by default one device.
+        kernels: picks them out of the parameters, where a bias is a matrix, too.
     """
     x, cotangent = (jax.device_put(a, place) for a in (arrays.x, arrays.cotangent))
     forward, backward = jax.jit(apply), jax.jit(gradient_of(apply))
 
     def outputs() -> dict[str, np.ndarray]:
         d_params, d_x = backward(params, x, cotangent)
-        kernels = kernel_norm([np.asarray(leaf) for leaf in jax.tree.leaves(d_params)])
+        norm = kernel_norm([np.asarray(leaf) for leaf in jax.tree.leaves(kernels(d_params))])
         y = np.asarray(forward(params, x))
-        return {"y": y, "dx": np.asarray(d_x), "norm of the kernels' gradients": kernels}
+        return {"y": y, "dx": np.asarray(d_x), "norm of the kernels' gradients": norm}
 
     return Prepared(
         {

@@ -28,8 +28,14 @@ def layer(case: dict[str, Any]) -> Prepared:
     def apply(params: Any, x: jax.Array) -> jax.Array:
         return model.stateless_call(params, rest, x)[0]
 
-    params = [variable.value for variable in model.trainable_variables]
-    return jax_programs(apply, params, arrays)
+    variables = model.trainable_variables
+    params = [variable.value for variable in variables]
+
+    def kernels(params: list[Any]) -> list[Any]:  # a GRU's two biases are a matrix
+        pairs = zip(variables, params, strict=True)
+        return [value for variable, value in pairs if "bias" not in variable.name]
+
+    return jax_programs(apply, params, arrays, kernels=kernels)
 
 
 def _layers(case: Case) -> list[Any]:
