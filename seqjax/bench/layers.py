@@ -57,7 +57,9 @@ def contestants(kind: Kind, peers: Sequence[str], devices: int) -> list[Contesta
     for name in peers:
         arguments = {"threads": devices} if name == "torch" else {}
         found.append(Contestant(name, f"seqjax.bench.peers.{name}:layer", arguments))
-    return found
+    # Eight relus: what one side rounds to just above 0 and the other to just below passes
+    # its gradient on one side only. Both are right; a wrong layer differs by far more.
+    return [one._replace(tolerance=0.03) for one in found] if kind == "conv" else found
 
 
 def run(config: Layers) -> Report:

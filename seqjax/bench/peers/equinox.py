@@ -1,8 +1,5 @@
 """Equinox: LSTMCell and GRUCell in a scan under vmap, as its documentation shows; Conv1d."""
 
-# pyright: reportMissingImports=false
-# An extra, which may not be installed.
-
 from typing import Any
 
 import equinox as eqx

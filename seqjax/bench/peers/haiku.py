@@ -4,9 +4,6 @@ Its GRU applies the reset gate before the product and its VanillaRNN is a relu n
 other functions, which have no place in these tables.
 """
 
-# pyright: reportMissingImports=false
-# An extra, which may not be installed.
-
 from typing import Any
 
 import haiku as hk

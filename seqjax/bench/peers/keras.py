@@ -1,8 +1,5 @@
 """Keras 3 on its JAX backend: SimpleRNN, LSTM, GRU, Conv1D, as pure functions."""
 
-# pyright: reportMissingImports=false
-# An extra, which may not be installed.
-
 import os
 from typing import Any
 

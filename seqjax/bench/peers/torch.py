@@ -1,8 +1,5 @@
 """PyTorch, eager: nn.RNN, nn.LSTM, nn.GRU (on a GPU: cuDNN), nn.Conv1d padded on the left."""
 
-# pyright: reportMissingImports=false
-# An extra, which may not be installed.
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,8 +1,5 @@
 """Keras 3 on its JAX backend: ``model.fit``."""
 
-# pyright: reportMissingImports=false
-# An extra, which may not be installed.
-
 import os
 from typing import Any
 

@@ -1,8 +1,5 @@
 """PyTorch: a plain loop over batches of indices, without a DataLoader's processes."""
 
-# pyright: reportMissingImports=false
-# An extra, which may not be installed.
-
 from typing import Any
 
 import torch
