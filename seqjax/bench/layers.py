@@ -12,7 +12,7 @@ from rich.table import Table
 from seqjax.bench.cases import SHAPES, Case, Kind
 from seqjax.bench.machine import cores
 from seqjax.bench.report import Figure, Options, Report, ratio, table, write
-from seqjax.bench.turns import Contestant, Worker, take_turns, workers
+from seqjax.bench.turns import BenchError, Contestant, Worker, take_turns, workers
 
 PROGRAMS = ("forward", "forward + backward")
 OURS = "seqjax"
@@ -26,8 +26,8 @@ class Layers(Options):
     """Forward, and forward + backward, of RNN, LSTM, GRU, convolution stacks, linear recurrences.
 
     Every contestant runs in a process of its own with the same weights, agrees with ours
-    on outputs and input gradients before anything is timed, and has its turn in every
-    round.
+    on outputs, input gradients and the norm of the kernels' gradients before anything is
+    timed, and has its turn in every round.
     """
 
     only: tuple[Kind, ...] = _KINDS
@@ -72,6 +72,8 @@ def run(config: Layers) -> Report:
         A figure for each contestant, case and program, and the tables.
     """
     kinds: tuple[Kind, ...] = config.only
+    if not set(config.shapes) <= set(range(len(SHAPES))):
+        raise BenchError(f"--shapes: numbers from 0 to {len(SHAPES) - 1}, not {config.shapes}.")
     shapes = [SHAPES[number] for number in config.shapes]
     rounds, seconds = config.rounds, config.seconds
     if config.quick:

@@ -12,7 +12,7 @@ from rich.console import Console
 from seqjax.bench import layers, plots, report
 from seqjax.bench.cases import Case
 from seqjax.bench.report import Figure
-from seqjax.bench.turns import disagreement
+from seqjax.bench.turns import BenchError, disagreement
 
 PEERS = {"linen": "flax", "nnx": "flax", "keras": "keras", "haiku": "haiku", "equinox": "equinox"}
 
@@ -135,3 +135,8 @@ def test_a_quick_run_measures_few_cases(monkeypatch, tmp_path):
     assert [case.kind for case in measured] == ["lstm"] * 3 + ["conv"] * 3
     assert len(found.figures) == 12
     assert np.isfinite(found.figures[0].median)
+
+
+def test_a_shape_that_is_not_there_is_refused():
+    with pytest.raises(BenchError, match="numbers from 0 to 6"):
+        layers.run(layers.Layers(shapes=(0, 7)))

@@ -311,11 +311,14 @@ def _equations(jaxpr, name):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"reverse": True}, {"seq_lengths": np.array([6, 0, 4]), "recurrent_mask": MASK}],
-    ids=["plain", "reverse", "lengths, mask"],
+    ("name", "options"),
+    [
+        ("rnn", {}),
+        ("lstm", {"reverse": True}),
+        ("lstm", {"seq_lengths": np.array([6, 0, 4]), "recurrent_mask": MASK}),
+        ("gru", {"seq_lengths": np.array([6, 0, 4]), "recurrent_mask": MASK}),
+    ],
 )
-@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
 def test_gradients_gathered_a_piece_at_a_time(name, options, x64, monkeypatch):
     """The backward pass of a long sequence works on as many steps as the cache holds."""
     case = CASES[name]
@@ -359,8 +362,16 @@ def test_how_many_steps_at_once(monkeypatch):
     assert at_once(200, 2, 10) == 200
 
 
-@pytest.mark.parametrize("options", [{}, {"reverse": True}, {"chunk_size": 2}])
-@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "gru original"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("rnn", {}),
+        ("lstm", {"reverse": True}),
+        ("lstm", {"chunk_size": 2}),
+        ("gru", {}),
+        ("gru original", {"chunk_size": 2, "reverse": True}),
+    ],
+)
 def test_truncation_cuts_the_gradient_between_groups(name, options, x64):
     """The gradient is that of groups run apart, each from the carry that the last one left."""
     case = CASES[name]
