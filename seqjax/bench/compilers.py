@@ -19,6 +19,7 @@ from seqjax import nn, ops
 from seqjax.bench.cases import Case, Kind, make_arrays
 from seqjax.bench.peers import ours
 from seqjax.bench.peers.jax_layer import Apply, gradient_of
+from seqjax.bench.worker import NoSuchLayerError
 
 
 def use_cache(folder: str | None) -> None:
@@ -125,7 +126,7 @@ def _unrolled(case: Case, weights: dict[str, Any]) -> tuple[Apply, Any]:
     """A Python loop over the one-step cell: what a scan spares."""
     cells = {"rnn": ops.rnn_cell, "lstm": ops.lstm_cell, "gru": ops.gru_cell}
     if case.kind not in cells:
-        raise NotImplementedError("unrolled: recurrent layers only")
+        raise NoSuchLayerError("unrolled: recurrent layers only")
     kind = ours.RECURRENT[case.kind][1]
     params = kind(*(jnp.asarray(weights[k]) for k in ("kernel", "recurrent_kernel", "bias")))
     zeros = jnp.zeros((case.batch, case.features))

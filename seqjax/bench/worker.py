@@ -18,6 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+class NoSuchLayerError(LookupError):
+    """A contestant's library does not have the layer of the case; the row says so."""
+
+
 class Prepared(NamedTuple):
     """What a contestant's entry returns.
 
@@ -77,7 +81,7 @@ def main() -> None:
             answer = _answer(json.loads(line), prepared)
         except ModuleNotFoundError as error:
             answer = {"missing": f"{error.name} is not installed"}
-        except NotImplementedError as error:
+        except NoSuchLayerError as error:
             answer = {"missing": str(error)}
         except Exception as error:
             traceback.print_exc()

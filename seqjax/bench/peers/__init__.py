@@ -1,5 +1,5 @@
 """One file for each peer: the same layer, built with another library.
 
 Each has ``layer(case) -> Prepared`` and imports its library; a layer that the library
-does not have raises `NotImplementedError`, and the row says so.
+does not have raises `seqjax.bench.worker.NoSuchLayerError`, and the row says so.
 """

@@ -9,7 +9,7 @@ import numpy as np
 
 from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case, FloatArray, make_arrays
 from seqjax.bench.peers.jax_layer import jax_programs
-from seqjax.bench.worker import Prepared
+from seqjax.bench.worker import NoSuchLayerError, Prepared
 
 
 def layer(case: dict[str, Any]) -> Prepared:
@@ -17,7 +17,7 @@ def layer(case: dict[str, Any]) -> Prepared:
     found = Case(**case)
     arrays = make_arrays(found)
     if found.kind in ("rnn", "linear"):
-        raise NotImplementedError(f"Equinox has no layer for {found.kind!r}")
+        raise NoSuchLayerError(f"Equinox has no layer for {found.kind!r}")
     make, one = (_convolutions, _stack) if found.kind == "conv" else (_cell, _loop)
     params, static = eqx.partition(make(found, arrays.weights), eqx.is_array)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case, FloatArray, make_arrays
 from seqjax.bench.peers.jax_layer import jax_programs
-from seqjax.bench.worker import Prepared
+from seqjax.bench.worker import NoSuchLayerError, Prepared
 
 
 def layer(case: dict[str, Any]) -> Prepared:
@@ -26,7 +26,7 @@ def layer(case: dict[str, Any]) -> Prepared:
         "linear": "Haiku has no linear recurrence",
     }
     if found.kind in reasons:
-        raise NotImplementedError(reasons[found.kind])
+        raise NoSuchLayerError(reasons[found.kind])
     function = _convolutions if found.kind == "conv" else _lstm
     transformed = hk.without_apply_rng(hk.transform(lambda x: function(found, x)))
     shapes = jax.eval_shape(transformed.init, jax.random.key(0), arrays.x)

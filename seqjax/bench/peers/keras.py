@@ -11,7 +11,7 @@ import numpy as np
 
 from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case, FloatArray, make_arrays
 from seqjax.bench.peers.jax_layer import jax_programs
-from seqjax.bench.worker import Prepared
+from seqjax.bench.worker import NoSuchLayerError, Prepared
 
 
 def layer(case: dict[str, Any]) -> Prepared:
@@ -49,7 +49,7 @@ def _layers(case: Case) -> list[Any]:
         "gru": keras.layers.GRU,
     }
     if case.kind not in kinds:
-        raise NotImplementedError("Keras has no linear recurrence")
+        raise NoSuchLayerError("Keras has no linear recurrence")
     return [kinds[case.kind](case.features, return_sequences=True)]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case, FloatArray, kernel_norm, make_arrays
-from seqjax.bench.worker import Prepared
+from seqjax.bench.worker import NoSuchLayerError, Prepared
 
 
 class _Convolutions(torch.nn.Module):
@@ -86,7 +86,7 @@ def _module(case: Case, weights: dict[str, FloatArray]) -> torch.nn.Module:
         return stack
     kinds = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
     if case.kind not in kinds:
-        raise NotImplementedError("PyTorch has no linear recurrence")
+        raise NoSuchLayerError("PyTorch has no linear recurrence")
     module = kinds[case.kind](case.inputs, case.features, batch_first=True)
     copy(module.weight_ih_l0, weights["kernel"].T)
     copy(module.weight_hh_l0, weights["recurrent_kernel"].T)
