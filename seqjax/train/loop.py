@@ -183,6 +183,7 @@ def fit(
             stack.enter_context(jax.set_mesh(mesh))
         bar = stack.enter_context(Progress(progress, epochs)) if progress else None
         begun, begun_at, mean = time.perf_counter(), step, math.nan
+        compiled = False
         while step < last and not _out_of_patience(early_stopping, state, step, batches.steps):
             epoch, first = divmod(step, batches.steps)
             steps = min(call, batches.steps - first)
@@ -203,8 +204,8 @@ def fit(
             over = step % batches.steps == 0
             if over or due:
                 mean = _checked_loss(state)  # before anything of this call is kept
-            if before == begun_at:
-                begun, begun_at = time.perf_counter(), step  # the first call compiles
+            if not compiled:  # the first call was the one that compiles
+                compiled, begun, begun_at = True, time.perf_counter(), step
             if bar is not None:
                 bar.advance(step / batches.steps)
             if over:

@@ -297,3 +297,11 @@ def test_a_mesh_that_would_split_nothing_is_refused():
     ):
         with pytest.raises(ValueError, match='must have an automatic axis "data"'):
             fit(loss, START, ADAM, BATCHES, epochs=1, mesh=mesh)
+
+
+def test_progress_tells_the_speed_once_compiled(capsys):
+    fit(loss, START, ADAM, BATCHES, epochs=3, progress="run")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "epoch" in line]
+    speeds = [int(line.rpartition("loss")[2].split()[1]) for line in lines]
+    assert len(speeds) == 3
+    assert all(speed > 0 for speed in speeds[1:])
