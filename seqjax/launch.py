@@ -21,6 +21,7 @@ from rich.table import Table
 from seqjax.data import DataError
 from seqjax.report import Row, print_table, write_json
 from seqjax.train import CheckpointError
+from seqjax.train.mesh import cpu_cores
 
 RUNS = Path("runs")
 INTERRUPTED = 130  # the exit status that shells give an interrupted program
@@ -246,7 +247,7 @@ def _set_platform(name: str | None) -> str:
     # A CPU's cores are the devices of a mesh, as several GPUs are; what is not spread over
     # a mesh runs on the first, with all cores.
     with contextlib.suppress(RuntimeError):  # JAX runs already: leave it as it is
-        jax.config.update("jax_num_cpu_devices", _cores())
+        jax.config.update("jax_num_cpu_devices", cpu_cores())
     try:
         devices = jax.devices()
     except RuntimeError as error:
@@ -257,15 +258,8 @@ def _set_platform(name: str | None) -> str:
         ) from None
     kind = devices[0].device_kind
     if devices[0].platform == "cpu":
-        return f"{host.machine()} CPU, {_cores()} cores"
+        return f"{host.machine()} CPU, {cpu_cores()} cores"
     return f"{len(devices)} x {kind}" if len(devices) > 1 else kind
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _settings() -> dict[str, Any]:

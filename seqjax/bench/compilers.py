@@ -116,8 +116,8 @@ def _layer(maker: str, case: Case, weights: dict[str, Any]) -> tuple[Apply, Any]
 
 def _chunked(case: Case, weights: dict[str, Any]) -> tuple[Apply, Any]:
     """Ours, recomputed in chunks of about the square root of the steps."""
-    op, kind = ours.RECURRENT[case.kind]
-    params = kind(*(jnp.asarray(weights[k]) for k in ("kernel", "recurrent_kernel", "bias")))
+    op, _ = ours.RECURRENT[case.kind]
+    params = ours.recurrent_params(case, weights)
     size = round(math.sqrt(case.time))
     return lambda params, x: op(params, x, chunk_size=size), params
 
@@ -127,8 +127,7 @@ def _unrolled(case: Case, weights: dict[str, Any]) -> tuple[Apply, Any]:
     cells = {"rnn": ops.rnn_cell, "lstm": ops.lstm_cell, "gru": ops.gru_cell}
     if case.kind not in cells:
         raise NoSuchLayerError("unrolled: recurrent layers only")
-    kind = ours.RECURRENT[case.kind][1]
-    params = kind(*(jnp.asarray(weights[k]) for k in ("kernel", "recurrent_kernel", "bias")))
+    params = ours.recurrent_params(case, weights)
     zeros = jnp.zeros((case.batch, case.features))
     start = ops.LSTMCarry(zeros, zeros) if case.kind == "lstm" else zeros
 

@@ -10,9 +10,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from seqjax.bench.cases import SHAPES, Case, Kind
-from seqjax.bench.machine import cores
 from seqjax.bench.report import Figure, Options, Report, ratio, table, write
 from seqjax.bench.turns import BenchError, Contestant, Worker, take_turns, workers
+from seqjax.train.mesh import cpu_cores
 
 PROGRAMS = ("forward", "forward + backward")
 OURS = "seqjax"
@@ -86,7 +86,7 @@ def run(config: Layers) -> Report:
     with Progress(transient=True) as progress:
         task = progress.add_task("layers", total=len(kinds) * len(shapes))
         for kind in kinds:
-            everyone = contestants(kind, config.peers, cores())
+            everyone = contestants(kind, config.peers, cpu_cores())
             of_kind: list[Figure] = []
             with workers(everyone) as processes:
                 for shape in shapes:

@@ -5,24 +5,19 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from seqjax.train.mesh import cpu_cores
+
 PACKAGES = ("seqjax", "jax", "jaxlib", "flax", "keras", "torch", "dm-haiku", "equinox", "numpy")
 
 
 SETTINGS = ("GLIBC_TUNABLES", "XLA_FLAGS", "OMP_NUM_THREADS", "LD_PRELOAD")
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def describe() -> dict[str, object]:
     """Processor, cores, system and the versions of the contestants."""
     return {
         "processor": _processor(),
-        "cores": cores(),
+        "cores": cpu_cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "environment": {name: os.environ[name] for name in SETTINGS if name in os.environ},

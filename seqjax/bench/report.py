@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seqjax.bench.machine import describe
+from seqjax.report import write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +80,8 @@ def write(report: Report, path: Path) -> Path:
         "machine": describe(),
         "figures": [figure._asdict() for figure in report.figures],
     }
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    return temporary.replace(path)
+    write_json(path, value)
+    return path
 
 
 def read(path: Path) -> list[Figure]:

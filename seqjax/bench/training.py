@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from rich.progress import Progress
 from rich.table import Table
 
-from seqjax.bench.machine import cores
 from seqjax.bench.report import Figure, Options, Report, ratio, table
 from seqjax.bench.tasks import BATCH, TASKS, TITLES, Name, Task
 from seqjax.bench.turns import Contestant, Worker, take_turns, workers
+from seqjax.train.mesh import cpu_cores
 
 PROGRAMS = ("step", "epoch")
 OURS = "seqjax"
@@ -61,7 +61,7 @@ def run(config: Train) -> Report:
     if config.quick:
         names = tuple(name for name in _QUICK if name in config.only) or config.only[:1]
         config = dataclasses.replace(config, only=names, rounds=2, seconds=0.1)
-    everyone = contestants(config.peers, cores())
+    everyone = contestants(config.peers, cpu_cores())
     figures: list[Figure] = []
     with Progress(transient=True) as progress, workers(everyone) as processes:
         bar = progress.add_task("training", total=len(config.only))

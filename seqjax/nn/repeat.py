@@ -65,9 +65,8 @@ class Repeat(nn.Module):
             index, carry = of_layer
             if self.dropout and not deterministic:
                 kept = jax.random.bernoulli(layer.make_rng("dropout"), 1 - self.dropout, x.shape)
-                x = jnp.where(kept | (index == 0), x, 0) * jnp.where(
-                    index == 0, 1, 1 / (1 - self.dropout)
-                ).astype(x.dtype)
+                dropped = jnp.where(kept, x / (1 - self.dropout), 0)
+                x = jnp.where(index == 0, x, dropped)
             end, y = layer(
                 x,
                 carry,

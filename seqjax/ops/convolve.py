@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from seqjax.ops.layout import outer
+
 ConvImplementation = Literal["products", "lax"]
 
 # The derivative gathers outputs under the kernel; beyond so many taps that would cost
@@ -90,18 +92,12 @@ def _backward(window: Window, saved: tuple[Array, Array], dy: Array) -> tuple[Ar
     if taps * features <= _GATHER_BACKWARDS:
         together = jnp.concatenate(seen, axis=-1)
         dx = together @ turned.reshape(taps * features, inputs)
-        dkernel = _outer(x, together).reshape(inputs, taps, features)
+        dkernel = outer(x, together).reshape(inputs, taps, features)
         return dx, jnp.swapaxes(dkernel, 0, 1)
     # Written as a forward convolution, which XLA's CPU backend has a fast kernel for.
     dx = _lax(Window(dilation=window.dilation), padded, jnp.flip(turned, 0))
     # Where a window is longer than its input there is no output, and more padding than that.
-    return dx[:, :length], jnp.stack([_outer(x, part) for part in seen])
-
-
-def _outer(a: Array, d: Array) -> Array:
-    """``sum over b, t of a d^T``; flat, since XLA transposes what it contracts twice."""
-    a, d = (m.reshape(-1, m.shape[-1]) for m in (a, d))
-    return a.T @ d
+    return dx[:, :length], jnp.stack([outer(x, part) for part in seen])
 
 
 _products.defvjp(_saved, _backward)

@@ -28,6 +28,7 @@ from jax.typing import ArrayLike
 from seqjax.ops.cell import Carry, Cell
 from seqjax.ops.layout import (
     dot,
+    outer,
     project,
     projection,
     shift_by_one,
@@ -159,14 +160,17 @@ def _run_backward(static: _Static, saved, cotangents):
     dtype = d_hidden.dtype
     steps, rows, _ = d_hidden.shape
     size = steps_at_once(steps, rows, weights.kernel.shape[1] * dtype.itemsize)
-    over_steps = partial(_steps_backwards, static, params, weights, recurrent_mask)
+    # Transposed once: a product with a transposed kernel is slow in a loop on a CPU.
     kernel_back = weights.kernel.T.astype(jnp.result_type(x, weights.kernel))
+    recurrent_back = weights.recurrent_kernel.T
+    over_steps = partial(_steps_backwards, static, params, recurrent_back, recurrent_mask)
+    mask_of_steps = None if recurrent_mask is None else recurrent_mask[None]
 
     def piece(state, inputs):
         (d_carry, d_params), d_weights = state
         of_steps, x, h = inputs
         (d_carry, d_params), (d_z, d_r) = over_steps((d_carry, d_params), of_steps)
-        more = _weight_gradients(weights, x, _masked_steps(h, recurrent_mask), d_z, d_r)
+        more = _weight_gradients(weights, x, _masked(h, mask_of_steps), d_z, d_r)
         d_x = dot(d_z, kernel_back, dtype).astype(x.dtype)
         return ((d_carry, d_params), _add(d_weights, more)), d_x
 
@@ -189,12 +193,10 @@ def _run_backward(static: _Static, saved, cotangents):
 _run.defvjp(_run_forward, _run_backward)
 
 
-def _steps_backwards(static: _Static, params, weights, recurrent_mask, state, inputs):
+def _steps_backwards(static: _Static, params, recurrent_back, recurrent_mask, state, inputs):
     """``((d_carry, d_params), (d_z, d_r))``; `d_r` is None where it equals `d_z`."""
     cell = static.cell
     backward = cell.backward_of_step().backward
-    # Transposed once: a product with a transposed kernel is slow in a loop on a CPU.
-    kernel_back = weights.recurrent_kernel.T
 
     def body(state, inputs):
         d_carry, d_params = state
@@ -213,15 +215,11 @@ def _steps_backwards(static: _Static, params, weights, recurrent_mask, state, in
         d_z = d_r = jnp.concatenate(d_gates[: cell.gates], axis=-1)
         if cell.split:
             d_r = jnp.concatenate(d_gates[: cell.summed] + d_gates[cell.gates :], axis=-1)
-        d_h = _masked(dot(d_r, kernel_back, dtype), recurrent_mask)
+        d_h = _masked(dot(d_r, recurrent_back, dtype), recurrent_mask)
         d_previous = _add(d_previous, to_carry(d_h)[0])
         return (d_previous, _add(d_params, d_params_t)), (d_z, d_r if cell.split else None)
 
     return lax.scan(body, state, inputs, reverse=not static.reverse, unroll=static.unroll)
-
-
-def _masked_steps(h: Array, recurrent_mask: Array | None) -> Array:
-    return h if recurrent_mask is None else h * recurrent_mask[None]
 
 
 def _weight_gradients(
@@ -236,17 +234,11 @@ def _weight_gradients(
     h = h.astype(weights.recurrent_kernel.dtype)
     if d_r is None and x.dtype == h.dtype == d_z.dtype:
         features = x.shape[-1]
-        together = _outer(jnp.concatenate([with_ones(x), h], axis=-1), d_z)
+        together = outer(jnp.concatenate([with_ones(x), h], axis=-1), d_z)
         bias = None if weights.bias is None else together[features]
         return Weights(together[:features], together[features + 1 :], bias)
     bias = None if weights.bias is None else jnp.sum(d_z, (0, 1))
-    return Weights(_outer(x, d_z), _outer(h, d_z if d_r is None else d_r), bias)
-
-
-def _outer(a: Array, d: Array) -> Array:
-    """``sum over t, b of a d^T`` [A, D]; flat, since XLA transposes what it contracts twice."""
-    a, d = (m.reshape(-1, m.shape[-1]) for m in (a, d))
-    return jnp.dot(a.T, d.astype(a.dtype), preferred_element_type=d.dtype)
+    return Weights(outer(x, d_z), outer(h, d_z if d_r is None else d_r), bias)
 
 
 def _add(a: Any, b: Any) -> Any:

@@ -25,6 +25,15 @@ def dot(a: Array, kernel: Array, dtype: jnp.dtype) -> Array:
     return jnp.dot(a.astype(kernel.dtype), kernel, preferred_element_type=dtype)
 
 
+def outer(a: Array, d: Array) -> Array:
+    """``sum over all rows of a d^T`` [A, D], for `a` [..., A] and `d` [..., D], in `d`'s dtype.
+
+    Flat: XLA transposes first what it contracts over two dimensions.
+    """
+    a, d = (m.reshape(-1, m.shape[-1]) for m in (a, d))
+    return jnp.dot(a.T, d.astype(a.dtype), preferred_element_type=d.dtype)
+
+
 def widen(kernel: Array, dtype: jnp.dtype) -> Array:
     """A kernel in the carry's dtype, for a loop that narrows it again at every step.
 

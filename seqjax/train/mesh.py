@@ -1,12 +1,13 @@
 """The devices of a run as one mesh, and batches split over it."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax import lax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 _AXIS = "data"
 
@@ -29,14 +30,25 @@ def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(np.array(devices), (_AXIS,), axis_types=(AxisType.Auto,))
 
 
+def cpu_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def check_mesh(mesh: Mesh) -> None:
     """Raise ValueError for a mesh that nothing would be split over."""
-    types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
-    if types.get(_AXIS) != AxisType.Auto:
+    if not _splits(mesh):
         raise ValueError(
             f'fit: the mesh must have an automatic axis "{_AXIS}", as `data_mesh` makes it, not'
             f" {mesh}."
         )
+
+
+def _splits(mesh: Mesh | AbstractMesh) -> bool:
+    types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    return types.get(_AXIS) == AxisType.Auto
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
@@ -50,8 +62,7 @@ def split_batch(tree: Any) -> Any:
     A leaf that the devices do not divide stays whole.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
-    if types.get(_AXIS) != AxisType.Auto:
+    if not _splits(mesh):
         return tree
     devices = mesh.shape[_AXIS]
 

@@ -18,14 +18,18 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("options", [{}, {"chunk_size": 2}, {"reverse": True}])
-def test_loss_and_gradient_equal_those_of_one_device(name, options):
+def make(name):
     op, kind, gates = CASES[name]
     rng = np.random.default_rng(0)
     shapes = [(I, gates * H), (H, gates * H), (gates * H,)]
     params = kind(*(jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes))
-    x = jnp.asarray(rng.normal(size=(B, T, I)), jnp.float32)
+    return op, params, jnp.asarray(rng.normal(size=(B, T, I)), jnp.float32)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 2}, {"reverse": True}])
+def test_loss_and_gradient_equal_those_of_one_device(name, options):
+    op, params, x = make(name)
     lengths = jnp.array([5, 0, 1, 3])
 
     def loss(params, x, lengths):
@@ -45,11 +49,7 @@ def test_loss_and_gradient_equal_those_of_one_device(name, options):
 @pytest.mark.parametrize("name", CASES)
 def test_a_loop_runs_on_each_device_alone(name):
     """XLA's partitioner would sum gradients over the devices inside the loop, at every turn."""
-    op, kind, gates = CASES[name]
-    rng = np.random.default_rng(0)
-    shapes = [(I, gates * H), (H, gates * H), (gates * H,)]
-    params = kind(*(jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes))
-    x = jnp.asarray(rng.normal(size=(B, T, I)), jnp.float32)
+    op, params, x = make(name)
     lengths = jnp.array([5, 0, 1, 3])
 
     def loss(params, x):

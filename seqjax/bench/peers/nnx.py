@@ -36,14 +36,13 @@ def _split_module(case: Case, weights: dict[str, FloatArray]) -> tuple[Any, Any,
             conv.kernel[...] = jnp.asarray(weights[f"kernel {k}"])
             conv.bias[...] = jnp.asarray(weights[f"bias {k}"])
     else:
-        cell, width = module.cell, case.features
+        cell = module.cell
         kernel, recurrent, bias = (
             jnp.asarray(weights[name]) for name in ("kernel", "recurrent_kernel", "bias")
         )
         cell.dense_i.kernel[...] = kernel
         cell.dense_h.kernel[...] = recurrent
         (cell.dense_h if case.kind == "lstm" else cell.dense_i).bias[...] = bias
-        assert recurrent.shape[0] == width
     graph, params, rest = nnx.split(module, nnx.Param, ...)
     return graph, params, rest
 

@@ -61,6 +61,12 @@ def apply_and_params(
             return x
 
         return stack, layers
-    op, kind = RECURRENT[case.kind]
-    params = kind(weights["kernel"], weights["recurrent_kernel"], weights["bias"])
+    op, _ = RECURRENT[case.kind]
+    params = recurrent_params(case, weights)
     return lambda params, x: op(params, x, implementation=implementation), params
+
+
+def recurrent_params(case: Case, weights: dict[str, Any]) -> Any:
+    """The parameters of a recurrent layer."""
+    names = ("kernel", "recurrent_kernel", "bias")
+    return RECURRENT[case.kind][1](*(jnp.asarray(weights[name]) for name in names))
