@@ -16,3 +16,8 @@ from seqjax.train.mesh import data_mesh as data_mesh
 from seqjax.train.running import with_running_statistics as with_running_statistics
 from seqjax.train.seeds import fit_seeds as fit_seeds
 from seqjax.train.steps import Loss as Loss, TrainState as TrainState
+from seqjax.train.stopping import (
+    TrainingStopped as TrainingStopped,
+    listen_for_stop as listen_for_stop,
+    stop_requested as stop_requested,
+)

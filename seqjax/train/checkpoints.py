@@ -1,6 +1,11 @@
-"""Checkpoints on Orbax: everything that is needed to go on."""
+"""Checkpoints on Orbax: everything that is needed to go on, and proof that it is that."""
 
+import contextlib
 import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,15 +15,35 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import options as ocp_options
 
+from seqjax.train.processes import all_agree, is_primary, wait_for_all
+from seqjax.train.records import (
+    DamagedError,
+    Record,
+    check_leaves,
+    check_record,
+    likely_cause,
+    make_record,
+    mismatches,
+)
+
 State = Any  # a pytree of arrays
+
+_log = logging.getLogger(__name__)
+_COMMITTED = "commit_success.txt"  # Orbax writes it last
+_SHOWN = 3  # differences told in an error
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be used; the message names the folder."""
+    """A checkpoint that cannot be used or saved; the message names the folder."""
 
 
 class Checkpoints:
     """A folder of checkpoints, one for each saved step, the newest few kept.
+
+    A checkpoint counts once all of it is written, and carries a checksum of every leaf. One
+    that cannot be read, or is not what was saved, is told, moved aside (to ``NAME.damaged``)
+    and the one before is used. Disks are not flushed: what a loss of power leaves of the
+    newest checkpoint is what its checksums say.
 
     Args:
         folder: made if it is missing.
@@ -27,25 +52,45 @@ class Checkpoints:
             whose metadata differs.
         every: steps between saves (a save waits for the end of a jitted call).
         keep: how many of the newest checkpoints stay.
+        in_background: write while training goes on.
+
+    Raises:
+        CheckpointError: where the folder cannot be made or written.
     """
 
     def __init__(
-        self, folder: Path, metadata: dict[str, Any], *, every: int, keep: int = 2
+        self,
+        folder: Path,
+        metadata: dict[str, Any],
+        *,
+        every: int,
+        keep: int = 2,
+        in_background: bool = True,
     ) -> None:
         if every < 1:
             raise ValueError(f"Checkpoints: every must be at least 1 step, not {every}.")
         self.folder = Path(folder).absolute()
         self.metadata = json.loads(json.dumps(metadata))  # as it will be read back
         self.every = every
+        self._saving: tuple[int, int] | None = None  # step and bytes
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
-            cleanup_tmp_directories=True,
+            enable_async_checkpointing=in_background,
             # Without a commit file, an emptied step folder counts as the newest checkpoint.
             atomicity_options=ocp_options.AtomicityOptions(
                 mode=ocp_options.AtomicityMode.COMMIT_FILE
             ),
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        try:
+            if is_primary():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._delete_uncommitted()
+            wait_for_all("checkpoints")
+            self._manager = _Manager(self.folder, options=options)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.folder}: no checkpoints can be written here: {error.strerror}."
+            ) from error
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -57,12 +102,14 @@ class Checkpoints:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._manager.close()  # waits for a save that is under way
-        except Exception as failure:
+            self.wait()
+        except CheckpointError as failure:
             if error is None:
-                raise CheckpointError(
-                    f"{self.folder}: the last save failed: {failure}. Is the disk full?"
-                ) from failure
+                raise
+            _log.warning("%s", failure)
+        finally:
+            with contextlib.suppress(Exception):  # a failed save has been told
+                self._manager.close()
 
     def latest_step(self) -> int | None:
         """The newest saved step, or None."""
@@ -73,59 +120,174 @@ class Checkpoints:
         return before // self.every < after // self.every
 
     def save(self, step: int, state: State, **run: Any) -> None:
-        """Save `state` as that of `step`, in the background.
+        """Save `state` as that of `step`.
 
         A step that is already saved stays as it is. `run` is further metadata.
+
+        Raises:
+            CheckpointError: where this save, or the one before in the background, failed;
+                checkpoints before that one are intact.
         """
         if step == self.latest_step():
             return
         # The training loop donates its buffers while the save is still writing;
         # on a CPU, Orbax's view of them is no copy.
         copy = jax.tree.map(jnp.copy, state)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(copy), metadata=ocp.args.JsonSave(self.metadata | run)
-            ),
-        )
+        record = make_record(copy, self.metadata | run)
+        self.wait()
+        self._saving = step, sum(leaf.nbytes for leaf in jax.tree.leaves(copy))
+        with self._telling_of_failure():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(copy), metadata=ocp.args.JsonSave(record)
+                ),
+            )
+
+    def wait(self) -> None:
+        """Return once the last save is written.
+
+        Raises:
+            CheckpointError: where it failed.
+        """
+        with self._telling_of_failure():
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        self._saving = None
+
+    @contextlib.contextmanager
+    def _telling_of_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Orbax's own are of many kinds
+            step, size = self._saving or (None, 0)
+            self._saving = None
+            with contextlib.suppress(Exception):
+                self._manager.reload()  # Orbax counts a failed save among the checkpoints
+            raise CheckpointError(
+                f"{self.folder}: step {step} could not be saved: {_first_line(error)}. It needs"
+                f" {size:,} bytes and some more for its own files; {_free(self.folder)}. Earlier"
+                f" checkpoints are intact (steps {self._steps() or 'none'}): make room, and go on"
+                " from there with --resume."
+            ) from error
 
     def restore(self, like: State, **run: Any) -> tuple[int, State] | None:
-        """The newest checkpoint's step and state, or None where there is none.
+        """The newest good checkpoint's step and state, or None where there is none.
 
         Args:
             like: a state of the same structure, shapes, dtypes and shardings.
             **run: the further metadata that `save` was given.
 
         Raises:
-            CheckpointError: where the newest checkpoint was saved with other metadata,
-                holds another structure, or cannot be read.
+            CheckpointError: where the newest good checkpoint belongs to another run, holds
+                another structure, or was written by another version; and where there are
+                checkpoints, but no good one.
         """
-        step = self.latest_step()
-        if step is None:
+        damaged: dict[int, str] = {}
+        for step in sorted(self._steps(), reverse=True):
+            record, fault = _attempt(partial(self._read_record, step))
+            if record is not None:
+                self._check_run(step, record, like, run)
+                state, fault = _attempt(partial(self._read_state, step, record, like))
+                if state is not None:
+                    self._set_aside(damaged, step)
+                    return step, state
+            damaged[step] = fault
+        if not damaged:
             return None
-        target = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
+        faults = "; ".join(f"step {step}: {fault}" for step, fault in damaged.items())
+        raise CheckpointError(
+            f"{self.folder}: no checkpoint can be used: {faults}. To begin anew, delete the folder."
         )
-        only_metadata = ocp.args.Composite(metadata=ocp.args.JsonRestore())
-        saved = self._read(step, only_metadata)["metadata"]
-        differences = _differences(saved, self.metadata | run)
+
+    def _steps(self) -> list[int]:
+        return list(self._manager.all_steps())
+
+    def _read_record(self, step: int) -> Record:
+        args = ocp.args.Composite(metadata=ocp.args.JsonRestore())
+        try:
+            return check_record(self._read(step, args)["metadata"])
+        except ValueError as error:
+            raise CheckpointError(f"{self.folder / str(step)}: {error}") from None
+
+    def _check_run(self, step: int, record: Record, like: State, run: dict[str, Any]) -> None:
+        differences = _differences(record["run"], self.metadata | run)
         if differences:
             raise CheckpointError(
                 f"{self.folder}: step {step} belongs to another run: {'; '.join(differences)}."
                 " Run with the same settings, or into another folder."
             )
-        only_state = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        return step, self._read(step, only_state)["state"]
+        if found := mismatches(record, like):
+            more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            raise CheckpointError(
+                f"{self.folder}: step {step} holds another model: {'; '.join(found[:_SHOWN])}{more}"
+                f" ({likely_cause(found)}). Run with the same settings, or into another folder."
+            )
+
+    def _read_state(self, step: int, record: Record, like: State) -> State:
+        # With the shardings of this run, whatever devices it was saved on.
+        target = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
+        )
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        state = self._read(step, args)["state"]
+        check_leaves(record, state)
+        return state
 
     def _read(self, step: int, args: ocp.args.Composite) -> Any:
         try:
             return self._manager.restore(step, args=args)
         except Exception as error:  # Orbax's own are of many kinds
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(
-                f"{self.folder}: the checkpoint of step {step} cannot be restored: {reason}"
-                f" Delete {self.folder / str(step)} to go on from the one before."
-            ) from error
+            raise DamagedError(f"it cannot be read: {_first_line(error)}") from error
+
+    def _set_aside(self, damaged: dict[int, str], used: int) -> None:
+        """Make way for new saves of the damaged steps."""
+        if not damaged:
+            return
+        aside = self.folder.with_name(self.folder.name + ".damaged")
+        for step, fault in damaged.items() if is_primary() else ():
+            _log.warning(
+                "%s: the checkpoint of step %d is damaged: %s. It is moved to %s; going on from"
+                " step %d.",
+                *(self.folder, step, fault, aside, used),
+            )
+            aside.mkdir(exist_ok=True)
+            shutil.rmtree(aside / str(step), ignore_errors=True)
+            (self.folder / str(step)).rename(aside / str(step))
+        wait_for_all("set aside")
+        self._manager.reload()
+
+    def _delete_uncommitted(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name.isdecimal() and not (path / _COMMITTED).exists():
+                _log.warning("%s: an incomplete save, deleted", path)
+                shutil.rmtree(path)
+
+
+class _Manager(ocp.CheckpointManager):
+    def reached_preemption(self, step: int) -> bool:
+        """No: `stop_requested` asks, with numbers of its own that must not be mixed with steps."""
+        return False
+
+
+def _attempt(read: Callable[[], Any]) -> tuple[Any, str]:
+    """``(value, "")``, or ``(None, fault)`` in every process where one of them fails."""
+    value, fault = None, "it is damaged where another process reads it"
+    try:
+        value = read()
+    except DamagedError as error:
+        fault = str(error)
+    return (value, "") if all_agree(value is not None) else (None, fault)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _free(folder: Path) -> str:
+    with contextlib.suppress(OSError):
+        return f"{shutil.disk_usage(folder).free:,} bytes are free"
+    return "the folder cannot be read"
 
 
 def _differences(saved: Any, current: Any, name: str = "") -> list[str]:

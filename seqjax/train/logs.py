@@ -41,6 +41,10 @@ class MetricsLog:
         """True where the file holds lines of this log."""
         return any(map(self._mine, self._lines()))
 
+    def lines(self, step: int) -> list[dict[str, Any]]:
+        """This log's own lines up to `step`."""
+        return [line for line in self._lines() if self._mine(line) and line["step"] <= step]
+
     def rewind(self, step: int) -> list[dict[str, Any]]:
         """Drop this log's own lines after `step`; return its lines that remain."""
         lines = self._lines()

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,18 +13,20 @@ from jax.sharding import Mesh
 
 from seqjax.train.batches import Batches
 from seqjax.train.checkpoints import Checkpoints
+from seqjax.train.finite import Watch, find_operation, not_finite
 from seqjax.train.logs import MetricsLog, Progress
 from seqjax.train.mesh import check_mesh, replicate
+from seqjax.train.processes import is_primary, local, wait_for_all
 from seqjax.train.steps import (
     Loss,
     Params,
     TrainState,
     initial_state,
     keep_best,
-    loss_and_finite,
     mean_loss,
     train_steps,
 )
+from seqjax.train.stopping import TrainingStopped, stop_requested
 
 
 class EarlyStopping(NamedTuple):
@@ -59,7 +62,6 @@ _train = jax.jit(train_steps, static_argnums=(0, 1, 2, 3, 4), donate_argnames="s
 _evaluate = jax.jit(mean_loss, static_argnums=(0, 1, 2))
 _keep_best = jax.jit(keep_best, donate_argnames="state")
 _initial_state = jax.jit(initial_state, static_argnums=(0, 1))
-_loss_and_finite = jax.jit(loss_and_finite)
 
 
 def evaluate(loss: Loss, params: Params, batches: Batches) -> float:
@@ -98,6 +100,9 @@ def fit(
     checkpoints: Checkpoints | None = None,
     mesh: Mesh | None = None,
     progress: str | None = None,
+    max_skips: int = 10,
+    debug_nans: bool = False,
+    stop: Callable[[], bool] = stop_requested,
 ) -> Fit:
     """Train.
 
@@ -105,6 +110,9 @@ def fit(
     `seed`, the epoch and the step, so a run resumed from a checkpoint ends bit for
     bit where the uninterrupted one ends. Called again with the same `loss`,
     `optimizer` and sizes, it does not compile again.
+
+    A step whose loss, gradient or new parameters are not finite is skipped: it changes
+    neither parameters nor optimizer, and is told with its loss and the leaf at fault.
 
     Args:
         loss: ``(params, batch, key) -> losses [batch]``, one for each example;
@@ -123,17 +131,24 @@ def fit(
         mesh: split every batch over its devices (`data_mesh`). Parameters, noise and
             order are those of one device; sums are added in another order, so figures
             differ by rounding. A batch that the devices do not divide is not split. The
-            result's parameters are on all its devices.
+            result's parameters are on all its devices. Of several processes each calls
+            `fit` alike, over a mesh of all their devices.
         progress: a label for a progress bar (plain lines where stderr is no
             terminal), or None for silence.
+        max_skips: so many skipped steps in a row end the run.
+        debug_nans: let the first step that is not finite end the run, and do it again
+            operation by operation to find the one at fault.
+        stop: asked after every call; where true, the run saves and ends.
 
     Returns:
         Parameters, history and the last state.
 
     Raises:
         ValueError: for arguments that do not fit each other.
-        FloatingPointError: where a loss or a parameter is no longer finite; no
-            such state is saved.
+        FloatingPointError: after `max_skips` steps in a row that were not finite, and
+            where a validation loss is not. What is saved is finite.
+        CheckpointError: where a save fails, or what is there belongs to another run.
+        TrainingStopped: where `stop` asked for it; the state is saved.
 
     Example:
         >>> import jax.numpy as jnp
@@ -154,13 +169,13 @@ def fit(
     if mesh is not None:
         check_mesh(mesh)
     started = time.perf_counter()
+    watch = Watch("fit", batches, params, 1 if debug_nans else max_skips)
     state = _initial_state(optimizer, early_stopping is not None, params)
     if mesh is not None:
         state = replicate(mesh, state)
         batches = batches._replace(data=replicate(mesh, batches.data))
         if validation is not None:
             validation = validation._replace(data=replicate(mesh, validation.data))
-    history: list[dict[str, Any]] = []
     step = 0
     last = epochs * batches.steps
     run = {"fit": {"seed": seed, "steps_per_epoch": batches.steps, "steps_per_call": call}}
@@ -168,26 +183,25 @@ def fit(
         step, state = restored
         if step > last:
             raise ValueError(f"fit: {epochs} epochs are {last} steps, but {step} are already done.")
-    if metrics is not None:
-        if checkpoints is None and metrics.holds_lines():
-            raise ValueError(
-                f"fit: {metrics.path} already holds this run's lines, and without checkpoints"
-                " there is no run to go on with; log to another file."
-            )
-        history = metrics.rewind(step)
+    history = _history(metrics, step, checkpoints is not None)
     key = jax.random.key(seed)
 
     with contextlib.ExitStack() as stack:
         if mesh is not None:
             key = replicate(mesh, key)
             stack.enter_context(jax.set_mesh(mesh))
-        bar = stack.enter_context(Progress(progress, epochs)) if progress else None
+        bar = None
+        if progress and is_primary():
+            bar = stack.enter_context(Progress(progress, epochs))
         begun, begun_at, mean = time.perf_counter(), step, math.nan
-        compiled = False
+        compiled: set[int] = set()
+        asked = stop()
         while step < last and not _out_of_patience(early_stopping, state, step, batches.steps):
+            if asked:
+                raise TrainingStopped(f"stopped at step {step} of {last}. {_saved(checkpoints)}")
             epoch, first = divmod(step, batches.steps)
             steps = min(call, batches.steps - first)
-            state = _train(
+            arguments = (
                 loss,
                 optimizer,
                 batches.plan,
@@ -198,24 +212,37 @@ def fit(
                 key,
                 np.int32(epoch),
                 np.int32(first),
+                np.int32(watch.limit),
             )
+            if jax.process_count() > 1 and steps not in compiled:
+                # A collective waits 30 s for the others: meet after compilation, not in it.
+                _train.lower(*arguments).compile()
+                wait_for_all("compiled")
+            state = _train(*arguments)
             before, step = step, step + steps
-            due = checkpoints is not None and checkpoints.due(before, step)
+            asked = stop()
+            due = checkpoints is not None and (asked or checkpoints.due(before, step))
             over = step % batches.steps == 0
-            if over or due:
-                mean = _checked_loss(state)  # before anything of this call is kept
+            if over or due or asked:  # before anything of this call is kept
+                numbers = jax.device_get(state._replace(params=None, opt_state=None, best=None))
+                if debug_nans and numbers.skipped.in_a_row:
+                    find_operation(loss, batches, state, key)
+                mean = watch.mean_loss(numbers, epoch_over=over, saved=_saved(checkpoints))
             if not compiled:  # the first call was the one that compiles
-                compiled, begun, begun_at = True, time.perf_counter(), step
+                begun, begun_at = time.perf_counter(), step
+            compiled.add(steps)
             if bar is not None:
                 bar.advance(step / batches.steps)
             if over:
                 line = {"step": step, "epoch": epoch + 1, "loss": mean}
+                if numbers.skipped.in_epoch:
+                    line["skipped"] = int(numbers.skipped.in_epoch)
                 if validation is not None:
                     line["validation_loss"] = _validation_loss(loss, state, validation)
                     if early_stopping is not None:
                         state = _keep_best(state, np.float32(line["validation_loss"]))
                 history.append(line)
-                if metrics is not None:
+                if metrics is not None and is_primary():
                     metrics.write(line)
                 if bar is not None:
                     rate = (step - begun_at) / max(time.perf_counter() - begun, 1e-9)
@@ -223,32 +250,49 @@ def fit(
                     bar.epoch(epoch + 1, shown, rate)
             if checkpoints is not None and due:
                 checkpoints.save(step, state, **run)
+                if asked:
+                    checkpoints.wait()
         if checkpoints is not None:
             checkpoints.save(step, state, **run)
+            checkpoints.wait()
     seconds = time.perf_counter() - started
+    state = local(state)
     return Fit(state.params if state.best is None else state.best.params, history, state, seconds)
 
 
-def _checked_loss(state: TrainState) -> float:
-    """The epoch's mean loss so far; raises where it or a parameter is not finite."""
-    mean, finite = jax.device_get(_loss_and_finite(state))
-    if math.isfinite(mean) and finite:
-        return float(mean)
-    what = "a parameter is not finite" if math.isfinite(mean) else f"the training loss is {mean}"
-    raise FloatingPointError(
-        f"fit: {what} at step {int(state.step)}; try a lower learning rate or gradient"
-        " clipping (optax.clip_by_global_norm), and look for values that are not finite in"
-        " the data. This state was not saved."
-    )
+def _history(metrics: MetricsLog | None, step: int, resumes: bool) -> list[dict[str, Any]]:
+    """The lines up to `step`; those after it are dropped from the log."""
+    if metrics is None:
+        return []
+    if not resumes and metrics.holds_lines():
+        raise ValueError(
+            f"fit: {metrics.path} already holds this run's lines, and without checkpoints"
+            " there is no run to go on with; log to another file."
+        )
+    if is_primary():
+        history = metrics.rewind(step)
+        wait_for_all("metrics")
+        return history
+    wait_for_all("metrics")
+    return metrics.lines(step)
+
+
+def _saved(checkpoints: Checkpoints | None) -> str:
+    """What is left of a run that ends."""
+    step = None if checkpoints is None else checkpoints.latest_step()
+    if checkpoints is None or step is None:
+        return "Nothing is saved."
+    return f"The state of step {step} is saved in {checkpoints.folder}."
 
 
 def _validation_loss(loss: Loss, state: TrainState, validation: Batches) -> float:
     """The mean validation loss; raises where it is not finite."""
     mean = evaluate(loss, state.params, validation)
     if not math.isfinite(mean):
+        found = not_finite(validation.data)
+        data = f"{', '.join(found)} of its data is not finite" if found else "its data is finite"
         raise FloatingPointError(
-            f"fit: the validation loss is {mean} at step {int(state.step)}; look for values"
-            " that are not finite in the validation data."
+            f"fit: the validation loss is {mean} at step {int(state.step)}; {data}."
         )
     return mean
 

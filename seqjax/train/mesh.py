@@ -52,8 +52,20 @@ def _splits(mesh: Mesh | AbstractMesh) -> bool:
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """`tree` on every device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """`tree`, equal in all processes, on every device of the mesh."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, everywhere)
+
+    def put(leaf: Any) -> jax.Array:
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = put(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        # Not device_put, which would compare the values of all processes first.
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, everywhere, lambda index: whole[index])
+
+    return jax.tree.map(put, tree)
 
 
 def split_batch(tree: Any) -> Any:

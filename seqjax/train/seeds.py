@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from seqjax.train.batches import Batches
+from seqjax.train.finite import Watch
 from seqjax.train.logs import MetricsLog, Progress
 from seqjax.train.loop import Fit
 from seqjax.train.steps import (
@@ -22,10 +24,10 @@ from seqjax.train.steps import (
     TrainState,
     initial_state,
     keep_best,
-    loss_and_finite,
     mean_loss,
     train_steps,
 )
+from seqjax.train.stopping import TrainingStopped, stop_requested
 
 _SEED = PartitionSpec("seed")
 _SHARED = PartitionSpec()
@@ -45,6 +47,7 @@ def fit_seeds(
     progress: str | None = None,
     devices: Sequence[Any] | None = None,
     per_device: int | None = None,
+    max_skips: int = 10,
 ) -> Iterator[tuple[int, Fit]]:
     """Train one model from several seeds, as many at once as the devices take.
 
@@ -67,14 +70,18 @@ def fit_seeds(
         per_device: seeds at once on each device. By default 1 on a CPU, where small
             products do not gain from `jax.vmap`, and elsewhere as many as it takes to
             run all seeds at once.
+        max_skips: so many steps in a row that are not finite end a seed.
 
     Yields:
         ``(seed, fit)`` in the order of `seeds`, as soon as it is done.
 
     Raises:
         ValueError: for arguments that do not fit each other.
-        FloatingPointError: where a loss or a parameter is no longer finite; the other
-            seeds that were trained at the same time are done and yielded before.
+        FloatingPointError: where a seed had `max_skips` steps in a row that were not
+            finite; the other seeds that were trained at the same time are done and yielded
+            before.
+        TrainingStopped: after the epoch in which a stop was asked for; the seeds under way
+            are lost.
 
     Example:
         >>> import jax.numpy as jnp
@@ -103,7 +110,7 @@ def fit_seeds(
         needed = -(-len(together) // per_device)
         mesh = Mesh(np.array(devices[:needed]), ("seed",))
         local = -(-len(together) // needed)
-        run = _Group(loss, optimizer, batches, validation, mesh, local)
+        run = _Group(loss, optimizer, batches, validation, mesh, local, max_skips)
         yield from run.fit(init, together, epochs, best, metrics, progress)
 
 
@@ -118,8 +125,10 @@ class _Group:
         validation: Batches | None,
         mesh: Mesh,
         local: int,
+        max_skips: int,
     ) -> None:
         self.loss, self.optimizer, self.mesh, self.local = loss, optimizer, mesh, local
+        self.max_skips = max_skips
         self.failures: dict[int, str] = {}  # seeds that are no longer finite
         shared = NamedSharding(mesh, _SHARED)
         self.batches = batches._replace(data=jax.device_put(batches.data, shared))
@@ -139,6 +148,10 @@ class _Group:
         started = time.perf_counter()
         filled = _filled(seeds, self.mesh.size * self.local)
         states = self._initial_states(init, filled, best)
+        params = jax.tree.map(lambda a: a[0], states.params)
+        watches = [
+            Watch(f"fit_seeds, seed {seed}", self.batches, params, self.max_skips) for seed in seeds
+        ]
         histories: list[list[dict[str, Any]]] = [[] for _ in seeds]
         logs = [metrics(seed) for seed in seeds] if metrics is not None else []
         for log in logs:
@@ -149,6 +162,12 @@ class _Group:
             bar = stack.enter_context(Progress(label, epochs)) if progress else None
             begun = time.perf_counter()
             for epoch in range(epochs):
+                if stop_requested():
+                    names = ", ".join(map(str, seeds))
+                    raise TrainingStopped(
+                        f"stopped after epoch {epoch} of {epochs}; the seeds under way ({names})"
+                        " begin anew when the run goes on"
+                    )
                 states = _train(
                     self.mesh,
                     self.local,
@@ -161,8 +180,9 @@ class _Group:
                     numbers,
                     self.batches.data,
                     np.int32(epoch),
+                    np.int32(self.max_skips),
                 )
-                states, lines = self._epoch_lines(states, seeds, epoch, best)
+                states, lines = self._epoch_lines(states, seeds, watches, epoch, best)
                 for index, (seed, line) in enumerate(zip(seeds, lines, strict=True)):
                     if seed not in self.failures:
                         histories[index].append(line)
@@ -200,11 +220,26 @@ class _Group:
         return jax.device_put(stacked, NamedSharding(self.mesh, _SEED))
 
     def _epoch_lines(
-        self, states: TrainState, seeds: tuple[int, ...], epoch: int, best: bool
+        self,
+        states: TrainState,
+        seeds: tuple[int, ...],
+        watches: list[Watch],
+        epoch: int,
+        best: bool,
     ) -> tuple[TrainState, list[dict[str, Any]]]:
         step = (epoch + 1) * self.batches.steps
-        means, finite = jax.device_get(_losses_and_finite(self.mesh, self.local, states))
-        found = {"loss": np.where(finite, means, np.nan)}
+        lines: list[dict[str, Any]] = [{"step": step, "epoch": epoch + 1} for _ in seeds]
+        numbers = jax.device_get(states._replace(params=None, opt_state=None, best=None))
+        for index, (seed, line) in enumerate(zip(seeds, lines, strict=True)):
+            mine = jax.tree.map(operator.itemgetter(index), numbers)
+            line["loss"] = math.nan
+            if seed not in self.failures:
+                try:
+                    line["loss"] = watches[index].mean_loss(mine, epoch_over=True, saved="")
+                except FloatingPointError as error:
+                    self.failures[seed] = str(error)
+                if mine.skipped.in_epoch:
+                    line["skipped"] = int(mine.skipped.in_epoch)
         if self.validation is not None:
             losses = _validate(
                 self.mesh,
@@ -217,22 +252,13 @@ class _Group:
             )
             if best:
                 states = _keep_bests(self.mesh, self.local, states, losses)
-            found["validation_loss"] = jax.device_get(losses)
-        for name, values in found.items():
-            for seed, value in zip(seeds, values, strict=False):
+            for seed, line, value in zip(seeds, lines, jax.device_get(losses), strict=False):
+                line["validation_loss"] = float(value)
                 if not math.isfinite(value):
                     self.failures.setdefault(
                         seed,
-                        f"fit_seeds: seed {seed}: the {name.replace('_', ' ')} or a parameter is"
-                        f" not finite at step {step}; try a lower learning rate or gradient"
-                        " clipping (optax.clip_by_global_norm), and look for values that are"
-                        " not finite in the data",
+                        f"fit_seeds, seed {seed}: the validation loss is {value} at step {step}",
                     )
-        lines = [
-            {"step": step, "epoch": epoch + 1}
-            | {name: float(values[index]) for name, values in found.items()}
-            for index in range(len(seeds))
-        ]
         return states, lines
 
 
@@ -272,15 +298,18 @@ def _train(
     seeds: Array,
     data: Any,
     epoch: Array,
+    limit: Array,
 ) -> TrainState:
-    def one(mine: tuple[TrainState, Array], shared: tuple[Any, Array]) -> TrainState:
+    def one(mine: tuple[TrainState, Array], shared: tuple[Any, Array, Array]) -> TrainState:
         state, seed = mine
-        data, epoch = shared
+        data, epoch, limit = shared
         first = jax.numpy.int32(0)
         key = jax.random.key(seed)
-        return train_steps(loss, optimizer, plan, batch, steps, state, data, key, epoch, first)
+        return train_steps(
+            loss, optimizer, plan, batch, steps, state, data, key, epoch, first, limit
+        )
 
-    return _over_seeds(mesh, local, one)((states, seeds), (data, epoch))
+    return _over_seeds(mesh, local, one)((states, seeds), (data, epoch, limit))
 
 
 @functools.partial(jax.jit, static_argnums=range(5))
@@ -297,11 +326,6 @@ def _validate(
         return mean_loss(loss, plan, batch, params, data)
 
     return _over_seeds(mesh, local, one)(states.params, data)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _losses_and_finite(mesh: Mesh, local: int, states: TrainState) -> tuple[Array, Array]:
-    return _over_seeds(mesh, local, lambda state, _: loss_and_finite(state))(states, ())
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnames="states")

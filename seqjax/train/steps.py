@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -26,6 +27,24 @@ class Best(NamedTuple):
     step: Array
 
 
+class Skipped(NamedTuple):
+    """Steps whose update was not applied, since something in it was not finite.
+
+    Attributes:
+        in_a_row: up to the last step.
+        in_epoch: of the running epoch.
+        step: where the latest row of them began.
+        loss: the mean loss of that step.
+        leaf: what was not finite there: a place in `leaf_names`.
+    """
+
+    in_a_row: Array
+    in_epoch: Array
+    step: Array
+    loss: Array
+    leaf: Array
+
+
 class TrainState(NamedTuple):
     """Everything that a step changes."""
 
@@ -34,6 +53,7 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     loss_sum: Array  # over the examples of the running epoch
     weight_sum: Array
+    skipped: Skipped
     best: Best | None
 
 
@@ -47,6 +67,7 @@ def initial_state(
         opt_state=optimizer.init(params),
         loss_sum=jnp.zeros(()),
         weight_sum=jnp.zeros(()),
+        skipped=Skipped(jnp.int32(0), jnp.int32(0), jnp.int32(0), jnp.float32(0.0), jnp.int32(0)),
         best=Best(params, jnp.float32(jnp.inf), jnp.int32(0)) if keep_best else None,
     )
 
@@ -62,8 +83,13 @@ def train_steps(
     key: Array,
     epoch: Array,
     first: Array,
+    limit: Array,
 ) -> TrainState:
-    """`steps` steps of one epoch, from its step `first` on."""
+    """`steps` steps of one epoch, from its step `first` on.
+
+    A step whose loss, gradient or new parameters are not finite changes nothing but the
+    count of such steps; after `limit` of them in a row none changes anything any more.
+    """
     order_key, noise_key = jax.random.split(key)
     rows = plan(data, jax.random.fold_in(order_key, epoch))
     rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, first, steps), rows)
@@ -71,24 +97,66 @@ def train_steps(
     def step(state: TrainState, row: Any) -> tuple[TrainState, None]:
         examples, weights = split_batch(batch(data, row))
         noise = jax.random.fold_in(noise_key, state.step)
-
-        def mean_loss(params: Params) -> tuple[Array, Array]:
-            total = _weighted_sum(loss(params, examples, noise), weights)
-            return total / jnp.sum(weights), total
-
-        gradient, total = jax.grad(mean_loss, has_aux=True)(state.params)
+        gradient, total = gradient_and_total(loss, state.params, examples, weights, noise)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        return state._replace(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+        params = optax.apply_updates(state.params, updates)
+        changed = state._replace(
+            params=params,
             opt_state=opt_state,
             loss_sum=state.loss_sum + total,
             weight_sum=state.weight_sum + jnp.sum(weights),
-        ), None
+            skipped=state.skipped._replace(in_a_row=jnp.int32(0)),
+        )
+        # A square beyond float32 counts, too: it would stay in Adam's second moment for good.
+        finite = jnp.isfinite(total + _sum_of_squares(gradient) + _zero_if_finite(params))
 
-    fresh = jnp.where(first == 0, 0.0, 1.0)  # an epoch's sums start with its first step
-    state = state._replace(loss_sum=state.loss_sum * fresh, weight_sum=state.weight_sum * fresh)
+        def skip() -> TrainState:
+            stopped = state.skipped.in_a_row >= limit
+            found = _skipped(state, total / jnp.sum(weights), (examples, gradient))
+            return state._replace(
+                skipped=jax.tree.map(partial(jnp.where, stopped), state.skipped, found)
+            )
+
+        applied = finite & (state.skipped.in_a_row < limit)
+        state = lax.cond(applied, lambda: changed, skip)
+        return state._replace(step=state.step + 1), None
+
+    fresh = first == 0  # an epoch's sums start with its first step
+    state = state._replace(
+        loss_sum=jnp.where(fresh, 0, state.loss_sum),
+        weight_sum=jnp.where(fresh, 0, state.weight_sum),
+        skipped=state.skipped._replace(in_epoch=jnp.where(fresh, 0, state.skipped.in_epoch)),
+    )
     return lax.scan(step, state, rows)[0]
+
+
+def gradient_and_total(
+    loss: Loss, params: Params, examples: Any, weights: Array, noise: Array
+) -> tuple[Params, Array]:
+    """The gradient of the mean loss over a batch, and the sum of its losses."""
+
+    def mean_loss(params: Params) -> tuple[Array, Array]:
+        total = _weighted_sum(loss(params, examples, noise), weights)
+        return total / jnp.sum(weights), total
+
+    return jax.grad(mean_loss, has_aux=True)(params)
+
+
+def inexact(leaf: Any) -> bool:
+    """True for what can be NaN."""
+    return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
+
+
+def _inexact(tree: Any) -> list[Array]:
+    return [leaf for leaf in jax.tree.leaves(tree) if inexact(leaf)]
+
+
+def _sum_of_squares(tree: Any) -> Array:
+    return sum((jnp.sum(jnp.abs(leaf) ** 2) for leaf in _inexact(tree)), jnp.zeros(()))
+
+
+def _zero_if_finite(tree: Any) -> Array:
+    return sum((jnp.sum(jnp.abs(leaf) * 0) for leaf in _inexact(tree)), jnp.zeros(()))
 
 
 def mean_loss(
@@ -110,6 +178,40 @@ def mean_loss(
     return total / weight
 
 
+def _skipped(state: TrainState, loss: Array, parts: tuple[Any, Params]) -> Skipped:
+    """The count with one more; `parts`, batch and gradient, in the order of `leaf_names`."""
+    examples, gradient = parts
+    suspects = [*_inexact(examples), loss, *_inexact(gradient)]
+    bad = jnp.stack([~jnp.all(jnp.isfinite(leaf)) for leaf in suspects] + [jnp.bool_(True)])
+    old = state.skipped
+    begun = old.in_a_row == 0
+    return Skipped(
+        in_a_row=old.in_a_row + 1,
+        in_epoch=old.in_epoch + 1,
+        step=jnp.where(begun, state.step, old.step),
+        loss=jnp.where(begun, loss.astype(jnp.float32), old.loss),
+        leaf=jnp.where(begun, jnp.argmax(bad).astype(jnp.int32), old.leaf),
+    )
+
+
+def leaf_names(examples: Any, params: Params) -> list[str]:
+    """What `Skipped.leaf` counts, as the end of a sentence."""
+
+    def names(tree: Any, label: str) -> list[str]:
+        return [
+            f"{label}{jax.tree_util.keystr(path)} is not finite"
+            for path, leaf in jax.tree.leaves_with_path(tree)
+            if inexact(leaf)
+        ]
+
+    return [
+        *names(examples, "in its batch, batch"),
+        "though its batch is finite",
+        *names(params, "and the gradient of params"),
+        "but the gradient's square, or the parameters after the update, are too large",
+    ]
+
+
 def _weighted_sum(losses: Array, weights: Array) -> Array:
     if losses.shape != weights.shape:
         raise ValueError(
@@ -128,12 +230,3 @@ def keep_best(state: TrainState, loss: Array) -> TrainState:
     return state._replace(
         best=jax.tree.map(lambda new, old: jnp.where(better, new, old), candidate, best)
     )
-
-
-def loss_and_finite(state: TrainState) -> tuple[Array, Array]:
-    """The epoch's mean loss so far, and whether all parameters are finite."""
-    leaves = [
-        leaf for leaf in jax.tree.leaves(state.params) if jnp.issubdtype(leaf.dtype, jnp.inexact)
-    ]
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in leaves]
-    return state.loss_sum / state.weight_sum, jnp.all(jnp.stack(finite))

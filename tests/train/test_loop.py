@@ -122,33 +122,11 @@ def test_nothing_compiles_again_for_another_seed():
     assert not compiled
 
 
-def test_a_loss_that_is_no_number_stops_the_run():
-    bad = array_batches({"x": X, "y": Y * np.inf}, 4)
-    with pytest.raises(FloatingPointError, match=r"training loss is .* at step 3"):
-        fit(plain_loss, START, ADAM, bad, epochs=2)
-
-
-def test_no_checkpoint_holds_what_is_not_finite(tmp_path):
-    """A loss that fails inside an epoch, and a parameter that the last step spoils."""
-    bad = array_batches({"x": X, "y": np.append(Y[:-1], np.float32(np.nan))}, 4, shuffle=False)
-    with Checkpoints(tmp_path / "a", {}, every=1) as saves:
-        with pytest.raises(FloatingPointError, match="training loss is nan at step 3"):
-            fit(plain_loss, START, ADAM, bad, epochs=2, checkpoints=saves, steps_per_call=1)
-        assert saves.latest_step() == 2
-
-    def finite_loss_nan_slope(params, batch, key):
-        return plain_loss(params, batch, key) + jnp.sqrt(jnp.abs(params["b"] * 0.0))
-
-    with Checkpoints(tmp_path / "b", {}, every=1) as saves:
-        one_step = array_batches(DATA, 11)
-        with pytest.raises(FloatingPointError, match="a parameter is not finite"):
-            fit(finite_loss_nan_slope, START, ADAM, one_step, epochs=1, checkpoints=saves)
-        assert saves.latest_step() is None
-
-
 def test_a_validation_loss_that_is_no_number_stops_the_run():
     bad = array_batches({"x": X, "y": Y * np.nan}, 4)
-    with pytest.raises(FloatingPointError, match="validation loss is nan at step 3"):
+    with pytest.raises(
+        FloatingPointError, match=r"validation loss is nan at step 3; \['y'\] of its data"
+    ):
         fit(plain_loss, START, ADAM, BATCHES, epochs=2, validation=bad)
 
 
@@ -228,21 +206,8 @@ def test_another_seed_fewer_epochs_or_another_model_are_refused(tmp_path):
         run(seed=7)
     with pytest.raises(ValueError, match="1 epochs are 3 steps, but 6 are already done"):
         run(epochs=1)
-    with pytest.raises(CheckpointError, match="step 6 cannot be restored"):
+    with pytest.raises(CheckpointError, match=r"step 6 holds another model: .*\['c'\]"):
         run(params=START | {"c": jnp.zeros(2)})
-
-
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    with Checkpoints(tmp_path, {}, every=3) as saves:
-        fit(loss, START, ADAM, BATCHES, epochs=1, checkpoints=saves)
-    for path in (tmp_path / "3" / "state").rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"")
-    with (
-        Checkpoints(tmp_path, {}, every=3) as saves,
-        pytest.raises(CheckpointError, match="step 3 cannot be restored"),
-    ):
-        fit(loss, START, ADAM, BATCHES, epochs=2, checkpoints=saves)
 
 
 def test_a_log_is_not_overwritten_without_checkpoints(tmp_path):
@@ -250,14 +215,6 @@ def test_a_log_is_not_overwritten_without_checkpoints(tmp_path):
     fit(loss, START, ADAM, BATCHES, epochs=1, metrics=log)
     with pytest.raises(ValueError, match="already holds"):
         fit(loss, START, ADAM, BATCHES, epochs=1, metrics=log)
-
-
-def test_an_emptied_step_folder_is_no_checkpoint(tmp_path):
-    with Checkpoints(tmp_path, {}, every=3) as saves:
-        fit(loss, START, ADAM, BATCHES, epochs=1, checkpoints=saves)
-    (tmp_path / "6").mkdir()
-    with Checkpoints(tmp_path, {}, every=3) as saves:
-        assert saves.latest_step() == 3
 
 
 def test_only_the_newest_checkpoints_stay(tmp_path):
