@@ -28,3 +28,18 @@ def forget_compiled_programs():
     """Thousands of small compiled programs would otherwise fill gigabytes."""
     yield
     jax.clear_caches()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The figures of the guarantees (docs/reliability.md)."""
+    figures = [
+        text
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, text in getattr(report, "user_properties", ())
+        if name == "figure" and getattr(report, "when", "") == "call"
+    ]
+    if figures:
+        terminalreporter.section("guarantees")
+        for text in sorted(figures, key=lambda text: (int(text.partition(" ")[0]), text)):
+            terminalreporter.write_line(text)

@@ -218,9 +218,10 @@ class Checkpoints:
                 " Run with the same settings, or into another folder."
             )
         if found := mismatches(record, like):
-            more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            shown = "; ".join(mismatch.sentence for mismatch in found[:_SHOWN])
+            more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
             raise CheckpointError(
-                f"{self.folder}: step {step} holds another model: {'; '.join(found[:_SHOWN])}{more}"
+                f"{self.folder}: step {step} holds another model: {shown}{more}"
                 f" ({likely_cause(found)}). Run with the same settings, or into another folder."
             )
 
@@ -281,7 +282,8 @@ def _attempt(read: Callable[[], Any]) -> tuple[Any, str]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = str(error).partition(" [tensorstore_spec")[0].strip()  # a kilobyte of JSON follows
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _free(folder: Path) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -54,40 +54,51 @@ def check_record(record: Any) -> Record:
     return record
 
 
-def mismatches(record: Record, like: Any) -> list[str]:
-    """One sentence for each leaf that differs in name, shape or dtype."""
+class Mismatch(NamedTuple):
+    """A leaf in which checkpoint and run differ: what kind of difference, and a sentence."""
+
+    kind: Literal["structure", "dtype", "shape"]
+    name: str
+    sentence: str
+
+
+def mismatches(record: Record, like: Any) -> list[Mismatch]:
+    """Every leaf that differs in name, shape or dtype."""
     saved, wanted = record["leaves"], _leaves(like)
-    sentences = []
+    found = []
     for name in sorted(saved.keys() | wanted.keys()):
         if name not in wanted:
-            sentences.append(f"{name} {_shape(saved[name])} is not in this run's state")
-        elif name not in saved:
-            leaf = wanted[name]
-            sentences.append(f"{name} {tuple(leaf.shape)} {leaf.dtype} is not in the checkpoint")
-        else:
-            leaf = wanted[name]
-            shape = tuple(saved[name]["shape"])
-            if shape != leaf.shape:
-                sentences.append(f"{name} is {shape} in the checkpoint and {leaf.shape} here")
-            elif saved[name]["dtype"] != str(leaf.dtype):
-                sentences.append(
-                    f"{name} is {saved[name]['dtype']} in the checkpoint and {leaf.dtype} here"
-                )
-    return sentences
+            shape, dtype = tuple(saved[name]["shape"]), saved[name]["dtype"]
+            sentence = f"{name} {shape} {dtype} is not in this run's state"
+            found.append(Mismatch("structure", name, sentence))
+            continue
+        leaf = wanted[name]
+        here, here_dtype = tuple(leaf.shape), str(leaf.dtype)
+        if name not in saved:
+            sentence = f"{name} {here} {here_dtype} is not in the checkpoint"
+            found.append(Mismatch("structure", name, sentence))
+        elif (there := tuple(saved[name]["shape"])) != here:
+            sentence = f"{name} is {there} in the checkpoint and {here} here"
+            found.append(Mismatch("shape", name, sentence))
+        elif (there := saved[name]["dtype"]) != here_dtype:
+            sentence = f"{name} is {there} in the checkpoint and {here_dtype} here"
+            found.append(Mismatch("dtype", name, sentence))
+    return found
 
 
-def likely_cause(sentences: list[str]) -> str:
+def likely_cause(found: list[Mismatch]) -> str:
     """What usually makes checkpoint and run differ so."""
-    text = " ".join(sentences)
-    if "is not in" in text:
-        if all(".opt_state" in sentence for sentence in sentences):
+    kinds = {mismatch.kind for mismatch in found}
+    if "structure" in kinds:
+        changed = [mismatch.name for mismatch in found if mismatch.kind == "structure"]
+        if all(name.startswith(".opt_state") for name in changed):
             return "another optimizer?"
-        if all(".best" in sentence for sentence in sentences):
+        if all(name.startswith(".best") for name in changed):
             return "with and without early stopping?"
         return "another architecture, or another number of layers?"
-    if "float" in text or "int" in text:
-        return "another dtype (param_dtype, jax_enable_x64)?"
-    return "another width (features), or other inputs and outputs?"
+    if "shape" in kinds:
+        return "another width (features), or other inputs and outputs?"
+    return "another dtype (param_dtype, jax_enable_x64)?"
 
 
 def check_leaves(record: Record, state: Any) -> None:
@@ -99,10 +110,6 @@ def check_leaves(record: Record, state: Any) -> None:
 
 def _leaves(state: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(state)}
-
-
-def _shape(saved: dict[str, Any]) -> str:
-    return f"{tuple(saved['shape'])} {saved['dtype']}"
 
 
 def _checksum(leaf: Any) -> str:
