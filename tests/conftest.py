@@ -9,7 +9,7 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_num_cpu_devices", 2)  # for the tests of meshes
+jax.config.update("jax_num_cpu_devices", 4)  # for the tests of meshes
 if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
     # Nearly all the time goes to compiling small programs; XLA's costliest passes are a
     # third of it. CONTRIBUTING tells how to test with them.

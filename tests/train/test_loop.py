@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -233,17 +234,25 @@ def test_a_batch_split_over_devices_trains_the_same():
     assert len(two.params["w"].sharding.device_set) == 2
 
 
-def test_a_run_moves_between_one_device_and_two(tmp_path):
-    """Saved on one, resumed on two, and on one again."""
-    mesh = data_mesh(jax.devices()[:2])
-    whole = fit(loss, START, ADAM, BATCHES, epochs=3)
-    for epochs, used in ((1, None), (2, mesh), (3, None)):
+@pytest.mark.parametrize("order", [(4, 1, 2), (1, 4, 1), (2, 1, 4)])
+def test_a_run_moves_between_devices(tmp_path, order):
+    """What is restored is what was saved; going on differs by rounding alone."""
+    divided = array_batches({"x": X[:8], "y": Y[:8]}, 4)  # by four devices
+    whole = fit(loss, START, ADAM, divided, epochs=3)
+    before = None
+    for epochs, devices in enumerate(order, start=1):
+        mesh = data_mesh(jax.devices()[:devices]) if devices > 1 else None
+        run = partial(fit, loss, START, ADAM, divided, mesh=mesh)
         with Checkpoints(tmp_path, {}, every=1) as checkpoints:
-            done = fit(
-                loss, START, ADAM, BATCHES, epochs=epochs, checkpoints=checkpoints, mesh=used
-            )
+            if before is not None:  # nothing to train: restored on these devices, and returned
+                assert_equal(run(epochs=epochs - 1, checkpoints=checkpoints).state, before)
+            done = run(epochs=epochs, checkpoints=checkpoints)
+        before = jax.device_get(done.state)
+        assert len(done.params["w"].sharding.device_set) == devices
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), done.params, whole.params
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        done.params,
+        whole.params,
     )
 
 
