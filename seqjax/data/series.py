@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -131,7 +132,7 @@ def _regular(column: Column, dates: pd.DatetimeIndex, frequency: str | None) -> 
             f"{column.path}: column {short(column.name)}: no regular frequency can be inferred"
             f" from {len(dates)} date(s); pass frequency."
         )
-    expected = _date_range(column, dates, frequency) if frequency else dates
+    expected = dates if frequency is None else _date_range(column, dates, frequency)
     differs = np.asarray(expected != dates)
     row = int(np.argmax(differs)) if differs.any() else len(dates)
     if falls and falls <= row:  # or else an earlier date that lies too far ahead is the fault
@@ -145,10 +146,12 @@ def _regular(column: Column, dates: pd.DatetimeIndex, frequency: str | None) -> 
             f"{column.place(row)}: {_short(dates[row])} stands where {_short(expected[row])} was"
             f" expected (frequency {frequency}); fill the gap or cut the series."
         )
-    return pd.DatetimeIndex(dates, freq=expected.freq)
+    assert frequency is not None  # only where they do not rise
+    return pd.DatetimeIndex(dates, freq=frequency)
 
 
 def _date_range(column: Column, dates: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
+    first: Any = dates[0]
     try:
         step = to_offset(frequency)
     except ValueError:
@@ -157,10 +160,10 @@ def _date_range(column: Column, dates: pd.DatetimeIndex, frequency: str) -> pd.D
             " starts), ME (month ends), W, D or h."
         ) from None
     try:
-        return pd.date_range(dates[0], periods=len(dates), freq=step)
+        return pd.date_range(first, periods=len(dates), freq=step)
     except (ValueError, OverflowError) as error:
         raise DataError(
-            f"{column.place(0)}: {len(dates)} dates from {_short(dates[0])} on, frequency"
+            f"{column.place(0)}: {len(dates)} dates from {_short(first)} on, frequency"
             f" {frequency}, lead beyond the dates that pandas holds ({error})."
         ) from None
 
@@ -187,5 +190,5 @@ def _infer(index: pd.DatetimeIndex) -> str | None:
     return None if found is None else to_offset(found).freqstr
 
 
-def _short(date: pd.Timestamp) -> str:
+def _short(date: Any) -> str:
     return str(date.date()) if date == date.normalize() else str(date)
