@@ -2,14 +2,12 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import platform as host
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn, TypeVar
 
@@ -18,24 +16,22 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from seqjax.config import RunError as RunError, check_same, read_config, settings_of
 from seqjax.data import DataError
-from seqjax.report import Row, print_table, write_json
+from seqjax.report import Row, print_table, versions, write_json
 from seqjax.train import CheckpointError
 from seqjax.train.mesh import cpu_cores
 
 RUNS = Path("runs")
 INTERRUPTED = 130  # the exit status that shells give an interrupted program
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pandas", "seqjax")
-
-
-class RunError(RuntimeError):
-    """A run that cannot start; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The options that all experiments share; an experiment's Config adds its own."""
 
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Start from the settings in another run's config.json; other options come on top."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The run's folder. By default the next of runs/NAME, runs/NAME-2, ...; with
     --resume the newest of them."""
@@ -57,9 +53,6 @@ class Config:
     def resolved(self) -> dict[str, Any]:
         """Settings that follow from the options, for config.json: enough to run again."""
         return {}
-
-
-_NOT_IN_CONFIG_JSON = ("out", "resume", "platform")
 
 
 class Result(NamedTuple):
@@ -101,7 +94,11 @@ def launch(
         The exit status: 0; 2 for bad input or a full disk (told in one line, without
         a traceback); 130 when interrupted.
     """
-    config = tyro.cli(config_type, args=args, description=description, prog=f"python -m {name}")
+    try:
+        config = _read_command_line(name, config_type, description, args)
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)  # a file has no edge that lines would have to fit
@@ -138,7 +135,7 @@ def launch(
         "experiment": name,
         "rows": [row.as_json() for row in result.rows],
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
-        "versions": _versions(),
+        "versions": versions(),
         "device": device,
         "settings": _settings(),
     }
@@ -173,6 +170,17 @@ def main(
     sys.exit(status)
 
 
+def _read_command_line(
+    name: str, config_type: type[AnyConfig], description: str, args: Sequence[str] | None
+) -> AnyConfig:
+    prog = f"python -m {name}"
+    config = tyro.cli(config_type, args=args, description=description, prog=prog)
+    if config.config is None:
+        return config
+    start = read_config(config_type, config.config)  # its settings are the defaults now
+    return tyro.cli(config_type, args=args, description=description, prog=prog, default=start)
+
+
 def open_folder(name: str, config: Config, root: Path = RUNS) -> Path:
     """The folder for a run, its config.json written (or, on a resume, compared).
 
@@ -190,24 +198,11 @@ def open_folder(name: str, config: Config, root: Path = RUNS) -> Path:
     """
     folder = config.out or _default_folder(name, root, config.resume)
     path = folder / "config.json"
-    current = {
-        field.name: _plain(getattr(config, field.name))
-        for field in dataclasses.fields(config)
-        if field.name not in _NOT_IN_CONFIG_JSON
-    } | config.resolved()
+    current = settings_of(config)
     if config.resume:
         if not path.is_file():
             raise RunError(f"{folder}: there is no run to resume (no config.json).")
-        try:
-            saved = json.loads(path.read_text())
-        except ValueError as error:
-            raise RunError(f"{path}: not readable as JSON: {error}.") from None
-        for key in sorted(saved.keys() | current.keys()):
-            if key not in config.may_differ and saved.get(key) != current.get(key):
-                raise RunError(
-                    f"{path}: the run was started with {key} = {saved.get(key)!r}, not"
-                    f" {current.get(key)!r}; resume with the same options, or choose another --out."
-                )
+        check_same(path, current, config.may_differ)
         write_json(path, current)
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -232,12 +227,6 @@ def _default_folder(name: str, root: Path, resume: bool) -> Path:
             taken.append(int(suffix[1:]))
     number = max(max(taken) + (0 if resume else 1), 1)
     return root / (name if number == 1 else f"{name}-{number}")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _set_platform(name: str | None) -> str:
@@ -268,16 +257,6 @@ def _settings() -> dict[str, Any]:
         "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", ""),
         "devices": str(jax.device_count()),
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": host.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a checkout that is not installed
-            found[package] = "not installed"
-    return found
 
 
 @contextlib.contextmanager

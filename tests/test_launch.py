@@ -136,6 +136,7 @@ def test_help_reads_well(capsys):
         "--resume",
         "--seeds",
         "--out DIR",
+        "--config FILE",
     ):
         assert part in text
 
@@ -145,6 +146,37 @@ def test_a_broken_config_json_is_named(tmp_path, capsys):
     (tmp_path / "ours" / "config.json").write_text("{")
     assert call("--out", "ours", "--resume") == 2
     assert "config.json: not readable as JSON" in capsys.readouterr().err
+
+
+def test_a_run_of_another_version_is_not_resumed(tmp_path, capsys):
+    call("--out", "ours")
+    path = tmp_path / "ours" / "config.json"
+    for content, message in (
+        ('{"seed": 0, "seeds": 5, "width": 3, "depth": 1}', "there is no setting 'depth'; there"),
+        ('{"seed": 0, "seeds": 5}', "there is no 'width', which this version has"),
+        ("[]", "must be a JSON object {...}, not []"),
+    ):
+        path.write_text(content)
+        assert call("--out", "ours", "--resume") == 2
+        assert f"error: ours/config.json: {message}" in capsys.readouterr().err
+        assert path.read_text() == content
+
+
+def test_a_run_starts_from_another_runs_config_with_options_on_top(tmp_path):
+    assert call("--width", "5", "--seeds", "2", "--out", "first") == 0
+    assert call("--config", "first/config.json", "--seeds", "3", "--out", "second") == 0
+    saved = json.loads((tmp_path / "second" / "config.json").read_text())
+    assert saved == {"seed": 0, "seeds": 3, "width": 5}
+    assert call("--config=second/config.json", "--out", "second", "--resume") == 0
+
+
+def test_a_config_that_cannot_be_read_ends_in_one_line(tmp_path, capsys):
+    (tmp_path / "bad.json").write_text('{"widht": 3}')
+    assert call("--config", "bad.json") == 2
+    captured = capsys.readouterr()
+    wanted = "there is no setting 'widht'; there are seed, seeds, width. Did you mean 'width'?"
+    assert (captured.out, captured.err) == ("", f"error: bad.json: {wanted}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]
 
 
 @dataclasses.dataclass(frozen=True)

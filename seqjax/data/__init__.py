@@ -1,5 +1,6 @@
 """Series, scalers, windows and splits: numpy and pandas, no JAX."""
 
+from seqjax.data.cells import DataError as DataError
 from seqjax.data.scalers import (
     Scaler as Scaler,
     min_max_scaler as min_max_scaler,
@@ -7,11 +8,7 @@ from seqjax.data.scalers import (
     standard_scaler as standard_scaler,
     unscale as unscale,
 )
-from seqjax.data.series import (
-    MILK_CSV as MILK_CSV,
-    DataError as DataError,
-    read_series as read_series,
-)
+from seqjax.data.series import MILK_CSV as MILK_CSV, read_series as read_series
 from seqjax.data.synthetic import NOISE_VARIANCE as NOISE_VARIANCE, two_sines as two_sines
 from seqjax.data.windows import (
     Split as Split,

@@ -1,14 +1,17 @@
 """Read a time series from a CSV, or say in one sentence why it cannot be read."""
 
+import bisect
 import warnings
 from collections import Counter
 from importlib.resources import files
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
+
+from seqjax.data.cells import Column, DataError, read_columns, short
 
 MILK_CSV = Path(str(files("seqjax.data") / "monthly_milk_production.csv"))
 """Monthly milk production, 1962 to 1975, in pounds per cow; 168 months.
@@ -16,9 +19,9 @@ MILK_CSV = Path(str(files("seqjax.data") / "monthly_milk_production.csv"))
 Source: J. D. Cryer, *Time Series Analysis*, 1986.
 """
 
-
-class DataError(ValueError):
-    """Data that cannot be used; the message names file, line and column."""
+# float() takes more: nan, infinity, 1_000 and the digits of other scripts.
+_OF_NUMBERS = frozenset("0123456789+-.eE")
+_CLOCK = ("now", "today")  # pandas reads them as the time of the call
 
 
 def read_series(
@@ -32,7 +35,7 @@ def read_series(
     """Read a regular time series from two columns of a CSV.
 
     Args:
-        path: a CSV with a header line, UTF-8.
+        path: a CSV with a header line: UTF-8, commas, decimal points.
         time_column: name of the column of dates.
         value_column: name of the column of numbers.
         time_format: of the dates, as in `pandas.to_datetime`; ISO 8601 by
@@ -44,128 +47,125 @@ def read_series(
         set and no gap.
 
     Raises:
-        DataError: for a missing or unreadable file, a missing column, a cell
-            that is no finite number or no date, and dates that repeat, go
-            backwards or leave a gap. The message names file, line and column;
-            the header is line 1.
+        DataError: for a missing or unreadable file, a missing column, a row that
+            is blank, too short or too long, a cell that is no finite number or no
+            date, and dates that repeat, go backwards or leave a gap. The message
+            names file, line and column; the header is line 1.
 
     Example:
         >>> series = read_series(MILK_CSV, "Date", "Production")
         >>> len(series), series.index.freqstr, float(series.iloc[0])
         (168, 'MS', 589.0)
     """
-    table = _read_cells(Path(path), (time_column, value_column))
-    values = _numbers(path, table.loc[:, value_column])
-    dates = _dates(path, table.loc[:, time_column], time_format)
-    index = _regular(path, time_column, dates, frequency)
+    times, cells = read_columns(Path(path), time_column, value_column)
+    values = _numbers(cells)
+    index = _regular(times, _dates(times, time_format), frequency)
     return pd.Series(values, index=index, name=value_column)
 
 
-def _read_cells(path: Path, columns: tuple[str, str]) -> pd.DataFrame:
-    """The table as text, its index the line in the file."""
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
+def _numbers(column: Column) -> np.ndarray:
+    """The cells as finite float64, each rounded once."""
     try:
-        table = pd.read_csv(
-            path,
-            dtype=str,
-            header=None,  # or else rows longer than the header would become an index
-            keep_default_na=False,
-            skip_blank_lines=False,
-            encoding="utf-8-sig",
-            on_bad_lines="error",
-        ).fillna("")
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{path}: the file is empty.") from None
-    except pd.errors.ParserError as error:
-        reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
-        raise DataError(f"{path}: not a regular CSV: {reason}.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: byte {error.start} is not UTF-8 ({error.reason}); save the file as UTF-8."
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
-    header = [name.strip() for name in table.iloc[0]]
-    for column in columns:
-        if (times := header.count(column)) != 1:
-            names = ", ".join(map(repr, header[:20]))
-            fault = f"no column {column!r}" if times == 0 else f"{times} columns {column!r}"
-            raise DataError(f"{path}: line 1: {fault}; the columns are {names}.")
-    table = table.iloc[1:].set_axis(header, axis=1)
-    table.index += 1
-    blank = (table == "").all(axis=1)
-    table = table.loc[: blank[~blank].last_valid_index() or 0]  # blank lines at the end are no data
-    if table.empty:
-        raise DataError(f"{path}: there is a header but no data.")
-    return table[list(columns)]
-
-
-def _refuse(path: str | Path, cells: pd.Series, bad: np.ndarray, what: str) -> NoReturn:
-    first = int(np.argmax(bad))
-    raise DataError(
-        f"{path}: line {cells.index[first]}, column {cells.name!r}: {cells.iloc[first]!r} {what}"
-    )
-
-
-def _numbers(path: str | Path, cells: pd.Series) -> np.ndarray:
-    values = np.asarray(pd.to_numeric(cells.str.strip(), errors="coerce"), np.float64)
-    spelt = cells.str.strip().str.lower().str.lstrip("+-").isin(["nan", "inf", "infinity"])
-    if (text := np.isnan(values) & ~spelt.to_numpy()).any():
-        _refuse(path, cells, text, "is not a number.")
+        if not set("".join(column.cells)) <= _OF_NUMBERS:
+            raise ValueError
+        values = np.array([float(cell) for cell in column.cells])
+    except ValueError:
+        row = next(row for row, cell in enumerate(column.cells) if not _is_number(cell))
+        column.refuse(row, _no_number(column.cells[row]))
     if (endless := ~np.isfinite(values)).any():
-        _refuse(path, cells, endless, "is not a finite number; fill the gap or cut the series.")
+        column.refuse(int(np.argmax(endless)), "is not a finite number: float64 ends at 1.8e308.")
+    for row in np.flatnonzero(values == 0):
+        if set(column.cells[row].lower().partition("e")[0]) & set("123456789"):
+            column.refuse(int(row), "is too small: float64 would make it 0.")
     return values
 
 
-def _dates(path: str | Path, cells: pd.Series, time_format: str) -> pd.Series:
+def _is_number(cell: str) -> bool:
     try:
-        dates = pd.to_datetime(cells.str.strip(), errors="coerce", format=time_format)
-    except ValueError as error:  # what "coerce" does not cover: several time zones
-        raise DataError(f"{path}: column {cells.name!r}: {error}") from None
-    if (bad := dates.isna().to_numpy()).any():
+        float(cell)
+    except ValueError:
+        return False
+    return set(cell) <= _OF_NUMBERS
+
+
+def _no_number(cell: str) -> str:
+    if cell.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        return "is not a finite number; fill the gap or cut the series."
+    if set(cell) <= _OF_NUMBERS | set(",_' ") and any(map(str.isdigit, cell)):
+        return "is not a number; write 1234.5: a decimal point, no separators of thousands."
+    return "is not a number."
+
+
+def _dates(column: Column, time_format: str) -> pd.DatetimeIndex:
+    def parse(cells: list[str]) -> pd.DatetimeIndex:
+        return pd.DatetimeIndex(pd.to_datetime(cells, errors="coerce", format=time_format))
+
+    def fails(row: int) -> bool:
+        try:
+            parse(column.cells[: row + 1])
+        except ValueError:
+            return True
+        return False
+
+    for row in sorted(column.cells.index(word) for word in _CLOCK if word in column.cells):
+        column.refuse(row, "is not a date.")
+    try:
+        dates = parse(column.cells)
+    except ValueError as error:  # several time zones, which "coerce" does not cover
+        row = bisect.bisect_left(range(len(column.cells)), True, key=fails)
+        if row == 0:
+            raise DataError(f"{time_format!r} is no form of dates: {error}.") from None
+        column.refuse(row, "is in another time zone than the dates before it.")
+    if (bad := np.asarray(dates.isna() | (dates.year < 1))).any():
         wanted = "an ISO 8601 date" if time_format == "ISO8601" else f"of the form {time_format!r}"
-        _refuse(path, cells, bad, f"is not {wanted}; see time_format.")
+        column.refuse(int(np.argmax(bad)), f"is not {wanted}; see time_format.")
     return dates
 
 
-def _regular(
-    path: str | Path, column: str, dates: pd.Series, frequency: str | None
-) -> pd.DatetimeIndex:
+def _regular(column: Column, dates: pd.DatetimeIndex, frequency: str | None) -> pd.DatetimeIndex:
     """The dates as an index with its frequency, or the first place that breaks it."""
-
-    def place(i: int) -> str:
-        return f"{path}: line {dates.index[i]}, column {column!r}: {_short(dates.iloc[i])}"
-
-    steps = dates.diff()
-    if (falls := (steps <= pd.Timedelta(0)).to_numpy()).any():
-        i = int(np.argmax(falls))
-        fault = "repeats" if steps.iloc[i] == pd.Timedelta(0) else "goes back behind"
+    steps = np.diff(dates.asi8, prepend=dates.asi8[0] - 1)
+    falls = int(np.argmax(steps <= 0))  # the first; 0 where all rise
+    frequency = frequency or _infer_frequency(dates)
+    if frequency is None and not falls:
         raise DataError(
-            f"{place(i)} {fault} the date before it, {_short(dates.iloc[i - 1])}; dates must rise."
+            f"{column.path}: column {short(column.name)}: no regular frequency can be inferred"
+            f" from {len(dates)} date(s); pass frequency."
         )
-    index = pd.DatetimeIndex(dates)
-    frequency = frequency or _infer_frequency(index)
-    if frequency is None:
+    expected = dates if frequency is None else _date_range(column, dates, frequency)
+    differs = np.asarray(expected != dates)
+    row = int(np.argmax(differs)) if differs.any() else len(dates)
+    if falls and falls <= row:  # or else an earlier date that lies too far ahead is the fault
+        fault = "repeats" if steps[falls] == 0 else "goes back behind"
         raise DataError(
-            f"{path}: column {column!r}: no regular frequency can be inferred from"
-            f" {len(index)} date(s); pass frequency."
+            f"{column.place(falls)}: {_short(dates[falls])} {fault} the date before it,"
+            f" {_short(dates[falls - 1])}; dates must rise."
         )
+    if row < len(dates):
+        raise DataError(
+            f"{column.place(row)}: {_short(dates[row])} stands where {_short(expected[row])} was"
+            f" expected (frequency {frequency}); fill the gap or cut the series."
+        )
+    assert frequency is not None  # only where they do not rise
+    return pd.DatetimeIndex(dates, freq=frequency)
+
+
+def _date_range(column: Column, dates: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
+    first: Any = dates[0]
     try:
-        expected = pd.date_range(index[0], periods=len(index), freq=frequency)
+        step = to_offset(frequency)
     except ValueError:
         raise DataError(
             f"{frequency!r} is no frequency that pandas knows; pass one such as MS (month"
             " starts), ME (month ends), W, D or h."
         ) from None
-    if (differs := np.asarray(expected != index)).any():
-        i = int(np.argmax(differs))
-        wanted = pd.Series(expected).iloc[i]
+    try:
+        return pd.date_range(first, periods=len(dates), freq=step)
+    except (ValueError, OverflowError) as error:
         raise DataError(
-            f"{place(i)} stands where {_short(wanted)} was expected"
-            f" (frequency {frequency}); fill the gap or cut the series."
-        )
-    return pd.DatetimeIndex(index, freq=frequency)
+            f"{column.place(0)}: {len(dates)} dates from {_short(first)} on, frequency"
+            f" {frequency}, lead beyond the dates that pandas holds ({error})."
+        ) from None
 
 
 def _infer_frequency(index: pd.DatetimeIndex) -> str | None:
@@ -190,5 +190,5 @@ def _infer(index: pd.DatetimeIndex) -> str | None:
     return None if found is None else to_offset(found).freqstr
 
 
-def _short(date: pd.Timestamp) -> str:
+def _short(date: Any) -> str:
     return str(date.date()) if date == date.normalize() else str(date)

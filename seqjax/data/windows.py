@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from seqjax.data.series import DataError
+from seqjax.data.cells import DataError
 
 
 class Windows(NamedTuple):

@@ -14,12 +14,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from seqjax.train.checkpoints import CheckpointError
+
 
 class MetricsLog:
     """`metrics.jsonl`: one line for each logged step, each flushed as it is written.
 
     Lines hold no clock times, so that a resumed run's file equals the
-    uninterrupted one's, byte for byte.
+    uninterrupted one's, byte for byte. A file that holds anything else is a
+    CheckpointError that names the line.
     """
 
     def __init__(self, path: Path, **common: Any) -> None:
@@ -33,9 +36,20 @@ class MetricsLog:
     def _lines(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
-        lines = self.path.read_text().splitlines(keepends=True)
-        # A kill can tear the last line.
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        *lines, _ = self.path.read_bytes().split(b"\n")  # the last: empty, or torn by a kill
+        return [self._parsed(number, line) for number, line in enumerate(lines, 1)]
+
+    def _parsed(self, number: int, line: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(line)
+            if isinstance(found, dict) and type(found.get("step")) is int:
+                return found
+            fault = "is no JSON object with a whole number as its step"
+        except (ValueError, RecursionError) as error:
+            fault = f"is not readable as JSON ({error})"
+        raise CheckpointError(
+            f"{self.path}: line {number} {fault}; take the line out, or choose another folder."
+        )
 
     def holds_lines(self) -> bool:
         """True where the file holds lines of this log."""

@@ -34,10 +34,20 @@ def test_the_milk_series():
         (with_line(6, "1962-05-01,-inf"), "line 6, column 'Production': '-inf' is not a finite"),
         (with_line(6, "1962-05-01,1e400"), "line 6, column 'Production': '1e400' is not a finite"),
         (with_line(6, "1962-05-01,"), "line 6, column 'Production': '' is not a number"),
-        (with_line(6, "1962-05-01"), "line 6, column 'Production': '' is not a number"),
-        (with_line(6, ""), "line 6, column 'Production': '' is not a number"),
-        (with_line(6, '1962-05-01,"5,3"'), "line 6, column 'Production': '5,3' is not a number"),
-        (with_line(6, "1962-05-01,3,4"), "Expected 2 fields in line 6, saw 3"),
+        (
+            with_line(6, "1962-05-01"),
+            "line 6: 1 cell(s) where the header has 2; column 'Production'",
+        ),
+        (with_line(6, ""), "line 6 is blank, but data follow"),
+        (with_line(6, '1962-05-01,"5,3"'), "'5,3' is not a number; write 1234.5: a decimal point"),
+        (with_line(6, "1962-05-01,3,4"), "line 6: 3 cell(s) where the header has 2; '4' belongs"),
+        (with_line(6, "1962-05-01,1e-400"), "column 'Production': '1e-400' is too small"),
+        (with_line(6, "1962-05-01,1_000"), "column 'Production': '1_000' is not a number; write"),
+        (with_line(6, '1962-05-01,"589'), "line 6: not a regular CSV: a quote is never closed"),
+        (with_line(6, "now,589"), "line 6, column 'Date': 'now' is not a date"),
+        (with_line(6, "9999-01-01,589"), "line 6, column 'Date': 9999-01-01 stands where 1962-05"),
+        (["Note,Date,Production", '"a\nb",1962-01-01,1', "c,x,2"], "line 4, column 'Date': 'x'"),
+        ([line.replace(",", ";") for line in LINES], "parted by semicolons; save it with commas"),
         (with_line(6, "01/05/1962,3"), "line 6, column 'Date': '01/05/1962' is not an ISO 8601"),
         (with_line(6, "1962-04-01,3"), "line 6, column 'Date': 1962-04-01 repeats"),
         (with_line(6, "1961-05-01,3"), "line 6, column 'Date': 1961-05-01 goes back behind"),
@@ -49,11 +59,15 @@ def test_the_milk_series():
         (LINES[:8] + LINES[9:14], "line 9, column 'Date': 1962-09-01 stands where 1962-08-01"),
         (LINES[:3], "no regular frequency can be inferred from 2 date"),
         (b"", "the file is empty"),
-        ("\n".join(LINES).encode("utf-16"), "is not UTF-8"),
+        ("\n".join(LINES).encode("utf-16"), "line 1: the file is UTF-16, not UTF-8"),
+        (
+            b"Date,Production\r1962-01-01,3\xb0\r",
+            "line 2, column 'Production': byte 0xb0 is not UTF-8",
+        ),
         (b"Date,Production\n1962-01-01,\x00\n", "line 2, column 'Production'"),
         (
             ["Date,Production", "1962-01-01T00:00+01:00,1", "1962-01-02T00:00+02:00,2"],
-            "column 'Date': Mixed timezones",
+            "line 3, column 'Date': '1962-01-02T00:00+02:00' is in another time zone",
         ),
     ],
 )
@@ -80,8 +94,19 @@ def test_a_missing_file_and_a_folder(tmp_path):
         ["Date,Production", *(line[:7] + line[10:] for line in LINES[1:])],
         ["Date,Production", *(line[:10] + " 01:00:00" + line[10:] for line in LINES[1:])],
         ["Note,Date,Production", *("x," + line for line in LINES[1:])],
+        ["Note,Date,Production", *('"x\n,"" ",' + line for line in LINES[1:])],
+        "\r".join(LINES).encode(),
     ],
-    ids=["BOM", "blank end", "spaces in header", "months", "times", "other columns"],
+    ids=[
+        "BOM",
+        "blank end",
+        "spaces in header",
+        "months",
+        "times",
+        "other columns",
+        "quotes",
+        "CR",
+    ],
 )
 def test_other_spellings_of_the_same_series(tmp_path, content):
     assert read(tmp_path, content).tolist() == read_series(MILK_CSV, "Date", "Production").tolist()
@@ -108,3 +133,9 @@ def test_a_stated_frequency_and_format(tmp_path):
         read(tmp_path, content, time_format="%d.%m.%Y", frequency="often")
     with pytest.raises(DataError, match="frequency D"):
         read(tmp_path, content, time_format="%d.%m.%Y", frequency="D")
+
+    for stated in ("0D", "-1D"):
+        with pytest.raises(DataError):
+            read(tmp_path, content, time_format="%d.%m.%Y", frequency=stated)
+    with pytest.raises(DataError, match="is no form of dates"):
+        read(tmp_path, content, time_format="%d.%m.%Q")

@@ -1,9 +1,10 @@
 import io
 import json
 
+import pytest
 from rich.console import Console
 
-from seqjax.train import MetricsLog, Progress
+from seqjax.train import CheckpointError, MetricsLog, Progress
 
 
 def test_rewinding_drops_own_later_lines_and_a_torn_one(tmp_path):
@@ -17,6 +18,31 @@ def test_rewinding_drops_own_later_lines_and_a_torn_one(tmp_path):
     assert [line["step"] for line in mine.rewind(3)] == [3]
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["seed"], line["step"]) for line in lines] == [(0, 9), (1, 3)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"3",
+        b"[1]",
+        b"{",
+        b'{"loss": 1}',
+        b'{"step": "1"}',
+        b'{"step": NaN}',
+        b"\xff\0",
+        b"[" * 99999,
+    ],
+)
+def test_a_line_of_something_else_is_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')
+    log = MetricsLog(path)
+    for read in (log.holds_lines, lambda: log.rewind(1)):
+        with pytest.raises(CheckpointError, match=r"metrics\.jsonl: line 2 is no"):
+            read()
+    path.write_bytes(b'{"step": 1}\n' + line[:1])  # but a kill may tear the last
+    assert log.rewind(1) == [{"step": 1}]
 
 
 def test_a_line_holds_what_was_logged(tmp_path):

@@ -1,0 +1,249 @@
+"""A run's settings as JSON: written, compared on a resume, read back for another run."""
+
+import dataclasses
+import difflib
+import json
+import math
+import os
+import reprlib
+import types
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+AnyConfig = TypeVar("AnyConfig")
+
+OF_THE_CALL = ("config", "out", "resume", "platform")
+"""Options that tell where and how to run, not what: they stay out of config.json."""
+
+_LARGEST = 2**20  # bytes; ours have less than a thousand
+_brief = reprlib.Repr()  # a hostile value may have any size
+_brief.maxstring = 200
+_show = _brief.repr
+
+
+class RunError(RuntimeError):
+    """A run that cannot start; the message says what to do."""
+
+
+def settings_of(config: Any) -> dict[str, Any]:
+    """What config.json holds of a Config: its options and what it resolves them to.
+
+    Args:
+        config: a dataclass; its method ``resolved()`` gives further settings.
+
+    Returns:
+        Plain JSON, as it will be read back.
+
+    Raises:
+        RunError: from ``resolved()``, for options that do not go together.
+
+    Example:
+        >>> from seqjax.launch import Config
+        >>> settings_of(Config(seeds=2))
+        {'seed': 0, 'seeds': 2}
+    """
+    options = {name: getattr(config, name) for name in _names(type(config))}
+    return _plain(options | config.resolved())
+
+
+def read_config(config_type: type[AnyConfig], path: Path) -> AnyConfig:
+    """A Config from a run's config.json; what the file leaves out has its default.
+
+    Args:
+        config_type: a dataclass; its method ``resolved()`` gives further settings.
+        path: a JSON object. Every key is a field of `config_type`, of the field's type,
+            or a setting that its fields resolve to today as they did then.
+
+    Returns:
+        The Config.
+
+    Raises:
+        RunError: where the file cannot be read or holds anything else; the message
+            names the file and the field.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from seqjax.launch import Config
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "config.json"
+        >>> _ = path.write_text('{"seeds": 3}')
+        >>> read_config(Config, path).seeds
+        3
+    """
+    saved = read_object(path)
+    hints = typing.get_type_hints(config_type)
+    names = _names(config_type)
+    values = {}
+    for name in names:
+        if name in saved:
+            try:
+                values[name] = _value(hints[name], saved[name])
+            except ValueError:
+                raise RunError(
+                    f"{path}: {name!r} is {_show(saved[name])}; it must be {_words(hints[name])}."
+                ) from None
+    config: Any = config_type(**values)
+    try:
+        resolved = _plain(config.resolved())
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from None
+    for key in saved.keys() - values.keys():
+        if key in OF_THE_CALL:
+            raise RunError(f"{path}: {key!r} is no setting; say --{key} on the command line.")
+        if key not in resolved:
+            raise RunError(f"{path}: {_unknown(key, [*names, *resolved])}")
+        if saved[key] != resolved[key]:
+            where, then, now = _difference(key, saved[key], resolved[key])
+            raise RunError(
+                f"{path}: {where} was {_show(then)}, but this version has {_show(now)}; use the"
+                f" version that wrote the file, or take {key!r} out of it."
+            )
+    return config
+
+
+def check_same(path: Path, current: dict[str, Any], may_differ: Iterable[str]) -> None:
+    """Compare a run's config.json with the settings of its resumption.
+
+    Args:
+        path: of config.json.
+        current: from `settings_of`.
+        may_differ: keys that need not agree.
+
+    Raises:
+        RunError: for a file that cannot be read and for the first setting that differs,
+            is missing or is unknown to this version.
+    """
+    saved = read_object(path)
+    advice = "resume with the version that wrote it, or choose another --out."
+    for key in sorted(saved.keys() - current.keys()):
+        raise RunError(f"{path}: {_unknown(key, list(current))} To go on, {advice}")
+    for key in sorted(current.keys() - set(may_differ)):
+        now = current[key]
+        if key not in saved and now is not None:
+            raise RunError(f"{path}: there is no {key!r}, which this version has; {advice}")
+        if (then := saved.get(key)) != now:
+            raise RunError(
+                f"{path}: the run was started with {key} = {_show(then)}, not {_show(now)};"
+                " resume with the same options, or choose another --out."
+            )
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a megabyte at most.
+
+    Args:
+        path: of the file, UTF-8.
+
+    Returns:
+        The object; no key stood there twice, all its numbers are finite.
+
+    Raises:
+        RunError: for everything else.
+    """
+    try:
+        if not path.is_file():
+            raise RunError(f"{path}: there is no such file.")
+        with path.open("rb") as file:
+            raw = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}.") from None
+    if len(raw) > _LARGEST:
+        raise RunError(f"{path}: more than {_LARGEST:,} bytes; that is no configuration.")
+    try:
+        found = json.loads(
+            raw.decode("utf-8-sig"),
+            object_pairs_hook=_object,
+            parse_float=_finite,
+            parse_constant=_finite,
+        )
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise RunError(f"{path}: line {line} is not UTF-8; is this a config.json?") from None
+    except ValueError as error:
+        raise RunError(f"{path}: not readable as JSON: {error}.") from None
+    except RecursionError:
+        raise RunError(f"{path}: not readable as JSON: nested too deeply.") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{path}: must be a JSON object {{...}}, not {_show(found)}.")
+    return found
+
+
+def _names(config_type: Any) -> list[str]:
+    return [f.name for f in dataclasses.fields(config_type) if f.name not in OF_THE_CALL]
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=os.fspath))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {_show(key)} stands there twice")
+        found[key] = value
+    return found
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{_show(text)} is not a finite number")
+    return value
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"there is no setting {_show(key)}; there are {', '.join(known)}.{hint}"
+
+
+def _difference(where: str, then: Any, now: Any) -> tuple[str, Any, Any]:
+    """The first place at which two settings differ, such as ``settings.epochs``."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in {**now, **then}:
+            if then.get(key) != now.get(key):
+                return _difference(f"{where}.{_show(key)[1:-1]}", then.get(key), now.get(key))
+    return where, then, now
+
+
+def _value(hint: Any, value: Any) -> Any:
+    """The value as a field of that type has it; ValueError where it does not fit."""
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if kind in (typing.Union, types.UnionType):
+        for part in parts:
+            try:
+                return _value(part, value)
+            except ValueError:
+                continue
+    elif kind is Literal:
+        for choice in parts:
+            if type(choice) is type(value) and choice == value:
+                return choice
+    elif kind is tuple and isinstance(value, list):
+        if parts[1:] == (...,):
+            parts = parts[:1] * len(value)
+        return tuple(_value(part, one) for part, one in zip(parts, value, strict=True))
+    elif hint in (int, float) and type(value) is int and abs(value) < 2**63:
+        return hint(value)
+    elif hint in (str, Path) and isinstance(value, str) and "\0" not in value:
+        value.encode()  # half a surrogate pair is a ValueError
+        return hint(value)
+    elif hint in (bool, float, types.NoneType) and type(value) is hint:
+        return value
+    raise ValueError
+
+
+def _words(hint: Any) -> str:
+    """What a field of that type takes."""
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if kind in (typing.Union, types.UnionType):
+        return " or ".join(map(_words, parts))
+    if kind is Literal:
+        return "one of " + ", ".join(map(repr, parts))
+    if kind is tuple:
+        each = [_words(part) for part in parts if part is not ...]
+        return f"a list of {', '.join(each)}"
+    words = {int: "a whole number", float: "a number", bool: "true or false"}
+    words |= {str: "a text", Path: "a path", types.NoneType: "null"}
+    return words.get(hint, "given on the command line")
