@@ -13,7 +13,7 @@ from types import ModuleType
 
 from seqjax import models as models, nn as nn, ops as ops
 
-_LAZY = ("data", "forecast", "launch", "report", "train")
+_LAZY = ("data", "forecast", "io", "launch", "report", "train")
 
 
 def __getattr__(name: str) -> ModuleType | str:

@@ -1,6 +1,5 @@
 """Causal convolution as a layer."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from seqjax import ops
+from seqjax.ops.rnn import activation_function
 
 
 class CausalConv(nn.Module):
@@ -29,7 +29,7 @@ class CausalConv(nn.Module):
         dilation: steps between taps.
         groups: number of groups that inputs and filters fall into.
         padding: "causal", or "valid" for outputs with a whole past only.
-        activation: an elementwise function, or None.
+        activation: "tanh", "relu", an elementwise function, or None.
         weight_norm: learn each filter's length ("scale") and direction ("kernel")
             apart (Salimans and Kingma, arXiv 1602.07868).
         implementation: None (best), "products" or "lax"; see `seqjax.ops.causal_conv1d`.
@@ -54,7 +54,7 @@ class CausalConv(nn.Module):
     dilation: int = 1
     groups: int = 1
     padding: Literal["causal", "valid"] = "causal"
-    activation: Callable[[Array], Array] | None = None
+    activation: ops.Activation | None = None
     weight_norm: bool = False
     implementation: ops.ConvImplementation | None = None
     dtype: Dtype | None = None
@@ -84,7 +84,7 @@ class CausalConv(nn.Module):
         return ops.ConvParams(kernel.astype(self.dtype), bias.astype(self.dtype))
 
     def _finish(self, y: Array) -> Array:
-        return y if self.activation is None else self.activation(y)
+        return y if self.activation is None else activation_function(self.activation)(y)
 
     def __call__(
         self,

@@ -9,7 +9,7 @@ from jax.nn import initializers
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from seqjax.ops.sequence import as_lengths, length_mask
+from seqjax.ops.sequence import BatchSize, as_lengths, length_mask
 
 
 class SeasonalResidual(nn.Module):
@@ -97,7 +97,7 @@ class SeasonalResidual(nn.Module):
         carry, y = self(x[:, None], carry, return_carry=True)
         return carry, y[:, 0]
 
-    def initial_carry(self, batch: int, inputs: int) -> Array:
+    def initial_carry(self, batch: BatchSize, inputs: int) -> Array:
         """A past of zeros, [batch, period * cycles, 1]."""
         if inputs != 1:
             raise ValueError(f"SeasonalResidual reads one series, not {inputs} features.")

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from seqjax.ops.convolve import ConvImplementation, Window, convolve
 from seqjax.ops.layout import vary_alike
-from seqjax.ops.sequence import as_lengths, length_mask
+from seqjax.ops.sequence import BatchSize, as_lengths, length_mask
 
 
 class ConvParams(NamedTuple):
@@ -88,7 +88,7 @@ def conv_output_length(
 
 
 def conv_carry(
-    batch: int, inputs: int, kernel_size: int, dilation: int = 1, dtype: Any = jnp.float32
+    batch: BatchSize, inputs: int, kernel_size: int, dilation: int = 1, dtype: Any = jnp.float32
 ) -> ConvCarry:
     """The carry before the first step: a past of zeros.
 
@@ -276,7 +276,7 @@ def _check(op: str, params: ConvParams, x: Array, groups: int, ndim: int) -> Non
         raise ValueError(f"{op}: bias must be [{features}], but its shape is {params.bias.shape}.")
 
 
-def _check_carry(op: str, carry: ConvCarry, shape: tuple[int, int, int]) -> None:
+def _check_carry(op: str, carry: ConvCarry, shape: tuple[BatchSize, int, int]) -> None:
     if carry.buffer.shape != shape:
         raise ValueError(
             f"{op}: the carry's buffer must be {shape}, [batch, (kernel_size - 1) * dilation,"

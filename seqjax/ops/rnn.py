@@ -66,16 +66,20 @@ def _normalise(params: LayerNormParams | None, z: Array) -> Array:
     return normal * params.scale[None, :] + params.offset[None, :]
 
 
+def activation_function(activation: Activation) -> Callable[[Array], Array]:
+    """The function of that name, or the function itself."""
+    if not isinstance(activation, str):
+        return activation
+    if activation not in _ACTIVATIONS:
+        known = ", ".join(map(repr, _ACTIVATIONS))
+        raise ValueError(f"activation must be {known} or a function, not {activation!r}.")
+    return _ACTIVATIONS[activation]
+
+
 @functools.lru_cache(maxsize=256)  # one Cell per activation: repeated calls hit jit's cache
 def elementwise_rnn(activation: Activation = "tanh") -> Cell:
     """The simple cell for the engine; its parameters are `LayerNormParams` or None."""
-    if isinstance(activation, str):
-        if activation not in _ACTIVATIONS:
-            known = ", ".join(map(repr, _ACTIVATIONS))
-            raise ValueError(f"activation must be {known} or a function, not {activation!r}.")
-        function = _ACTIVATIONS[activation]
-    else:
-        function = activation
+    function = activation_function(activation)
     return Cell(step=lambda params, carry, gates: function(_normalise(params, gates[0])), summed=1)
 
 

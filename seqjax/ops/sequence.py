@@ -11,8 +11,11 @@ from jax.typing import ArrayLike
 # (x [T, B, I], mask [T, B, 1] or None) -> (final carry, h [T, B, H])
 TimeMajorLoop = Callable[[Array, Array | None], tuple[Any, Array]]
 
+# Number of sequences: an int, or a symbol where `jax.export` traces for any number.
+BatchSize = Any
 
-def as_lengths(seq_lengths: ArrayLike | None, *, batch: int, steps: int) -> Array | None:
+
+def as_lengths(seq_lengths: ArrayLike | None, *, batch: BatchSize, steps: int) -> Array | None:
     """`seq_lengths` as an array, clipped to [0, steps]."""
     if seq_lengths is None:
         return None
@@ -96,7 +99,7 @@ def check_shapes(op: str, params: Any, x: Array, gates: int, ndim: int) -> None:
             raise ValueError(f"{op}: a bias must be [{gates * width}], but one is {bias.shape}.")
 
 
-def check_carry(op: str, carry: Any, batch: int, width: int, what: str = "carry") -> None:
+def check_carry(op: str, carry: Any, batch: BatchSize, width: int, what: str = "carry") -> None:
     """Raise ValueError where a leaf of the carry (or of `what`) is not [batch, features]."""
     for leaf in jax.tree.leaves(carry):
         if leaf.shape != (batch, width):

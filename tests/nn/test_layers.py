@@ -347,3 +347,10 @@ def test_a_layer_of_the_users_own_keeps_its_call():
     one = nn.LSTM(4).apply({"params": params["params"]["layers_0"]}, x)
     expected = 2 * nn.LSTM(4).apply({"params": params["params"]["layers_1"]}, 2 * one)
     np.testing.assert_allclose(loud.apply(params, x), expected, atol=1e-6)
+
+
+def test_a_convolutions_activation_goes_by_name_too():
+    x = jax.random.normal(jax.random.key(0), (2, 6, 3))
+    plain, named = (nn.CausalConv(4, 2, activation=name) for name in (None, "tanh"))
+    params = plain.init(jax.random.key(1), x)
+    np.testing.assert_array_equal(named.apply(params, x), jnp.tanh(plain.apply(params, x)))

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from seqjax import nn, ops
+from seqjax import io, models, nn, ops
 
 # Keras's own variables, under NumPy 2's newest rule.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -30,11 +30,6 @@ def weights_of(layer):
     return [jnp.asarray(w) for w in weights]
 
 
-def zrh_to_rzn(kernel):
-    z, r, h = jnp.split(kernel, 3, axis=-1)
-    return jnp.concatenate([r, z, h], axis=-1)
-
-
 def compare(ours, layer):
     np.testing.assert_allclose(ours, np.asarray(layer(X)), atol=1e-5)
 
@@ -42,31 +37,27 @@ def compare(ours, layer):
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_simple_rnn(activation):
     layer = keras.layers.SimpleRNN(H, return_sequences=True, activation=activation)
-    params = ops.RNNParams(*weights_of(layer))
+    params = io.from_keras("rnn", weights_of(layer))
     compare(ops.rnn(params, jnp.asarray(X), activation=activation), layer)
 
 
-def test_lstm():
-    layer = keras.layers.LSTM(H, return_sequences=True)
-    compare(ops.lstm(ops.LSTMParams(*weights_of(layer)), jnp.asarray(X)), layer)
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_lstm(use_bias):
+    layer = keras.layers.LSTM(H, return_sequences=True, use_bias=use_bias)
+    compare(ops.lstm(io.from_keras("lstm", weights_of(layer)), jnp.asarray(X)), layer)
 
 
 def test_reversed_lstm():
     layer = keras.layers.LSTM(H, return_sequences=True, go_backwards=True)
-    compare(ops.lstm(ops.LSTMParams(*weights_of(layer)), jnp.asarray(X), reverse=True), layer)
+    params = io.from_keras("lstm", weights_of(layer))
+    compare(ops.lstm(params, jnp.asarray(X), reverse=True), layer)
 
 
-def test_gru_reset_after():
-    layer = keras.layers.GRU(H, return_sequences=True, reset_after=True)
-    kernel, recurrent, biases = weights_of(layer)
-    params = ops.GRUParams(*map(zrh_to_rzn, (kernel, recurrent, biases[0], biases[1])))
-    compare(ops.gru(params, jnp.asarray(X)), layer)
-
-
-def test_gru_original():
-    layer = keras.layers.GRU(H, return_sequences=True, reset_after=False)
-    params = ops.GRUParams(*map(zrh_to_rzn, weights_of(layer)))
-    compare(ops.gru(params, jnp.asarray(X), reset_after=False), layer)
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_gru(reset_after):
+    layer = keras.layers.GRU(H, return_sequences=True, reset_after=reset_after)
+    params = io.from_keras("gru", weights_of(layer), reset_after=reset_after)
+    compare(ops.gru(params, jnp.asarray(X), reset_after=reset_after), layer)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +72,7 @@ def test_gru_original():
 def test_conv1d(settings):
     layer = keras.layers.Conv1D(H, **settings)
     ours = ops.causal_conv1d(
-        ops.ConvParams(*weights_of(layer)),
+        io.from_keras("conv", weights_of(layer)),
         jnp.asarray(X),
         dilation=settings.get("dilation_rate", 1),
         stride=settings.get("strides", 1),
@@ -89,6 +80,25 @@ def test_conv1d(settings):
         padding=settings["padding"],
     )
     compare(ours, layer)
+
+
+def test_a_whole_model():
+    """Their layers one by one into the parameters of `models.make`, and a bidirectional one."""
+    kinds = {"gru": 2, "dense": 1}
+    layers = [keras.layers.GRU(H, return_sequences=True) for _ in range(2)]
+    model = keras.Sequential([keras.Input((T, I)), *layers, keras.layers.Dense(2)])
+    each = [kind for kind, count in kinds.items() for _ in range(count)]
+    converted = zip(each, model.layers, strict=True)
+    params = io.stack_params([io.from_keras(k, layer.get_weights()) for k, layer in converted])
+    ours = models.make("gru", inputs=I, features=(H, H), outputs=2)
+    compare(ours.apply(params, jnp.asarray(X)), model)
+
+    layer = keras.layers.Bidirectional(keras.layers.LSTM(H, return_sequences=True))
+    weights = weights_of(layer)
+    forward, backward = (io.from_keras("lstm", part) for part in (weights[:3], weights[3:]))
+    both = nn.Bidirectional(nn.LSTM(H))
+    params = io.layer_params({"forward": forward, "backward_layer": backward})
+    compare(both.apply({"params": params}, jnp.asarray(X)), layer)
 
 
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])

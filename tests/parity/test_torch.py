@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import ops
+from seqjax import io, ops
 
 torch = pytest.importorskip(
     "torch", reason="PyTorch is not installed; ./scripts/test --torch installs it and runs this"
@@ -18,10 +18,8 @@ B, T, I, H = 3, 9, 4, 6
 X = np.random.default_rng(0).normal(size=(B, T, I)).astype(np.float32)
 
 
-def weights_of(layer, suffix=""):
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    found = [jnp.asarray(getattr(layer, name + suffix).detach().numpy()) for name in names]
-    return found[0].T, found[1].T, found[2], found[3]
+def state_of(module):
+    return {name: value.numpy() for name, value in module.state_dict().items()}
 
 
 def run(layer):
@@ -34,18 +32,18 @@ def run(layer):
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_rnn(activation):
     layer = torch.nn.RNN(I, H, batch_first=True, nonlinearity=activation)
-    kernel, recurrent, b1, b2 = weights_of(layer)
-    params = ops.RNNParams(kernel, recurrent, b1 + b2)
+    params = io.from_torch("rnn", state_of(layer))
     end, y = ops.rnn(params, jnp.asarray(X), activation=activation, return_carry=True)
     theirs, (h,) = run(layer)
     np.testing.assert_allclose(y, theirs, atol=1e-5)
     np.testing.assert_allclose(end, h, atol=1e-5)
 
 
-def test_lstm():
-    layer = torch.nn.LSTM(I, H, batch_first=True)
-    kernel, recurrent, b1, b2 = weights_of(layer)
-    end, y = ops.lstm(ops.LSTMParams(kernel, recurrent, b1 + b2), jnp.asarray(X), return_carry=True)
+@pytest.mark.parametrize("bias", [True, False])
+def test_lstm(bias):
+    layer = torch.nn.LSTM(I, H, batch_first=True, bias=bias)
+    params = io.from_torch("lstm", state_of(layer))
+    end, y = ops.lstm(params, jnp.asarray(X), return_carry=True)
     theirs, (h, c) = run(layer)
     np.testing.assert_allclose(y, theirs, atol=1e-5)
     np.testing.assert_allclose(end.h, h, atol=1e-5)
@@ -54,27 +52,51 @@ def test_lstm():
 
 def test_gru():
     layer = torch.nn.GRU(I, H, batch_first=True)
-    end, y = ops.gru(ops.GRUParams(*weights_of(layer)), jnp.asarray(X), return_carry=True)
+    params = io.from_torch("gru", state_of(layer))
+    end, y = ops.gru(params, jnp.asarray(X), return_carry=True)
     theirs, (h,) = run(layer)
     np.testing.assert_allclose(y, theirs, atol=1e-5)
     np.testing.assert_allclose(end, h, atol=1e-5)
 
 
-def test_bidirectional_lstm():
-    layer = torch.nn.LSTM(I, H, batch_first=True, bidirectional=True)
-    outputs = []
-    for suffix, reverse in (("", False), ("_reverse", True)):
-        kernel, recurrent, b1, b2 = weights_of(layer, suffix)
-        params = ops.LSTMParams(kernel, recurrent, b1 + b2)
-        outputs.append(ops.lstm(params, jnp.asarray(X), reverse=reverse, keep_order=True))
-    theirs, _ = run(layer)
-    np.testing.assert_allclose(jnp.concatenate(outputs, axis=-1), theirs, atol=1e-5)
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_two_bidirectional_layers_in_a_module(kind):
+    layer = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[kind]
+    layer = layer(I, H, num_layers=2, batch_first=True, bidirectional=True)
+    state = state_of(torch.nn.ModuleDict({"encoder": layer}))
+    y = jnp.asarray(X)
+    for k in (0, 1):
+        outputs = []
+        for reverse in (False, True):
+            params = io.from_torch(kind, state, prefix="encoder.", layer=k, reverse=reverse)
+            op = {"lstm": ops.lstm, "gru": ops.gru}[kind]
+            outputs.append(op(params, y, reverse=reverse, keep_order=True))
+        y = jnp.concatenate(outputs, axis=-1)
+    np.testing.assert_allclose(y, run(layer)[0], atol=1e-5)
+
+
+def test_a_projection_is_refused():
+    layer = torch.nn.LSTM(I, H, proj_size=2)
+    with pytest.raises(ValueError, match="proj_size"):
+        io.from_torch("lstm", state_of(layer))
+
+
+def test_convolution_and_dense_layer():
+    conv, dense = torch.nn.Conv1d(I, H, 3, dilation=2, groups=2), torch.nn.Linear(H, 2)
+    ours = ops.causal_conv1d(
+        io.from_torch("conv", state_of(conv)), jnp.asarray(X), dilation=2, groups=2, padding="valid"
+    )
+    params = io.from_torch("dense", state_of(dense))["dense"]
+    ours = ours @ params["kernel"] + params["bias"][None, None]
+    with torch.no_grad():
+        theirs = dense(conv(torch.from_numpy(X).swapaxes(1, 2)).swapaxes(1, 2)).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_gradients():
     """Both sides' gradients of the same loss with respect to the weights."""
     layer = torch.nn.GRU(I, H, batch_first=True)
-    params = ops.GRUParams(*weights_of(layer))
+    params = io.from_torch("gru", state_of(layer))
     import jax
 
     ours = jax.grad(lambda p: jnp.sum(ops.gru(p, jnp.asarray(X)) ** 2))(params)

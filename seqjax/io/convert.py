@@ -1,0 +1,296 @@
+"""Weights of Keras's and PyTorch's layers as ours: NumPy arrays in, parameters out.
+
+Neither library is needed. What differs between the three:
+
+| | kernels | gates of an LSTM | of a GRU | biases |
+|---|---|---|---|---|
+| ours | [inputs, gates] | i, f, g, o | r, z, n | one; a GRU two (`reset_after`) |
+| Keras | [inputs, gates] | i, f, g, o | z, r, n | one; a GRU [2, gates] (`reset_after`) |
+| PyTorch | [gates, inputs] | i, f, g, o | r, z, n | two, which add up but in a GRU |
+
+A layer without biases gets zeros, which is the same function: the layers of `seqjax.nn`
+always have them. Arrays keep their dtype, but JAX narrows 64 bits without jax_enable_x64.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from seqjax import ops
+
+Kind = Literal["rnn", "lstm", "gru", "conv", "dense"]
+
+_GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+
+
+def from_keras(kind: Kind, weights: Sequence[Any], *, reset_after: bool = True) -> Any:
+    """Parameters out of ``layer.get_weights()`` of a Keras layer.
+
+    Args:
+        kind: "rnn" (SimpleRNN), "lstm", "gru", "conv" (Conv1D, ``padding="causal"`` for
+            `ops.causal_conv1d`'s default) or "dense".
+        weights: kernel, recurrent kernel (of a recurrent layer) and, unless
+            ``use_bias=False``, bias. A Bidirectional layer's list is the forward layer's
+            followed by the backward layer's.
+        reset_after: the GRU's argument of the same name; `ops.gru` must be given it, too.
+
+    Returns:
+        `ops.RNNParams`, `ops.LSTMParams`, `ops.GRUParams` or `ops.ConvParams`; for "dense"
+        ``{"dense": {"kernel", "bias"}}``, the parameters of `seqjax.nn.Dense`.
+
+    Raises:
+        ValueError: for an unknown kind, or an array of another shape than such a layer has.
+
+    Example:
+        >>> weights = [np.ones((3, 8)), np.ones((2, 8)), np.zeros(8)]  # units: 2
+        >>> ops.lstm(from_keras("lstm", weights), jnp.ones((1, 5, 3))).shape
+        (1, 5, 2)
+
+    Source: keras.layers (3.15): LSTM, GRU, SimpleRNN, Conv1D, Dense.
+    """
+    _check_kind("from_keras", kind)
+    arrays = [np.asarray(array) for array in weights]
+    least = 2 if kind in _GATES else 1
+    if len(arrays) not in (least, least + 1):
+        raise ValueError(
+            f"from_keras: a {kind} layer has {least} arrays and perhaps a bias, but here are"
+            f" {len(arrays)}, of shapes {[array.shape for array in arrays]}."
+        )
+    bias = arrays[least] if len(arrays) > least else None
+    if kind == "conv" or kind == "dense":
+        return _feedforward("from_keras", kind, arrays[0], bias, ("weights[0]", "weights[1]"))
+    kernel, recurrent = _recurrent("from_keras", kind, arrays[:2], ("weights[0]", "weights[1]"))
+    packed = kernel.shape[1]
+    double = kind == "gru" and reset_after
+    shape = (2, packed) if double else (packed,)
+    if bias is not None and bias.shape != shape:
+        hint = f"; is it a GRU with reset_after={not reset_after}?" if kind == "gru" else ""
+        _refuse("from_keras", "weights[2]", "the bias", shape, bias.shape, hint)
+    bias = np.zeros(shape, kernel.dtype) if bias is None else bias
+    parts = [kernel, recurrent, *(bias if double else (bias,))]
+    return _params(kind, map(_zrn_to_rzn, parts) if kind == "gru" else parts)
+
+
+def from_torch(
+    kind: Kind,
+    state: Mapping[str, Any],
+    *,
+    prefix: str = "",
+    layer: int = 0,
+    reverse: bool = False,
+) -> Any:
+    """Parameters out of the state of a PyTorch module.
+
+    ``{name: value.cpu().numpy() for name, value in module.state_dict().items()}`` is such
+    a state. (A `torch.nn.RNN` with ``nonlinearity="relu"`` asks for `ops.rnn`'s activation.)
+
+    Args:
+        kind: "rnn", "lstm", "gru" (`ops.gru` with ``reset_after=True``), "conv" (Conv1d;
+            PyTorch pads nothing itself: pad the past for a causal one, or call
+            `ops.causal_conv1d` with ``padding="valid"``) or "dense" (Linear).
+        state: arrays by name.
+        prefix: what stands before the layer's own names, such as "encoder.".
+        layer: which one of a recurrent module with several, from 0.
+        reverse: the backward layer of a bidirectional module, for
+            ``ops.lstm(..., reverse=True, keep_order=True)``.
+
+    Returns:
+        `ops.RNNParams`, `ops.LSTMParams`, `ops.GRUParams` or `ops.ConvParams`; for "dense"
+        ``{"dense": {"kernel", "bias"}}``, the parameters of `seqjax.nn.Dense`.
+
+    Raises:
+        ValueError: for an unknown kind, a name that the state lacks, an array of another
+            shape than such a layer has, or an LSTM with a projection (`proj_size`).
+
+    Example:
+        >>> state = {"weight_ih_l0": np.ones((6, 3)), "weight_hh_l0": np.ones((6, 2))}
+        >>> ops.gru(from_torch("gru", state), jnp.ones((1, 5, 3))).shape  # hidden_size: 2
+        (1, 5, 2)
+
+    Source: torch.nn (2.13): RNN, LSTM, GRU, Conv1d, Linear.
+    """
+    _check_kind("from_torch", kind)
+
+    def find(name: str) -> np.ndarray | None:
+        found = state.get(prefix + name)
+        return None if found is None else np.asarray(found)
+
+    def need(name: str) -> np.ndarray:
+        found = find(name)
+        if found is None:
+            own = [key for key in state if key.startswith(prefix)]
+            has = f"only {own}" if own else f"nothing with the prefix {prefix!r}, but {[*state]}"
+            raise ValueError(f"from_torch: the state has no {prefix + name!r}; it has {has}.")
+        return found
+
+    if kind == "conv" or kind == "dense":
+        names = (prefix + "weight", prefix + "bias")
+        return _feedforward("from_torch", kind, need("weight").T, find("bias"), names, flip=True)
+    suffix = f"_l{layer}{'_reverse' if reverse else ''}"
+    if find("weight_hr" + suffix) is not None:
+        raise ValueError(
+            f"from_torch: {prefix}weight_hr{suffix} is the projection of an LSTM with proj_size,"
+            " which seqjax.ops.lstm does not have."
+        )
+    names = ("weight_ih" + suffix, "weight_hh" + suffix)
+    kernel, recurrent = _recurrent(
+        "from_torch",
+        kind,
+        [need(name).T for name in names],
+        (prefix + names[0], prefix + names[1]),
+        flip=True,
+    )
+    shape = (kernel.shape[1],)
+    biases = []
+    for name in ("bias_ih" + suffix, "bias_hh" + suffix):
+        bias = find(name)
+        if bias is not None and bias.shape != shape:
+            _refuse("from_torch", prefix + name, "a bias", shape, bias.shape)
+        biases.append(np.zeros(shape, kernel.dtype) if bias is None else bias)
+    if kind != "gru":  # a GRU's second bias stands, for n, inside the reset gate's product
+        biases = [biases[0] + biases[1]]
+    return _params(kind, [kernel, recurrent, *biases])
+
+
+def layer_params(params: Any) -> Any:
+    """Parameters of an op as those of the layer of `seqjax.nn` of the same name.
+
+    Args:
+        params: `ops.RNNParams`, `ops.LSTMParams`, `ops.GRUParams` or `ops.ConvParams`; or
+            a dict, in which such are looked for and arrays stay.
+
+    Returns:
+        The dict of the layer's parameters; a missing bias becomes zeros.
+
+    Raises:
+        ValueError: for anything else.
+
+    Example:
+        >>> import jax
+        >>> params = ops.RNNParams(jnp.ones((1, 2)), jnp.zeros((2, 2)))
+        >>> jax.tree.map(jnp.shape, layer_params(params))
+        {'bias': (2,), 'kernel': (1, 2), 'recurrent_kernel': (2, 2)}
+    """
+    if isinstance(params, ops.RNNParams | ops.LSTMParams | ops.GRUParams | ops.ConvParams):
+        named = {k: v for k, v in params._asdict().items() if v is not None}
+        layer_norm = named.pop("layer_norm", None)
+        named |= {} if layer_norm is None else layer_norm._asdict()
+        return {"bias": jnp.zeros(params.kernel.shape[-1], params.kernel.dtype)} | named
+    if isinstance(params, Mapping):
+        return {key: layer_params(value) for key, value in params.items()}
+    if isinstance(params, Array | np.ndarray):
+        return jnp.asarray(params)
+    raise ValueError(
+        "layer_params takes parameters of rnn, lstm, gru or causal_conv1d, or dicts of them, not"
+        f" {type(params).__name__}."
+    )
+
+
+def stack_params(layers: Sequence[Any]) -> dict[str, Any]:
+    """Parameters of a `seqjax.nn.Stack`, and so of `seqjax.models.make`, layer by layer.
+
+    Those of ``models.make("lstm", inputs=1, features=(128, 128), outputs=1)`` are
+
+    ``{"layers_0": {"kernel": [1, 512], "recurrent_kernel": [128, 512], "bias": [512]},``
+    ``"layers_1": {"kernel": [128, 512], ...},``
+    ``"layers_2": {"dense": {"kernel": [128, 1], "bias": [1]}}}``
+
+    Args:
+        layers: from the input upwards, what `from_keras` or `from_torch` returned, or
+            parameters of an op; for a `nn.Bidirectional` ``{"forward": ...,
+            "backward_layer": ...}``. Layers without parameters are left out by Flax, too:
+            ``{}`` keeps their place.
+
+    Returns:
+        The dict of parameters.
+
+    Raises:
+        ValueError: for what `layer_params` does not take.
+
+    Example:
+        >>> from seqjax import models
+        >>> lstm = [np.ones((1, 8)), np.ones((2, 8)), np.zeros(8)]  # Keras's get_weights()
+        >>> dense = [np.ones((2, 1)), np.zeros(1)]
+        >>> params = stack_params([from_keras("lstm", lstm), from_keras("dense", dense)])
+        >>> model = models.make("lstm", inputs=1, features=(2,), outputs=1)
+        >>> model.apply(params, jnp.ones((4, 12, 1))).shape
+        (4, 12, 1)
+    """
+    named = {f"layers_{k}": layer_params(layer) for k, layer in enumerate(layers)}
+    return {name: params for name, params in named.items() if params}
+
+
+# -- shapes --------------------------------------------------------------------
+
+
+def _check_kind(caller: str, kind: str) -> None:
+    if kind not in get_args(Kind):
+        raise ValueError(f"{caller}: kind must be one of {get_args(Kind)}, not {kind!r}.")
+
+
+def _refuse(
+    caller: str, name: str, what: str, expected: Sequence[Any], shape: Sequence[int], hint: str = ""
+) -> None:
+    words = ", ".join(map(str, expected))
+    raise ValueError(f"{caller}: {name}, {what}, must be [{words}], but is {list(shape)}{hint}.")
+
+
+def _recurrent(
+    caller: str,
+    kind: str,
+    kernels: Sequence[np.ndarray],
+    names: tuple[str, str],
+    *,
+    flip: bool = False,
+) -> Sequence[np.ndarray]:
+    """Both kernels, [inputs, gates * features], after a look at their shapes."""
+    kernel, recurrent = kernels
+    gates, step = _GATES[kind], -1 if flip else 1  # shapes are told as the caller has them
+    hint = ""
+    if recurrent.ndim == 2 and recurrent.shape[0] and not recurrent.shape[1] % recurrent.shape[0]:
+        found = {count: name for name, count in _GATES.items()}
+        other = found.get(recurrent.shape[1] // recurrent.shape[0], kind)
+        hint = "" if other == kind else f"; is it of the kind {other!r}?"
+    width = recurrent.shape[0] if recurrent.ndim else 0
+    if recurrent.shape != (width, gates * width):
+        expected = ("features", f"{gates} * features")[::step]
+        _refuse(caller, names[1], "the recurrent kernel", expected, recurrent.shape[::step], hint)
+    if kernel.ndim != 2 or kernel.shape[1] != gates * width:
+        expected = ("inputs", gates * width)[::step]
+        _refuse(caller, names[0], "the kernel", expected, kernel.shape[::step])
+    return kernel, recurrent
+
+
+def _feedforward(
+    caller: str,
+    kind: str,
+    kernel: np.ndarray,
+    bias: np.ndarray | None,
+    names: tuple[str, str],
+    *,
+    flip: bool = False,
+) -> Any:
+    ndim, step = 3 if kind == "conv" else 2, -1 if flip else 1
+    if kernel.ndim != ndim:
+        expected = (("kernel_size",) if kind == "conv" else ()) + ("inputs", "features")
+        _refuse(caller, names[0], "the kernel", expected[::step], kernel.shape[::step])
+    shape = kernel.shape[-1:]
+    if bias is not None and bias.shape != shape:
+        _refuse(caller, names[1], "the bias", shape, bias.shape)
+    bias = np.zeros(shape, kernel.dtype) if bias is None else bias
+    if kind == "conv":
+        return ops.ConvParams(jnp.array(kernel), jnp.array(bias))
+    return {"dense": {"kernel": jnp.array(kernel), "bias": jnp.array(bias)}}
+
+
+def _params(kind: str, arrays: Any) -> Any:
+    types = {"rnn": ops.RNNParams, "lstm": ops.LSTMParams, "gru": ops.GRUParams}
+    return types[kind](*map(jnp.array, arrays))
+
+
+def _zrn_to_rzn(packed: np.ndarray) -> np.ndarray:
+    z, r, n = np.split(packed, 3, axis=-1)
+    return np.concatenate([r, z, n], axis=-1)

@@ -1,0 +1,89 @@
+"""A trained forecaster as a file that runs without this package."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax import Array, export
+from jaxtyping import DTypeLike
+
+from seqjax import models
+from seqjax.io.files import write_atomically
+
+
+def export_forecaster(
+    path: str | Path,
+    forecaster: models.Model | Callable[[Any, Array], Any],
+    params: Any,
+    *,
+    steps: int,
+    inputs: int,
+    dtype: DTypeLike = "float32",
+    platforms: Sequence[str] | None = None,
+) -> export.Exported:
+    """Write a forecaster with its parameters as one StableHLO program, for any batch size.
+
+    The file takes x [batch, steps, inputs]. JAX alone runs it (with flatbuffers, which
+    `jax.export` reads files with)::
+
+        import jax, pathlib
+        forecaster = jax.export.deserialize(pathlib.Path(path).read_bytes())
+        y = jax.jit(forecaster.call)(x)     # compiled once for each batch size
+        forecaster.in_avals, forecaster.out_avals, forecaster.platforms   # what it takes
+
+    JAX promises that a file runs for six months after the version that wrote it, and on
+    versions of up to three weeks before; newer versions refuse files past that. So it is for
+    serving, not for keeping: keep `seqjax.io.save_model`'s file and export again.
+
+    Dropout does not act. Which form of a layer is exported is chosen for the platform that
+    exports; the numbers are the same on all, only the speed may suffer.
+
+    Args:
+        path: the file; its folder must exist. A file that is there is replaced.
+        forecaster: a model, or a function ``(params, x) -> y``, such as one that scales x,
+            calls `seqjax.models.generate`, and scales back.
+        params: its parameters; they become constants of the program.
+        steps: length of the sequences.
+        inputs: number of input features.
+        dtype: of x.
+        platforms: those that it is to run on, of "cpu", "cuda", "rocm" and "tpu"; by
+            default the one here.
+
+    Returns:
+        What was written, to look at or call.
+
+    Raises:
+        ValueError: for no steps or inputs.
+        FileNotFoundError: where the folder does not exist.
+        ImportError: without flatbuffers (the extra "export").
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> model = models.make("gru", inputs=1, features=(4,), outputs=1, last=True)
+        >>> params = model.init(jax.random.key(0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = pathlib.Path(folder, "gru.jax")
+        ...     _ = export_forecaster(file, model, params, steps=12, inputs=1)
+        ...     reloaded = export.deserialize(file.read_bytes())
+        >>> reloaded.in_avals[0].str_short(), reloaded.out_avals[0].str_short()
+        ('float32[batch,12,1]', 'float32[batch,1]')
+
+    Source: https://docs.jax.dev/en/latest/export/export.html, "Compatibility guarantees".
+    """
+    if steps < 1 or inputs < 1:
+        raise ValueError(
+            f"export_forecaster: steps ({steps}) and inputs ({inputs}) must be at least 1."
+        )
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise ImportError(
+            "seqjax.io.export_forecaster needs flatbuffers, which jax.export writes with:"
+            " pip install -e '.[export]'"
+        )
+    function = forecaster.apply if isinstance(forecaster, models.Model) else forecaster
+    (batch,) = export.symbolic_shape("batch")
+    x = jax.ShapeDtypeStruct((batch, steps, inputs), dtype)
+    exported = export.export(jax.jit(lambda x: function(params, x)), platforms=platforms)(x)
+    write_atomically(Path(path), bytes(exported.serialize()))
+    return exported
