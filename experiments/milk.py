@@ -87,7 +87,10 @@ class Config(launch.Config):
     save_every: int = 20
     """Epochs between checkpoints."""
     split_batches: bool = False
-    """Split every batch over all devices (GPUs, or the cores of a CPU)."""
+    """Split every batch over all devices (GPUs, or the cores of a CPU); several processes
+    always do."""
+
+    several_processes = True
 
     def resolved(self) -> dict[str, Any]:
         """The recipe's settings."""
@@ -234,6 +237,7 @@ def train_seeds(
         schedule = optax.cosine_decay_schedule(settings.learning_rate, epochs * batches.steps)
         optimizer = optax.adamw(schedule, weight_decay=settings.weight_decay)
     predict = jax.jit(model.apply)
+    split = config.split_batches or jax.process_count() > 1
     forecasts, histories, params = [], [], None
     for seed in range(config.seed, config.seed + config.seeds):
         fit = functools.partial(
@@ -245,7 +249,8 @@ def train_seeds(
             epochs=epochs,
             seed=seed,
             validation=validation,
-            mesh=train.data_mesh() if config.split_batches else None,
+            mesh=train.data_mesh() if split else None,
+            debug_nans=config.debug_nans,
         )
         if folder is None:
             done = fit()
@@ -358,7 +363,9 @@ def run(config: Config, folder: Path) -> launch.Result:
         rows += [
             Row(key, "published", "test", "rmse", (figure,), 1) for key, figure in PUBLISHED.items()
         ]
-    files = _write_files(config, folder, name, actual, trained, others)
+    files: list[Path] = []
+    if jax.process_index() == 0:  # one of several processes
+        files = _write_files(config, folder, name, actual, trained, others)
     unit = "pounds" if config.csv is None else config.value_column
     return launch.Result(rows, unit, files)
 

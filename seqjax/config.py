@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 AnyConfig = TypeVar("AnyConfig")
 
-OF_THE_CALL = ("config", "out", "resume", "platform")
+OF_THE_CALL = ("config", "out", "resume", "platform", "cluster", "debug_nans")
 """Options that tell where and how to run, not what: they stay out of config.json."""
 
 _LARGEST = 2**20  # bytes; ours have less than a thousand

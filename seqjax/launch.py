@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import platform as host
 import shutil
 import sys
 import time
@@ -16,13 +15,15 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from seqjax import devices
 from seqjax.config import RunError as RunError, check_same, read_config, settings_of
 from seqjax.data import DataError
 from seqjax.report import Row, print_table, versions, write_json
-from seqjax.train import CheckpointError
-from seqjax.train.mesh import cpu_cores
+from seqjax.train import CheckpointError, TrainingStopped, listen_for_stop
+from seqjax.train.processes import all_agree, is_primary, wait_for_all
 
 RUNS = Path("runs")
+STOPPED = 75  # asked to stop, and saved: sysexits' "try again later"
 INTERRUPTED = 130  # the exit status that shells give an interrupted program
 
 
@@ -43,7 +44,12 @@ class Config:
     """How many seeds to train: --seed, --seed + 1, ..."""
     platform: Literal["cpu", "gpu", "tpu"] | None = None
     """Where to run; by default the best that JAX finds."""
+    cluster: bool = False
+    """This is one of several processes that srun, mpirun or a TPU pod started."""
+    debug_nans: bool = False
+    """At the first step that is not finite, find the operation at fault and end."""
 
+    several_processes: ClassVar[bool] = False  # whether the experiment can run in them
     may_differ: ClassVar[tuple[str, ...]] = ()  # between a run and its resumption
 
     def preview(self) -> str | None:
@@ -91,8 +97,9 @@ def launch(
         args: the command line; that of the process by default.
 
     Returns:
-        The exit status: 0; 2 for bad input or a full disk (told in one line, without
-        a traceback); 130 when interrupted.
+        The exit status: 0; 2 for bad input, a full disk or training that is not finite
+        (told in one line, without a traceback); 75 when asked to stop, saved; 130 when
+        interrupted.
     """
     try:
         config = _read_command_line(name, config_type, description, args)
@@ -109,35 +116,40 @@ def launch(
     try:
         if config.seeds < 1:
             raise RunError(f"--seeds must be at least 1, not {config.seeds}.")
-        device = _set_platform(config.platform)
-        folder = open_folder(name.rpartition(".")[2], config)
-        with _compile_seconds() as seconds:
+        device = devices.set_up(config.platform, cluster=config.cluster)
+        if jax.process_count() > 1 and not config_type.several_processes:
+            raise RunError(f"{name} runs in one process; start it without the others.")
+        folder = _open_together(name.rpartition(".")[2], config)
+        with _compile_seconds() as seconds, listen_for_stop():
             begun = time.perf_counter()
             result = run(config, folder)
             seconds["total"] = time.perf_counter() - begun
     except (DataError, CheckpointError, RunError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        if folder is not None and [path.name for path in folder.iterdir()] == ["config.json"]:
-            shutil.rmtree(folder)  # nothing was run: leave nothing in the next attempt's way
+        _tell(f"error: {error}")
+        if folder is not None and is_primary() and _nothing_ran(folder):
+            shutil.rmtree(folder)  # leave nothing in the next attempt's way
         return 2
     except OSError as error:
-        where = error.filename or folder
-        print(
-            f"error: {where}: {error.strerror}; make room or choose another --out, then go on"
-            " with the same command and --resume.",
-            file=sys.stderr,
+        _tell(
+            f"error: {error.filename or folder}: {error.strerror}; make room or choose another"
+            " --out, then go on with the same command and --resume."
         )
         return 2
+    except TrainingStopped as stopped:
+        _tell(f"{stopped} Go on with the same command and --resume.")
+        return STOPPED
     except KeyboardInterrupt:
-        print("interrupted; go on with the same command and --resume", file=sys.stderr)
+        _tell("interrupted; go on with the same command and --resume")
         return INTERRUPTED
+    if not is_primary():
+        return 0
     report = {
         "experiment": name,
         "rows": [row.as_json() for row in result.rows],
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "versions": versions(),
         "device": device,
-        "settings": _settings(),
+        "settings": devices.settings(),
     }
     write_json(folder / "result.json", report)
     title = f"{name}: {config.seeds} seed(s), {device}, {seconds['total']:.1f} s"
@@ -151,6 +163,15 @@ def launch(
     settings = ", ".join(f"{key}={value}" for key, value in report["settings"].items())
     console.print(f"  ran with: {settings}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _tell(message: str) -> None:
+    if is_primary():
+        print(message, file=sys.stderr)
+
+
+def _nothing_ran(folder: Path) -> bool:
+    return [path.name for path in folder.iterdir()] == ["config.json"]
 
 
 def main(
@@ -217,6 +238,24 @@ def open_folder(name: str, config: Config, root: Path = RUNS) -> Path:
     return folder
 
 
+def _open_together(name: str, config: Config) -> Path:
+    """`open_folder` in the one process that writes; the others get the same folder."""
+    if jax.process_count() == 1:
+        return open_folder(name, config)
+    folder, failure = Path(), None
+    if is_primary():
+        try:
+            folder = open_folder(name, config)
+        except RunError as error:
+            failure = error
+    if not all_agree(failure is None):
+        raise failure or RunError("process 0 cannot use the run's folder.")
+    if not is_primary():
+        folder = config.out or _default_folder(name, RUNS, resume=True)
+    wait_for_all("folder")
+    return folder
+
+
 def _default_folder(name: str, root: Path, resume: bool) -> Path:
     taken = [0]
     for path in root.glob(f"{name}*"):
@@ -227,36 +266,6 @@ def _default_folder(name: str, root: Path, resume: bool) -> Path:
             taken.append(int(suffix[1:]))
     number = max(max(taken) + (0 if resume else 1), 1)
     return root / (name if number == 1 else f"{name}-{number}")
-
-
-def _set_platform(name: str | None) -> str:
-    """Choose the platform; return the device in words."""
-    if name is not None:
-        jax.config.update("jax_platforms", name)
-    # A CPU's cores are the devices of a mesh, as several GPUs are; what is not spread over
-    # a mesh runs on the first, with all cores.
-    with contextlib.suppress(RuntimeError):  # JAX runs already: leave it as it is
-        jax.config.update("jax_num_cpu_devices", cpu_cores())
-    try:
-        devices = jax.devices()
-    except RuntimeError as error:
-        extra = {"gpu": "cuda", "tpu": "tpu"}.get(name or "", "cuda")
-        raise RunError(
-            f"--platform {name}: JAX finds no such device. Install its support with"
-            f" pip install -e '.[{extra}]', or use --platform cpu. ({error})"
-        ) from None
-    kind = devices[0].device_kind
-    if devices[0].platform == "cpu":
-        return f"{host.machine()} CPU, {cpu_cores()} cores"
-    return f"{len(devices)} x {kind}" if len(devices) > 1 else kind
-
-
-def _settings() -> dict[str, Any]:
-    """What the launcher sets for speed unless the user does, for result.json."""
-    return {
-        "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", ""),
-        "devices": str(jax.device_count()),
-    }
 
 
 @contextlib.contextmanager

@@ -235,8 +235,8 @@ def fit(
                 bar.advance(step / batches.steps)
             if over:
                 line = {"step": step, "epoch": epoch + 1, "loss": mean}
-                if numbers.skipped.in_epoch:
-                    line["skipped"] = int(numbers.skipped.in_epoch)
+                if skips := int(state.skipped.in_epoch):
+                    line["skipped"] = skips
                 if validation is not None:
                     line["validation_loss"] = _validation_loss(loss, state, validation)
                     if early_stopping is not None:

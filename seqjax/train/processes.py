@@ -26,7 +26,7 @@ def environment(coordinator: str, count: int, index: int) -> dict[str, str]:
     return {_COORDINATOR: coordinator, _COUNT: str(count), _INDEX: str(index)}
 
 
-def join_processes(cluster: bool) -> None:
+def join_processes(cluster: bool) -> bool:
     """Join the other processes of the run; alone, do nothing.
 
     Must come before JAX's first computation.
@@ -34,6 +34,9 @@ def join_processes(cluster: bool) -> None:
     Args:
         cluster: find them through Slurm, Open MPI or a TPU pod; otherwise only those that
             `environment` tells of (`scripts/launch_local`).
+
+    Returns:
+        Whether there are others.
 
     Raises:
         ProcessError: where there is no such cluster, or the others cannot be reached.
@@ -46,7 +49,9 @@ def join_processes(cluster: bool) -> None:
             "process_id": int(os.environ[_INDEX]),
         }
     elif not cluster:
-        return
+        return False
+    if jax.distributed.is_initialized():
+        return True
     try:
         jax.distributed.initialize(
             **place,
@@ -58,6 +63,7 @@ def join_processes(cluster: bool) -> None:
             f"several processes: {error} Start them with srun, mpirun, on every host of a TPU pod,"
             " or with scripts/launch_local."
         ) from None
+    return True
 
 
 def is_primary() -> bool:

@@ -114,7 +114,7 @@ def _leaves(state: Any) -> dict[str, Any]:
 
 def _checksum(leaf: Any) -> str:
     flat = np.ascontiguousarray(local(leaf)).reshape(-1)
-    return hashlib.sha256(flat.view(np.uint8)).hexdigest()
+    return hashlib.sha256(flat.view(np.uint8).data).hexdigest()
 
 
 def _checksum_of_json(value: dict[str, Any]) -> str:

@@ -1,12 +1,17 @@
 """A small but complete training, as a process that can be killed.
 
-    python program.py FOLDER [--synchronous]
+    python program.py FOLDER [--synchronous] [--devices N] [--epochs N] [--every STEPS]
+        [--per-call STEPS] [--pause SECONDS]
 
 Dropout, shuffling, a schedule, clipping, early stopping, saves; it goes on from what it
-finds in FOLDER, and ends with FOLDER/final.npz: every leaf of the last state.
+finds in FOLDER, and ends with FOLDER/final.npz: every leaf of the last state. Asked to
+stop, it exits with 75. As one of several processes it writes FOLDER/pid-INDEX.
 """
 
+import argparse
+import os
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -15,8 +20,9 @@ import numpy as np
 import optax
 
 from seqjax import models, train
+from seqjax.train.processes import join_processes
 
-EPOCHS, BATCH, EXAMPLES = 30, 5, 36  # 24 to train: 5 steps an epoch, the last of 4 examples
+EPOCHS, BATCH, EXAMPLES = 30, 6, 40  # 28 to train: 5 steps an epoch, the last of 4 examples
 
 
 def task():
@@ -29,14 +35,14 @@ def task():
     def loss(params, batch, key):
         return jnp.mean((model.apply(params, batch["x"], key=key) - batch["y"]) ** 2, axis=-1)
 
-    batches = train.array_batches({"x": x[:24], "y": y[:24]}, BATCH)
-    validation = train.array_batches({"x": x[24:], "y": y[24:]}, 5, shuffle=False)
+    batches = train.array_batches({"x": x[:28], "y": y[:28]}, BATCH)
+    validation = train.array_batches({"x": x[28:], "y": y[28:]}, 4, shuffle=False)
     schedule = optax.cosine_decay_schedule(0.1, EPOCHS * batches.steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     return loss, model.init(jax.random.key(0)), optimizer, batches, validation
 
 
-def run(folder, *, in_background=True, every=4, **options):
+def run(folder, *, in_background, every, **options):
     """Train in `folder`, from where it stands."""
     loss, params, optimizer, batches, validation = task()
     log = train.MetricsLog(folder / "metrics.jsonl", seed=0)
@@ -48,11 +54,9 @@ def run(folder, *, in_background=True, every=4, **options):
             params,
             optimizer,
             batches,
-            epochs=EPOCHS,
             seed=3,
             validation=validation,
             early_stopping=train.EarlyStopping(patience=12),
-            steps_per_call=2,
             metrics=log,
             checkpoints=checkpoints,
             **options,
@@ -67,7 +71,43 @@ def leaves(state):
     }
 
 
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--synchronous", action="store_true")
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--every", type=int, default=4)
+    parser.add_argument("--per-call", type=int, default=2)
+    parser.add_argument("--pause", type=float, default=0.0, help="after every call")
+    options = parser.parse_args()
+    several = join_processes(cluster=False)
+    jax.config.update("jax_num_cpu_devices", options.devices)
+    mesh = train.data_mesh() if several or options.devices > 1 else None
+    (options.folder / f"pid-{jax.process_index()}").write_text(str(os.getpid()))
+
+    def stop():
+        time.sleep(options.pause)
+        return train.stop_requested()
+
+    try:
+        with train.listen_for_stop():
+            done = run(
+                options.folder,
+                in_background=not options.synchronous,
+                every=options.every,
+                epochs=options.epochs,
+                steps_per_call=options.per_call,
+                mesh=mesh,
+                stop=stop,
+            )
+    except train.TrainingStopped as stopped:
+        print(stopped, file=sys.stderr)
+        return 75
+    if jax.process_index() == 0:
+        np.savez(options.folder / "final.npz", **leaves(done.state))
+    return 0
+
+
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    done = run(folder, in_background="--synchronous" not in sys.argv)
-    np.savez(folder / "final.npz", **leaves(done.state))
+    sys.exit(main())

@@ -1,46 +1,20 @@
 """kill -9 anywhere, and again; resumed until done, everything equals the uninterrupted run's."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-PROGRAM = Path(__file__).with_name("program.py")
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """``(folder, *options) -> process``; all share a compilation cache."""
-    cache = tmp_path_factory.mktemp("cache")
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-
-    def start(folder, *options):
-        command = [sys.executable, str(PROGRAM), str(folder), *options]
-        with (folder.parent / f"{folder.name}.log").open("a") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-
-    return start
-
 
 @pytest.fixture(scope="module")
 def whole(start, tmp_path_factory):
-    """The uninterrupted run, and how long it took once compiled."""
-    for name in ("first", "second"):
-        folder = tmp_path_factory.mktemp(name) / "run"
-        folder.mkdir()
-        begun = time.monotonic()
-        assert start(folder).wait() == 0
-    return folder, time.monotonic() - begun
+    """The uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert start(folder).wait() == 0
+    return folder
 
 
 def being_saved(folder):
@@ -54,13 +28,15 @@ def being_saved(folder):
         return False
 
 
-def killed_and_resumed(start, folder, seconds, chance, *, in_save, options):
-    """How many kills there were, and how many of them inside a save."""
-    folder.mkdir()
+def killed_and_resumed(start, folder, chance, *, most, options=(), seconds=None):
+    """How many kills there were, and how many of them inside a save.
+
+    They come inside a save, or at any moment of the `seconds` that a run takes.
+    """
     kills = inside = 0
-    for _ in range(chance.randint(1, 3)):
+    for _ in range(most):
         process = start(folder, *options)
-        if in_save:
+        if seconds is None:
             saves = chance.randint(1, 10)
             while process.poll() is None and saves:
                 if being_saved(folder):
@@ -77,9 +53,7 @@ def killed_and_resumed(start, folder, seconds, chance, *, in_save, options):
         kills += 1
         inside += being_saved(folder)
     if not (folder / "final.npz").exists():
-        assert start(folder, *options).wait() == 0, (
-            folder.parent / f"{folder.name}.log"
-        ).read_text()
+        assert start(folder, *options).wait() == 0
     return kills, inside
 
 
@@ -93,28 +67,31 @@ def assert_same(folder, whole):
 
 @pytest.mark.parametrize("options", [(), ("--synchronous",)])
 def test_killed_in_a_save_it_ends_bit_for_bit_the_same(start, whole, tmp_path, options):
-    folder, seconds = whole
     chance = random.Random(len(options))
-    kills, inside = killed_and_resumed(
-        start, tmp_path / "run", seconds, chance, in_save=True, options=options
-    )
+    kills, inside = killed_and_resumed(start, tmp_path / "run", chance, most=1, options=options)
     assert kills
     assert inside
-    assert_same(tmp_path / "run", folder)
+    assert_same(tmp_path / "run", whole)
 
 
 @pytest.mark.soak
 def test_fifty_runs_killed_anywhere(start, whole, tmp_path, record_property):
-    """Half of them in the background, half of them aimed at a save."""
-    folder, seconds = whole
+    """Half of them save in the background, half of them are killed in a save."""
+    begun = time.monotonic()
+    assert start(tmp_path / "compiled").wait() == 0
+    seconds = time.monotonic() - begun
 
     def one(number):
-        run = tmp_path / str(number)
-        options = ("--synchronous",) if number % 2 else ()
+        chance = random.Random(number)
         counts = killed_and_resumed(
-            start, run, seconds, random.Random(number), in_save=number % 4 < 2, options=options
+            start,
+            tmp_path / str(number),
+            chance,
+            most=chance.randint(1, 3),
+            options=("--synchronous",) if number % 2 else (),
+            seconds=seconds if number % 4 < 2 else None,
         )
-        assert_same(run, folder)
+        assert_same(tmp_path / str(number), whole)
         return counts
 
     with ThreadPoolExecutor(2) as threads:

@@ -1,0 +1,134 @@
+"""Start one command as several processes on this machine, and end them together.
+
+    scripts/launch_local --processes 2 python -m experiments.milk --out runs/two
+
+The processes are one run on JAX's multi-process runtime (Gloo on a CPU): each takes its
+part of every batch, the first one writes. SIGINT or SIGTERM makes all of them save and
+stop at the same step; a second one ends them at once. Where one dies, so do the others.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import IO
+
+from seqjax.train.processes import environment
+
+STOPPED = 75  # see seqjax.launch
+_LAST_WORDS_SECONDS = 5.0  # for the others' own errors, after one has died
+
+
+def start(command: Sequence[str], count: int) -> list[subprocess.Popen[str]]:
+    """`count` processes of `command` that know of each other.
+
+    The first one keeps the terminal; the others' lines come with their number.
+    """
+    address = f"localhost:{_free_port()}"
+    processes = []
+    for index in range(count):
+        quiet = index > 0
+        process = subprocess.Popen(
+            command,
+            env=os.environ | environment(address, count, index),
+            stdout=subprocess.PIPE if quiet else None,
+            stderr=subprocess.STDOUT if quiet else None,
+            text=True,
+            start_new_session=True,  # a terminal's Ctrl-C is for this process to pass on
+        )
+        if process.stdout is not None:
+            _relay(index, process.stdout)
+        processes.append(process)
+    return processes
+
+
+def wait(processes: Sequence[subprocess.Popen[str]]) -> int:
+    """Wait for all; end all where one fails.
+
+    Returns:
+        0 where all succeeded; 75 where some were stopped, saved; or else the status of the
+        first that failed, 128 + signal for one that was killed.
+    """
+    while True:
+        codes = [process.poll() for process in processes]
+        failed = [index for index, code in enumerate(codes) if code not in (None, 0, STOPPED)]
+        if failed:
+            index = failed[0]
+            status = _status(processes[index])
+            how = f"signal {status - 128}" if status > 128 else f"status {status}"
+            print(f"process {index} ended with {how}: ending the others", file=sys.stderr)
+            deadline = time.monotonic() + _LAST_WORDS_SECONDS
+            while time.monotonic() < deadline and any(p.poll() is None for p in processes):
+                time.sleep(0.05)
+            kill(processes)
+            return status
+        if None not in codes:
+            return STOPPED if STOPPED in codes else 0
+        time.sleep(0.05)
+
+
+def kill(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """End all at once, stopped ones too."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.wait()
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser("launch_local", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--processes", type=int, required=True, metavar="N")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="such as python -m ...")
+    options = parser.parse_args(args)
+    if options.processes < 1 or not options.command:
+        parser.error("say --processes N, at least 1, and then the command")
+    asked: list[int] = []
+
+    def ask(number: int, _: object) -> None:
+        asked.append(number)
+        for process in processes:
+            if len(asked) > 1:
+                process.kill()
+            elif process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+
+    processes: list[subprocess.Popen[str]] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+    try:
+        processes += start(options.command, options.processes)
+    except OSError as error:
+        print(f"error: {options.command[0]}: {error.strerror}", file=sys.stderr)
+        return 127
+    status = wait(processes)
+    return 128 + asked[0] if len(asked) > 1 else status
+
+
+def _status(process: subprocess.Popen[str]) -> int:
+    code = process.returncode
+    return 128 - code if code < 0 else code
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def _relay(index: int, stream: IO[str]) -> None:
+    def relay() -> None:
+        for line in stream:
+            sys.stderr.write(f"[{index}] {line}")
+
+    threading.Thread(target=relay, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
