@@ -245,6 +245,7 @@ def train_row(config: Config, folder: Path, name: str, recipe: Recipe) -> None:
         best=recipe.best,
         metrics=lambda seed: train.MetricsLog(folder / "metrics.jsonl", row=name, seed=seed),
         progress=name,
+        debug_nans=config.debug_nans,
     ):
 
         def squares(part: slice, params: Any = done.params) -> np.ndarray:

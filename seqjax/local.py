@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import IO
+from io import TextIOBase
 
 from seqjax.train.processes import environment
 
@@ -42,7 +42,7 @@ def start(command: Sequence[str], count: int) -> list[subprocess.Popen[str]]:
             text=True,
             start_new_session=True,  # a terminal's Ctrl-C is for this process to pass on
         )
-        if process.stdout is not None:
+        if isinstance(process.stdout, TextIOBase):
             _relay(index, process.stdout)
         processes.append(process)
     return processes
@@ -74,10 +74,10 @@ def wait(processes: Sequence[subprocess.Popen[str]]) -> int:
 
 
 def kill(processes: Sequence[subprocess.Popen[str]]) -> None:
-    """End all at once, stopped ones too."""
+    """End all at once, with what they started, suspended ones too."""
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -94,10 +94,11 @@ def main(args: Sequence[str] | None = None) -> int:
     def ask(number: int, _: object) -> None:
         asked.append(number)
         for process in processes:
-            if len(asked) > 1:
-                process.kill()
-            elif process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                if len(asked) > 1:
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:
+                    os.kill(process.pid, signal.SIGTERM)
 
     processes: list[subprocess.Popen[str]] = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -122,12 +123,13 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _relay(index: int, stream: IO[str]) -> None:
+def _relay(index: int, stream: TextIOBase) -> None:
     def relay() -> None:
-        for line in stream:
-            sys.stderr.write(f"[{index}] {line}")
+        with stream:
+            for line in stream:
+                sys.stderr.write(f"[{index}] {line}")
 
-    threading.Thread(target=relay, daemon=True).start()
+    threading.Thread(target=relay).start()  # it ends with the process, its last words told
 
 
 if __name__ == "__main__":

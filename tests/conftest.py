@@ -4,6 +4,8 @@ import tempfile
 # Before Keras is imported: the backend, and a home of its own (it writes a file at import).
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras-")
+# Nor is the user's own cache of compiled programs for tests.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 
 import jax
 import pytest

@@ -39,7 +39,7 @@ def test_a_run_fills_its_folder(tmp_path, capsys):
     assert set(result["seconds"]) == {"total", "compile"}
     assert result["versions"]["jax"]
     assert "CPU" in result["device"]
-    assert set(result["settings"]) == {"GLIBC_TUNABLES", "devices"}
+    assert set(result["settings"]) == {"GLIBC_TUNABLES", "devices", "compilation_cache"}
     shown = capsys.readouterr().out
     assert "net" in shown
     assert "ran with: GLIBC_TUNABLES=" in shown

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from seqjax.train.batches import Batches
-from seqjax.train.finite import Watch
+from seqjax.train.finite import Watch, find_operation
 from seqjax.train.logs import MetricsLog, Progress
 from seqjax.train.loop import Fit
 from seqjax.train.steps import (
@@ -48,6 +49,7 @@ def fit_seeds(
     devices: Sequence[Any] | None = None,
     per_device: int | None = None,
     max_skips: int = 10,
+    debug_nans: bool = False,
 ) -> Iterator[tuple[int, Fit]]:
     """Train one model from several seeds, as many at once as the devices take.
 
@@ -71,6 +73,8 @@ def fit_seeds(
             products do not gain from `jax.vmap`, and elsewhere as many as it takes to
             run all seeds at once.
         max_skips: so many steps in a row that are not finite end a seed.
+        debug_nans: let the first such step end the run, and do it again operation by
+            operation to find the one at fault.
 
     Yields:
         ``(seed, fit)`` in the order of `seeds`, as soon as it is done.
@@ -110,7 +114,7 @@ def fit_seeds(
         needed = -(-len(together) // per_device)
         mesh = Mesh(np.array(devices[:needed]), ("seed",))
         local = -(-len(together) // needed)
-        run = _Group(loss, optimizer, batches, validation, mesh, local, max_skips)
+        run = _Group(loss, optimizer, batches, validation, mesh, local, max_skips, debug_nans)
         yield from run.fit(init, together, epochs, best, metrics, progress)
 
 
@@ -126,9 +130,10 @@ class _Group:
         mesh: Mesh,
         local: int,
         max_skips: int,
+        debug_nans: bool,
     ) -> None:
         self.loss, self.optimizer, self.mesh, self.local = loss, optimizer, mesh, local
-        self.max_skips = max_skips
+        self.max_skips, self.debug_nans = (1 if debug_nans else max_skips), debug_nans
         self.failures: dict[int, str] = {}  # seeds that are no longer finite
         shared = NamedSharding(mesh, _SHARED)
         self.batches = batches._replace(data=jax.device_put(batches.data, shared))
@@ -204,7 +209,7 @@ class _Group:
         states = jax.device_get(states)
         seconds = (time.perf_counter() - started) / len(seeds)
         for index, (seed, history) in enumerate(zip(seeds, histories, strict=True)):
-            state = jax.tree.map(lambda a, index=index: jax.numpy.asarray(a[index]), states)
+            state = jax.tree.map(lambda a, index=index: jnp.asarray(a[index]), states)
             if seed not in self.failures:
                 params = state.best.params if best else state.params
                 yield seed, Fit(params, history, state, seconds)
@@ -232,6 +237,11 @@ class _Group:
         numbers = jax.device_get(states._replace(params=None, opt_state=None, best=None))
         for index, (seed, line) in enumerate(zip(seeds, lines, strict=True)):
             mine = jax.tree.map(operator.itemgetter(index), numbers)
+            if self.debug_nans and mine.skipped.in_a_row:
+                state, data = jax.device_get((states, self.batches.data))
+                state = jax.tree.map(lambda a, index=index: jnp.asarray(a[index]), state)
+                batches = self.batches._replace(data=jax.tree.map(jnp.asarray, data))
+                find_operation(self.loss, batches, state, jax.random.key(seed))
             line["loss"] = math.nan
             if seed not in self.failures:
                 try:
@@ -303,7 +313,7 @@ def _train(
     def one(mine: tuple[TrainState, Array], shared: tuple[Any, Array, Array]) -> TrainState:
         state, seed = mine
         data, epoch, limit = shared
-        first = jax.numpy.int32(0)
+        first = jnp.int32(0)
         key = jax.random.key(seed)
         return train_steps(
             loss, optimizer, plan, batch, steps, state, data, key, epoch, first, limit

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -141,12 +142,13 @@ def test_batches_are_split_on_request(tmp_path, monkeypatch, args, capsys):
     command = ["--out", str(tmp_path / "run"), "--seeds", "1", *args]
     assert launch.launch("experiments.milk", milk.Config, milk.run, "", command) == 2
     assert "far enough" in capsys.readouterr().err
-    assert [mesh and mesh.size for mesh in meshes] == [2 if args else None]
+    assert [mesh and mesh.size for mesh in meshes] == [jax.device_count() if args else None]
 
 
 def test_checkpoints_hold_seed_scaler_and_settings(quick):
     saved = next((quick / "checkpoints" / "seed-1").glob("*/metadata/metadata"))
     metadata = json.loads(saved.read_text())
+    metadata = metadata["run"]
     assert metadata["seed"] == metadata["fit"]["seed"] == 1
     assert metadata["settings"] == milk.RECIPES["seasonal"]._asdict()
     task = milk.make_task(SERIES, SEASON, "seasonal", 5, 32)
@@ -210,37 +212,79 @@ def test_too_short_a_series_is_told(tmp_path, capsys):
     assert not (tmp_path / "run").exists()  # nothing in the corrected attempt's way
 
 
-def command(folder, *more):
+EPOCHS = 10
+
+
+def start(folder, *more):
+    """The experiment as a process; compiled as the tests compile."""
     options = ["--out", str(folder), "--recipe", "textbook", "--seeds", "2", "--save-every", "1"]
-    return [sys.executable, "-m", "experiments.milk", *options, "--epochs", "25", *more]
+    command = [sys.executable, "-m", "experiments.milk", *options, "--epochs", str(EPOCHS), *more]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ
+        | {
+            "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"),
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": str(
+                int(jax.config.values["jax_disable_most_optimizations"])
+            ),
+        },
+    )
 
 
-def test_killed_in_the_middle_and_resumed_it_ends_bit_for_bit_the_same(tmp_path):
-    """kill -9 at two moments; parameters, metrics and forecasts equal the uninterrupted run's."""
-    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
-    killed = tmp_path / "killed"
-    for more, lines in (([], 7), (["--resume"], 33)):
-        process = subprocess.Popen(
-            command(killed, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        metrics, deadline = killed / "metrics.jsonl", time.monotonic() + 120
-        while not metrics.exists() or len(metrics.read_text().splitlines()) < lines:
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert not (killed / "result.json").exists()
-    subprocess.run(command(killed, "--resume"), check=True, capture_output=True)
+def signalled(process, folder, lines, number):
+    """What it said, after a signal once so many epochs are logged."""
+    metrics, deadline = folder / "metrics.jsonl", time.monotonic() + 120
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < lines:
+        assert process.poll() is None, "it ended before the signal"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, number)
+    _, said = process.communicate()
+    assert not (folder / "result.json").exists()
+    return said
 
-    whole = tmp_path / "whole"
-    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    assert (killed / "forecast.csv").read_bytes() == (whole / "forecast.csv").read_bytes()
-    lines = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+
+def test_stopped_and_resumed_it_ends_bit_for_bit_the_same(tmp_path):
+    """Parameters, metrics and forecasts equal the uninterrupted run's."""
+    folder, whole = tmp_path / "stopped", tmp_path / "whole"
+    process = start(folder)
+    said = signalled(process, folder, 4, signal.SIGTERM)
+    assert process.returncode == launch.STOPPED == 75
+    assert f"is saved in {folder}/checkpoints/seed-" in said
+    assert "Go on with the same command and --resume" in said
+    assert "Traceback" not in said
+    process = start(folder, "--resume")
+    assert process.communicate()[1].count("Traceback") == process.returncode == 0
+    whole.mkdir()
+    config = milk.Config(recipe="textbook", seeds=2, save_every=1, epochs=EPOCHS)
+    milk.run(config, whole)
+    assert_same(folder, whole)
+
+
+@pytest.mark.soak
+def test_killed_and_resumed_it_ends_bit_for_bit_the_same(tmp_path, record_property):
+    folder, whole = tmp_path / "killed", tmp_path / "whole"
+    assert start(whole).communicate()[1].count("Traceback") == 0
+    for more, lines in (([], 4), (["--resume"], 13)):
+        signalled(start(folder, *more), folder, lines, signal.SIGKILL)
+    assert start(folder, "--resume").communicate()[1].count("Traceback") == 0
+    assert_same(folder, whole)
+    record_property(
+        "figure", "1 killed anywhere: experiments.milk, two seeds, killed in each: bit for bit"
+    )
+
+
+def assert_same(folder, whole):
+    assert (folder / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert (folder / "forecast.csv").read_bytes() == (whole / "forecast.csv").read_bytes()
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [(line["seed"], line["step"]) for line in lines] == [
-        (seed, 4 * epoch) for seed in (0, 1) for epoch in range(1, 26)
+        (seed, 4 * epoch) for seed in (0, 1) for epoch in range(1, EPOCHS + 1)
     ]
-    a, b = (final_state(folder / "checkpoints" / "seed-1") for folder in (killed, whole))
+    a, b = (final_state(path / "checkpoints" / "seed-1") for path in (folder, whole))
     assert a.keys() == b.keys()
     for key in a:
         np.testing.assert_array_equal(a[key], b[key])
@@ -248,11 +292,10 @@ def test_killed_in_the_middle_and_resumed_it_ends_bit_for_bit_the_same(tmp_path)
 
 def final_state(folder):
     """Every leaf of the last checkpoint: parameters, optimiser state, step."""
-    import jax
     import orbax.checkpoint as ocp
 
     step = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-    assert step == 100
+    assert step == 4 * EPOCHS
     tree = ocp.StandardCheckpointer().restore((folder / str(step) / "state").absolute())
     return {jax.tree_util.keystr(key): leaf for key, leaf in jax.tree.leaves_with_path(tree)}
 

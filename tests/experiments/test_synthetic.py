@@ -94,7 +94,7 @@ def test_the_loss_of_validation_is_the_error_after_the_last_step():
 
 
 def test_a_table_is_kept_row_by_row_and_seed_by_seed(tmp_path, capsys):
-    rows = ["--only", "linear,iterative,seq2seq,gru", "--epochs", "2"]
+    rows = ["--only", "linear,iterative,seq2seq,gru", "--epochs", "1"]
     assert call("--out", "run", "--seeds", "1", *rows) == 0
     run = tmp_path / "run"
     first = result(run)["rows"]

@@ -104,6 +104,7 @@ def main():
     except train.TrainingStopped as stopped:
         print(stopped, file=sys.stderr)
         return 75
+    print("trained", flush=True)
     if jax.process_index() == 0:
         np.savez(options.folder / "final.npz", **leaves(done.state))
     return 0

@@ -206,6 +206,22 @@ def test_debug_nans_finds_the_operation(loss, bad, message):
         fit(loss, START, ADAM, batches_of(bad), epochs=2, debug_nans=True)
 
 
+def test_debug_nans_finds_the_operation_of_a_seed():
+    message = r"at step 4, done again: invalid value \((nan|inf)\) encountered in"
+    runs = fit_seeds(
+        bad_gradient,
+        lambda key: START,
+        ADAM,
+        batches_of(),
+        epochs=2,
+        seeds=(0, 1, 2),
+        devices=jax.devices()[:2],
+        debug_nans=True,
+    )
+    with pytest.raises(FloatingPointError, match=message):
+        next(runs)
+
+
 def test_a_seed_that_fails_is_named_and_the_others_are_done():
     def init(key):
         return START | {"b": jax.random.normal(key)}

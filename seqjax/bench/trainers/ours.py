@@ -70,12 +70,12 @@ def training(task: dict[str, Any], seeds: int = 1) -> Prepared:
         jax.tree.map(lambda a: a[:BATCH], batches.data), BATCH, shuffle=False
     )
     state = initial_state(optimizer, False, jax.tree.map(jnp.copy, params))
-    key, zero = jax.random.key(0), jnp.int32(0)
+    key, zero, limit = jax.random.key(0), jnp.int32(0), jnp.int32(10)
 
     def step() -> None:
         nonlocal state
         state = jitted(
-            loss, optimizer, batch.plan, batch.batch, 1, state, batch.data, key, zero, zero
+            loss, optimizer, batch.plan, batch.batch, 1, state, batch.data, key, zero, zero, limit
         )
         jax.block_until_ready(state)
 
