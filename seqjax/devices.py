@@ -92,7 +92,7 @@ def private_cache() -> Path:
 def _use_private_cache() -> None:
     try:
         folder = private_cache()
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+    except (OSError, RuntimeError, AttributeError) as error:  # no home; no users, on Windows
         print(
             f"programs are compiled anew, without a cache: {error} ({_CACHE_VARIABLE} names"
             " another folder, or none)",

@@ -5,7 +5,7 @@ import tempfile
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras-")
 # Nor is the user's own cache of compiled programs for tests.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")
 
 import jax
 import pytest

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,10 +22,16 @@ from seqjax.train.records import (
     Record,
     check_leaves,
     check_record,
+    differences,
     likely_cause,
     make_record,
     mismatches,
 )
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 State = Any  # a pytree of arrays
 
@@ -55,7 +62,8 @@ class Checkpoints:
         in_background: write while training goes on.
 
     Raises:
-        CheckpointError: where the folder cannot be made or written.
+        CheckpointError: where the folder cannot be made or written, or another run
+            writes in it.
     """
 
     def __init__(
@@ -82,8 +90,10 @@ class Checkpoints:
             ),
         )
         try:
+            self._lock: int | None = None
             if is_primary():
                 self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock = _locked(self.folder)
                 self._delete_uncommitted()
             wait_for_all("checkpoints")
             self._manager = _Manager(self.folder, options=options)
@@ -110,6 +120,8 @@ class Checkpoints:
         finally:
             with contextlib.suppress(Exception):  # a failed save has been told
                 self._manager.close()
+            if self._lock is not None:
+                os.close(self._lock)
 
     def latest_step(self) -> int | None:
         """The newest saved step, or None."""
@@ -211,10 +223,9 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder / str(step)}: {error}") from None
 
     def _check_run(self, step: int, record: Record, like: State, run: dict[str, Any]) -> None:
-        differences = _differences(record["run"], self.metadata | run)
-        if differences:
+        if other := differences(record["run"], self.metadata | run):
             raise CheckpointError(
-                f"{self.folder}: step {step} belongs to another run: {'; '.join(differences)}."
+                f"{self.folder}: step {step} belongs to another run: {'; '.join(other)}."
                 " Run with the same settings, or into another folder."
             )
         if found := mismatches(record, like):
@@ -271,6 +282,23 @@ class _Manager(ocp.CheckpointManager):
         return False
 
 
+def _locked(folder: Path) -> int | None:
+    """A lock that ends with the process, however that ends."""
+    if fcntl is None:
+        return None
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise CheckpointError(
+            f"{folder}: another run is writing here; wait for its end, or choose another folder."
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    return lock
+
+
 def _attempt(read: Callable[[], Any]) -> tuple[Any, str]:
     """``(value, "")``, or ``(None, fault)`` in every process where one of them fails."""
     value, fault = None, "it is damaged where another process reads it"
@@ -290,16 +318,3 @@ def _free(folder: Path) -> str:
     with contextlib.suppress(OSError):
         return f"{shutil.disk_usage(folder).free:,} bytes are free"
     return "the folder cannot be read"
-
-
-def _differences(saved: Any, current: Any, name: str = "") -> list[str]:
-    """One sentence for each field in which two JSON values differ."""
-    if isinstance(saved, dict) and isinstance(current, dict):
-        return [
-            sentence
-            for key in sorted(saved.keys() | current.keys())
-            for sentence in _differences(
-                saved.get(key), current.get(key), f"{name}.{key}" if name else key
-            )
-        ]
-    return [] if saved == current else [f"{name} was {saved!r} and is now {current!r}"]

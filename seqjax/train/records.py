@@ -54,6 +54,19 @@ def check_record(record: Any) -> Record:
     return record
 
 
+def differences(saved: Any, current: Any, name: str = "") -> list[str]:
+    """One sentence for each field in which two JSON values differ."""
+    if isinstance(saved, dict) and isinstance(current, dict):
+        return [
+            sentence
+            for key in sorted(saved.keys() | current.keys())
+            for sentence in differences(
+                saved.get(key), current.get(key), f"{name}.{key}" if name else key
+            )
+        ]
+    return [] if saved == current else [f"{name} was {saved!r} and is now {current!r}"]
+
+
 class Mismatch(NamedTuple):
     """A leaf in which checkpoint and run differ: what kind of difference, and a sentence."""
 

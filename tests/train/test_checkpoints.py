@@ -327,6 +327,16 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
         Checkpoints(tmp_path / "file" / "saves", {}, every=1)
 
 
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    folder = saved(tmp_path / "saves")
+    with (
+        Checkpoints(folder, {"run": 1}, every=1),
+        pytest.raises(CheckpointError, match="saves: another run is writing here"),
+    ):
+        Checkpoints(folder, {"run": 1}, every=1)
+    assert_state(restored(folder)[1], 4)
+
+
 def test_only_the_newest_stay(tmp_path):
     folder = saved(tmp_path / "saves", [1, 2, 3, 4], keep=2)
     assert sorted(path.name for path in folder.iterdir()) == ["3", "4"]
