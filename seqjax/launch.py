@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import shutil
 import sys
@@ -23,6 +24,7 @@ from seqjax.train import CheckpointError, TrainingStopped, listen_for_stop
 from seqjax.train.processes import all_agree, is_primary, wait_for_all
 
 RUNS = Path("runs")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 STOPPED = 75  # asked to stop, and saved: sysexits' "try again later"
 INTERRUPTED = 130  # the exit status that shells give an interrupted program
 
@@ -125,15 +127,18 @@ def launch(
             result = run(config, folder)
             seconds["total"] = time.perf_counter() - begun
     except (DataError, CheckpointError, RunError, FloatingPointError) as error:
-        _tell(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)  # whichever process it is
         if folder is not None and is_primary() and _nothing_ran(folder):
             shutil.rmtree(folder)  # leave nothing in the next attempt's way
         return 2
     except OSError as error:
-        _tell(
-            f"error: {error.filename or folder}: {error.strerror}; make room or choose another"
-            " --out, then go on with the same command and --resume."
+        advice = (
+            "; make room or choose another --out, then go on with the same command and --resume"
+            if error.errno in _NO_ROOM
+            else ""
         )
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}{advice}.", file=sys.stderr)
         return 2
     except TrainingStopped as stopped:
         _tell(f"{stopped} Go on with the same command and --resume.")
@@ -182,9 +187,9 @@ def main(
 ) -> NoReturn:
     """`launch`, and the end of the process with its exit status."""
     status = launch(name, config_type, run, description)
-    if status == INTERRUPTED:
-        # A compilation that is still under way in XLA's threads would crash the
-        # interpreter's own tear-down.
+    if status == INTERRUPTED or (status not in (0, STOPPED) and jax.distributed.is_initialized()):
+        # A compilation that is still under way in XLA's threads would crash the interpreter's
+        # own tear-down; and one of several processes would wait there for the others.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

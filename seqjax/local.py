@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import TextIOBase
 
 from seqjax.train.processes import environment
@@ -25,13 +25,12 @@ STOPPED = 75  # see seqjax.launch
 _LAST_WORDS_SECONDS = 5.0  # for the others' own errors, after one has died
 
 
-def start(command: Sequence[str], count: int) -> list[subprocess.Popen[str]]:
-    """`count` processes of `command` that know of each other.
+def start(command: Sequence[str], count: int) -> Iterator[subprocess.Popen[str]]:
+    """`count` processes of `command` that know of each other, one after the other.
 
     The first one keeps the terminal; the others' lines come with their number.
     """
     address = f"localhost:{_free_port()}"
-    processes = []
     for index in range(count):
         quiet = index > 0
         process = subprocess.Popen(
@@ -40,12 +39,12 @@ def start(command: Sequence[str], count: int) -> list[subprocess.Popen[str]]:
             stdout=subprocess.PIPE if quiet else None,
             stderr=subprocess.STDOUT if quiet else None,
             text=True,
+            errors="replace",
             start_new_session=True,  # a terminal's Ctrl-C is for this process to pass on
         )
         if isinstance(process.stdout, TextIOBase):
             _relay(index, process.stdout)
-        processes.append(process)
-    return processes
+        yield process
 
 
 def wait(processes: Sequence[subprocess.Popen[str]]) -> int:
@@ -101,11 +100,15 @@ def main(args: Sequence[str] | None = None) -> int:
                     os.kill(process.pid, signal.SIGTERM)
 
     processes: list[subprocess.Popen[str]] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, ask)
     try:
-        processes += start(options.command, options.processes)
+        for process in start(options.command, options.processes):
+            processes.append(process)
+            if asked:
+                process.terminate()
     except OSError as error:
+        kill(processes)
         print(f"error: {options.command[0]}: {error.strerror}", file=sys.stderr)
         return 127
     status = wait(processes)

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -217,3 +219,32 @@ def test_a_table_of_its_own_takes_the_place_of_the_sorted_one(capsys):
     printed = capsys.readouterr().out
     assert "mine" in printed
     assert "RMSE" not in printed
+
+
+PROGRAM = """
+import dataclasses, sys
+from seqjax import launch
+
+def run(config, folder):
+    raise AssertionError("it ran")
+
+sys.exit(launch.launch("experiments.example", launch.Config, run, "", sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--platform", "tpu"], "error: --platform tpu: JAX finds no such device"),
+        (["--seeds", "0"], "error: --seeds must be at least 1, not 0."),
+        (["--cluster"], "error: several processes: "),
+    ],
+)
+def test_a_run_that_cannot_start_says_why_in_one_line(args, message):
+    """In a process of its own: here JAX has its devices already."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *args], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -15,7 +15,7 @@ INDEX = "SEQJAX_PROCESS_ID"
 
 
 def status(script, count=2):
-    return local.wait(local.start(["sh", "-c", script], count))
+    return local.wait(list(local.start(["sh", "-c", script], count)))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_where_one_fails_the_others_are_ended(monkeypatch, capfd):
 
 def test_each_process_knows_its_place(capfd):
     names = " ".join(f"${name}" for name in processes.environment("", 0, 0))
-    running = local.start(["sh", "-c", f"echo at {names}"], 2)
+    running = list(local.start(["sh", "-c", f"echo at {names}"], 2))
     assert local.wait(running) == 0
     captured = capfd.readouterr()
     deadline = time.monotonic() + 10
@@ -77,3 +77,11 @@ def test_a_second_signal_ends_them_at_once():
         assert said.readline() == "asked\n"
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(timeout=30) == 130
+
+
+def test_what_is_no_text_is_passed_on_as_far_as_it_is_one(capfd):
+    assert status(f"""if [ "${INDEX}" = 1 ]; then printf 'caf\\351\\nend\\n'; fi""") == 0
+    deadline, said = time.monotonic() + 10, ""
+    while "end" not in said and time.monotonic() < deadline:
+        said += capfd.readouterr().err
+    assert "[1] caf\N{REPLACEMENT CHARACTER}\n[1] end\n" in said

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -90,11 +91,12 @@ class Checkpoints:
             ),
         )
         try:
-            self._lock: int | None = None
+            self._unlock: Callable[[], Any] = lambda: None
             if is_primary():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                self._lock = _locked(self.folder)
-                self._delete_uncommitted()
+                if (lock := _locked(self.folder)) is not None:
+                    self._unlock = weakref.finalize(self, os.close, lock)
+                self._clear_uncommitted()
             wait_for_all("checkpoints")
             self._manager = _Manager(self.folder, options=options)
         except OSError as error:
@@ -120,8 +122,7 @@ class Checkpoints:
         finally:
             with contextlib.suppress(Exception):  # a failed save has been told
                 self._manager.close()
-            if self._lock is not None:
-                os.close(self._lock)
+            self._unlock()
 
     def latest_step(self) -> int | None:
         """The newest saved step, or None."""
@@ -147,7 +148,7 @@ class Checkpoints:
         copy = jax.tree.map(jnp.copy, state)
         record = make_record(copy, self.metadata | run)
         self.wait()
-        self._saving = step, sum(leaf.nbytes for leaf in jax.tree.leaves(copy))
+        self._saving = step, sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(copy))
         with self._telling_of_failure():
             self._manager.save(
                 step,
@@ -269,11 +270,19 @@ class Checkpoints:
         wait_for_all("set aside")
         self._manager.reload()
 
-    def _delete_uncommitted(self) -> None:
-        for path in self.folder.iterdir():
-            if path.name.isdecimal() and not (path / _COMMITTED).exists():
-                _log.warning("%s: an incomplete save, deleted", path)
-                shutil.rmtree(path)
+    def _clear_uncommitted(self) -> None:
+        steps = [path for path in self.folder.iterdir() if path.name.isdecimal()]
+        incomplete = [path for path in steps if not (path / _COMMITTED).exists()]
+        if len(incomplete) > 1 and len(incomplete) == len(steps):  # no kill leaves two
+            names = ", ".join(sorted((path.name for path in incomplete), key=int))
+            raise CheckpointError(
+                f"{self.folder}: none of the steps {names} is complete: each lacks"
+                f" {_COMMITTED}, which is written last. Were they copied in part? To begin anew,"
+                " delete the folder."
+            )
+        for path in incomplete:
+            _log.warning("%s: an incomplete save, deleted", path)
+            shutil.rmtree(path)
 
 
 class _Manager(ocp.CheckpointManager):

@@ -1,15 +1,18 @@
 """Losses and gradients that are not finite: what is told of them, and where they come from."""
 
 import logging
-import math
+import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+import seqjax
 from seqjax.train.batches import Batches
 from seqjax.train.steps import (
+    KEPT,
     Loss,
     Params,
     Skipped,
@@ -21,6 +24,7 @@ from seqjax.train.steps import (
 
 _log = logging.getLogger(__name__)
 
+_TOLD = 8  # skipped steps in one message
 _HELP = (
     "Look at the data, or try a lower learning rate or gradient clipping"
     " (optax.clip_by_global_norm); --debug-nans (fit(debug_nans=True)) finds the operation."
@@ -35,61 +39,70 @@ class Watch:
         batches: of the training part.
         params: before the first step.
         limit: so many steps in a row end the run.
-
-    Raises:
-        FloatingPointError: where a parameter is not finite from the start.
     """
 
     def __init__(self, who: str, batches: Batches, params: Params, limit: int) -> None:
-        self.who, self.batches, self.limit = who, batches, limit
-        self.params = jax.eval_shape(lambda: params)
+        self.who, self.batches, self.params, self.limit = who, batches, params, limit
         self.told = 0  # skipped steps of this epoch
-        if found := not_finite(params):
-            raise FloatingPointError(f"{who}: params{found[0]} is not finite from the start.")
 
-    def mean_loss(self, state: TrainState, *, epoch_over: bool, saved: str) -> float:
-        """The epoch's mean loss so far, over the steps that were finite.
+    def fault(self) -> str:
+        """What is wrong with the parameters before the first step, or nothing."""
+        found = not_finite(self.params, "params")
+        return f"{self.who}: {found[0]} is not finite from the start." if found else ""
+
+    def check(self, state: TrainState, *, epoch_over: bool, saved: str) -> float | None:
+        """Tell what was skipped; return the epoch's mean loss over the other steps so far.
 
         Args:
             state: on the host; only its sums and counts are read.
             epoch_over: the next call begins another epoch.
             saved: what is left of the run if it ends here.
 
+        Returns:
+            The mean; None where every step was skipped.
+
         Raises:
-            FloatingPointError: after too many steps in a row, or a whole epoch of them.
+            FloatingPointError: after too many steps in a row.
         """
         skipped = state.skipped
         fresh = int(skipped.in_epoch) - self.told
         self.told = 0 if epoch_over else int(skipped.in_epoch)
         in_a_row = int(skipped.in_a_row)
-        if in_a_row >= self.limit or (epoch_over and not state.weight_sum):
+        if in_a_row >= self.limit:
             steps = "a step was" if in_a_row == 1 else f"{in_a_row} steps in a row were"
             raise FloatingPointError(
                 f"{self.who}: {steps} not finite and changed nothing:"
-                f" {self.describe(skipped)}. {saved} {_HELP}"
+                f" {self.describe(skipped, in_a_row)}. {saved} {_HELP}"
             )
-        if fresh:
+        if fresh > 0:
             steps = "a step was" if fresh == 1 else f"{fresh} steps were"
-            _log.warning("%s: %s skipped: %s", self.who, steps, self.describe(skipped))
-        return float(state.loss_sum / state.weight_sum) if state.weight_sum else math.nan
+            _log.warning("%s: %s skipped: %s", self.who, steps, self.describe(skipped, fresh))
+        return float(state.loss_sum / state.weight_sum) if state.weight_sum else None
 
-    def describe(self, skipped: Skipped) -> str:
-        """The first step of the latest row of skipped ones: its loss, and what was not finite."""
+    def describe(self, skipped: Skipped, number: int) -> str:
+        """The first of the last `number` skipped steps: loss, and what was at fault."""
         plan = jax.eval_shape(self.batches.plan, self.batches.data, jax.random.key(0))
         row = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), plan)
         examples, _ = jax.eval_shape(self.batches.batch, self.batches.data, row)
-        leaf = leaf_names(examples, self.params)[int(skipped.leaf)]
-        return f"at step {int(skipped.step) + 1} the loss was {float(skipped.loss):.6g}, {leaf}"
+        names = leaf_names(examples, self.params)
+        last = int(skipped.in_all)
+        places = [count % KEPT for count in range(last - min(number, KEPT), last)][:_TOLD]
+        told = [
+            f"at step {int(skipped.steps[place]) + 1} the loss was"
+            f" {float(skipped.losses[place]):.6g}, {names[int(skipped.leaves[place])]}"
+            for place in places
+        ]
+        more = f"; and {number - len(told)} more" if number > len(told) else ""
+        return "; ".join(told) + more
 
 
-def not_finite(tree: Any) -> list[str]:
-    """Names of the leaves that hold NaN or infinity."""
-    found = []
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        leaf = jnp.asarray(leaf)
-        if inexact(leaf) and not jnp.all(jnp.isfinite(leaf)):
-            found.append(jax.tree_util.keystr(path))
-    return found
+def not_finite(tree: Any, name: str) -> list[str]:
+    """Names of the leaves that hold NaN or infinity, `name` being that of the whole."""
+    return [
+        f"{name}{jax.tree_util.keystr(path)}"
+        for path, leaf in jax.tree.leaves_with_path(tree)
+        if inexact(jnp.asarray(leaf)) and not jnp.all(jnp.isfinite(leaf))
+    ]
 
 
 def find_operation(loss: Loss, batches: Batches, state: TrainState, key: Array) -> NoReturn:
@@ -106,22 +119,35 @@ def find_operation(loss: Loss, batches: Batches, state: TrainState, key: Array) 
             first that makes an infinity.
     """
     order_key, noise_key = jax.random.split(key)
-    step = int(state.skipped.step)
+    step = int(state.skipped.steps[(state.skipped.in_all - 1) % KEPT])
     epoch, index = divmod(step, batches.steps)
     plan = batches.plan(batches.data, jax.random.fold_in(order_key, epoch))
     row = jax.tree.map(lambda a: a[index], plan)
     examples, weights = batches.batch(batches.data, row)
     noise = jax.random.fold_in(noise_key, step)
     where = f"fit: at step {step + 1}"
-    if found := not_finite(examples):
+    if found := not_finite(examples, "batch"):
         raise FloatingPointError(f"{where} the batch itself is not finite: {', '.join(found)}.")
     for find in (jax.debug_nans, jax.debug_infs):
         with jax.disable_jit(), find(True):
             try:
                 gradient_and_total(loss, state.params, examples, weights, noise)
             except FloatingPointError as error:
-                raise FloatingPointError(f"{where}, done again: {error}") from error
+                raise FloatingPointError(
+                    f"{where}, done again{_line_of(error)}: {error}"
+                ) from error
     raise FloatingPointError(
         f"{where} loss and gradient are finite when done again operation by operation; the square"
         " of the gradient, or the parameters after the update, are not."
     )
+
+
+def _line_of(error: BaseException) -> str:
+    """The last line of the caller's own code that led to the error."""
+    inside = tuple(str(Path(module.__file__ or "").parent) for module in (jax, jnp, seqjax))
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((*inside, "<"))
+    ]
+    return f", {frames[-1].filename}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""

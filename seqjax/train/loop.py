@@ -166,10 +166,14 @@ def fit(
     call = batches.steps if steps_per_call is None else min(steps_per_call, batches.steps)
     if call < 1:
         raise ValueError(f"fit: steps_per_call must be at least 1, not {steps_per_call}.")
+    if max_skips < 1:
+        raise ValueError(f"fit: max_skips must be at least 1, not {max_skips}.")
     if mesh is not None:
         check_mesh(mesh)
     started = time.perf_counter()
     watch = Watch("fit", batches, params, 1 if debug_nans else max_skips)
+    if fault := watch.fault():
+        raise FloatingPointError(fault)
     state = _initial_state(optimizer, early_stopping is not None, params)
     if mesh is not None:
         state = replicate(mesh, state)
@@ -193,7 +197,7 @@ def fit(
         bar = None
         if progress and is_primary():
             bar = stack.enter_context(Progress(progress, epochs))
-        begun, begun_at, mean = time.perf_counter(), step, math.nan
+        begun, begun_at, mean, skips = time.perf_counter(), step, None, 0
         compiled: set[int] = set()
         asked = stop()
         while step < last and not _out_of_patience(early_stopping, state, step, batches.steps):
@@ -215,9 +219,10 @@ def fit(
                 np.int32(watch.limit),
             )
             if jax.process_count() > 1 and steps not in compiled:
-                # A collective waits 30 s for the others: meet after compilation, not in it.
-                _train.lower(*arguments).compile()
-                wait_for_all("compiled")
+                _meet_compiled(_train, *arguments)
+                if validation is not None and not compiled:
+                    functions = validation.plan, validation.batch
+                    _meet_compiled(_evaluate, loss, *functions, state.params, validation.data)
             state = _train(*arguments)
             before, step = step, step + steps
             asked = stop()
@@ -227,7 +232,8 @@ def fit(
                 numbers = jax.device_get(state._replace(params=None, opt_state=None, best=None))
                 if debug_nans and numbers.skipped.in_a_row:
                     find_operation(loss, batches, state, key)
-                mean = watch.mean_loss(numbers, epoch_over=over, saved=_saved(checkpoints))
+                mean = watch.check(numbers, epoch_over=over, saved=_saved(checkpoints))
+                skips = int(numbers.skipped.in_epoch)
             if not compiled:  # the first call was the one that compiles
                 begun, begun_at = time.perf_counter(), step
             compiled.add(steps)
@@ -235,10 +241,12 @@ def fit(
                 bar.advance(step / batches.steps)
             if over:
                 line = {"step": step, "epoch": epoch + 1, "loss": mean}
-                if skips := int(state.skipped.in_epoch):
+                if skips:
                     line["skipped"] = skips
                 if validation is not None:
-                    line["validation_loss"] = _validation_loss(loss, state, validation)
+                    line["validation_loss"] = _validation_loss(
+                        loss, state, validation, saved=_saved(checkpoints)
+                    )
                     if early_stopping is not None:
                         state = _keep_best(state, np.float32(line["validation_loss"]))
                 history.append(line)
@@ -246,8 +254,8 @@ def fit(
                     metrics.write(line)
                 if bar is not None:
                     rate = (step - begun_at) / max(time.perf_counter() - begun, 1e-9)
-                    shown = {k.replace("_", " "): v for k, v in line.items() if "loss" in k}
-                    bar.epoch(epoch + 1, shown, rate)
+                    losses = {k.replace("_", " "): v for k, v in line.items() if "loss" in k}
+                    bar.epoch(epoch + 1, {k: v for k, v in losses.items() if v is not None}, rate)
             if checkpoints is not None and due:
                 checkpoints.save(step, state, **run)
                 if asked:
@@ -258,6 +266,12 @@ def fit(
     seconds = time.perf_counter() - started
     state = local(state)
     return Fit(state.params if state.best is None else state.best.params, history, state, seconds)
+
+
+def _meet_compiled(jitted: Any, *arguments: Any) -> None:
+    """Compile in all processes: a collective waits 30 s for the others, this longer."""
+    jitted.lower(*arguments).compile()
+    wait_for_all("compiled")
 
 
 def _history(metrics: MetricsLog | None, step: int, resumes: bool) -> list[dict[str, Any]]:
@@ -285,14 +299,14 @@ def _saved(checkpoints: Checkpoints | None) -> str:
     return f"The state of step {step} is saved in {checkpoints.folder}."
 
 
-def _validation_loss(loss: Loss, state: TrainState, validation: Batches) -> float:
+def _validation_loss(loss: Loss, state: TrainState, validation: Batches, *, saved: str) -> float:
     """The mean validation loss; raises where it is not finite."""
     mean = evaluate(loss, state.params, validation)
     if not math.isfinite(mean):
-        found = not_finite(validation.data)
-        data = f"{', '.join(found)} of its data is not finite" if found else "its data is finite"
+        found = not_finite(validation.data, "data")
+        data = f"{', '.join(found)} is not finite" if found else "though its data is finite"
         raise FloatingPointError(
-            f"fit: the validation loss is {mean} at step {int(state.step)}; {data}."
+            f"fit: the validation loss is {mean} at step {int(state.step)}, {data}. {saved}"
         )
     return mean
 

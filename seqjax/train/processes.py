@@ -68,7 +68,8 @@ def join_processes(cluster: bool) -> bool:
 
 def is_primary() -> bool:
     """True in the one process that writes files and talks."""
-    return jax.process_index() == 0
+    # Alone, without a question to the backend, which may not have started, or cannot.
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def wait_for_all(name: str) -> None:
@@ -82,6 +83,7 @@ def all_agree(mine: bool) -> bool:
     """True in every process where `mine` is true in every process."""
     if jax.process_count() == 1:
         return mine
+    wait_for_all("agree")  # which waits longer than the collective would
     return bool(multihost_utils.process_allgather(np.array(mine)).all())
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from seqjax.train.processes import local
@@ -42,7 +43,8 @@ def check_record(record: Any) -> Record:
     if not isinstance(record, dict):
         raise DamagedError("its record is no JSON object")
     rest = {key: value for key, value in record.items() if key != "sha256"}
-    if "sha256" in record and record["sha256"] != _checksum_of_json(rest):
+    stated = record.get("sha256")
+    if stated is not None and stated != _checksum_of_json(rest):
         raise DamagedError("its record does not match its checksum")
     if record.get("format") != FORMAT:
         writer = record.get("seqjax")
@@ -51,7 +53,21 @@ def check_record(record: Any) -> Record:
             f"it was written {wrote}; this is seqjax {_version()}, which reads format {FORMAT}."
             " Go on with the version that wrote it."
         )
+    if stated is None or not isinstance(record.get("run"), dict) or not _are_leaves(record):
+        raise DamagedError("its record is incomplete")
     return record
+
+
+def _are_leaves(record: Record) -> bool:
+    leaves = record.get("leaves")
+    return isinstance(leaves, dict) and all(
+        isinstance(leaf, dict)
+        and isinstance(leaf.get("shape"), list)
+        and all(type(size) is int for size in leaf["shape"])
+        and isinstance(leaf.get("dtype"), str)
+        and isinstance(leaf.get("sha256"), str)
+        for leaf in leaves.values()
+    )
 
 
 def differences(saved: Any, current: Any, name: str = "") -> list[str]:
@@ -126,7 +142,10 @@ def _leaves(state: Any) -> dict[str, Any]:
 
 
 def _checksum(leaf: Any) -> str:
-    flat = np.ascontiguousarray(local(leaf)).reshape(-1)
+    leaf = local(leaf)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    flat = np.ascontiguousarray(leaf).reshape(-1)
     return hashlib.sha256(flat.view(np.uint8).data).hexdigest()
 
 

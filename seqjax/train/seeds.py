@@ -99,10 +99,10 @@ def fit_seeds(
     """
     if best and validation is None:
         raise ValueError("fit_seeds: the best parameters need validation batches.")
-    if epochs < 1 or not seeds:
+    if epochs < 1 or not seeds or max_skips < 1:
         raise ValueError(
-            f"fit_seeds: epochs ({epochs}) and the number of seeds ({len(seeds)}) must be at"
-            " least 1."
+            f"fit_seeds: epochs ({epochs}), the number of seeds ({len(seeds)}) and max_skips"
+            f" ({max_skips}) must be at least 1."
         )
     devices = jax.devices() if devices is None else list(devices)
     if per_device is None:
@@ -153,10 +153,12 @@ class _Group:
         started = time.perf_counter()
         filled = _filled(seeds, self.mesh.size * self.local)
         states = self._initial_states(init, filled, best)
-        params = jax.tree.map(lambda a: a[0], states.params)
-        watches = [
-            Watch(f"fit_seeds, seed {seed}", self.batches, params, self.max_skips) for seed in seeds
-        ]
+        watches = []
+        for index, seed in enumerate(seeds):
+            params = jax.tree.map(operator.itemgetter(index), states.params)
+            watches.append(Watch(f"fit_seeds, seed {seed}", self.batches, params, self.max_skips))
+            if fault := watches[-1].fault():
+                self.failures[seed] = fault
         histories: list[list[dict[str, Any]]] = [[] for _ in seeds]
         logs = [metrics(seed) for seed in seeds] if metrics is not None else []
         for log in logs:
@@ -171,7 +173,7 @@ class _Group:
                     names = ", ".join(map(str, seeds))
                     raise TrainingStopped(
                         f"stopped after epoch {epoch} of {epochs}; the seeds under way ({names})"
-                        " begin anew when the run goes on"
+                        " begin anew when the run goes on."
                     )
                 states = _train(
                     self.mesh,
@@ -199,7 +201,9 @@ class _Group:
                     begun = time.perf_counter()  # the first epoch compiles
                 if bar is not None:
                     shown = {
-                        key.replace("_", " "): float(np.mean([line[key] for line in lines]))
+                        key.replace("_", " "): float(
+                            np.mean([line[key] for line in lines], dtype=np.float64)
+                        )
                         for key in lines[0]
                         if "loss" in key
                     }
@@ -245,7 +249,7 @@ class _Group:
             line["loss"] = math.nan
             if seed not in self.failures:
                 try:
-                    line["loss"] = watches[index].mean_loss(mine, epoch_over=True, saved="")
+                    line["loss"] = watches[index].check(mine, epoch_over=True, saved="")
                 except FloatingPointError as error:
                     self.failures[seed] = str(error)
                 if mine.skipped.in_epoch:

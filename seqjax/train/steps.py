@@ -33,16 +33,21 @@ class Skipped(NamedTuple):
     Attributes:
         in_a_row: up to the last step.
         in_epoch: of the running epoch.
-        step: where the latest row of them began.
-        loss: the mean loss of that step.
-        leaf: what was not finite there: a place in `leaf_names`.
+        in_all: of the run.
+        steps: [KEPT], the latest of them; number n of the run stands at n modulo KEPT.
+        losses: [KEPT], the mean loss of each.
+        leaves: [KEPT], what was not finite there: places in `leaf_names`.
     """
 
     in_a_row: Array
     in_epoch: Array
-    step: Array
-    loss: Array
-    leaf: Array
+    in_all: Array
+    steps: Array
+    losses: Array
+    leaves: Array
+
+
+KEPT = 16
 
 
 class TrainState(NamedTuple):
@@ -67,7 +72,14 @@ def initial_state(
         opt_state=optimizer.init(params),
         loss_sum=jnp.zeros(()),
         weight_sum=jnp.zeros(()),
-        skipped=Skipped(jnp.int32(0), jnp.int32(0), jnp.int32(0), jnp.float32(0.0), jnp.int32(0)),
+        skipped=Skipped(
+            in_a_row=jnp.int32(0),
+            in_epoch=jnp.int32(0),
+            in_all=jnp.int32(0),
+            steps=jnp.zeros(KEPT, jnp.int32),
+            losses=jnp.zeros(KEPT, jnp.float32),
+            leaves=jnp.zeros(KEPT, jnp.int32),
+        ),
         best=Best(params, jnp.float32(jnp.inf), jnp.int32(0)) if keep_best else None,
     )
 
@@ -152,7 +164,13 @@ def _inexact(tree: Any) -> list[Array]:
 
 
 def _sum_of_squares(tree: Any) -> Array:
-    return sum((jnp.sum(jnp.abs(leaf) ** 2) for leaf in _inexact(tree)), jnp.zeros(()))
+    """In float32 at least, as a half's square would soon be infinite."""
+
+    def squares(leaf: Array) -> Array:
+        wide = jnp.abs(leaf).astype(jnp.promote_types(jnp.abs(leaf).dtype, jnp.float32))
+        return jnp.sum(wide**2)
+
+    return sum(map(squares, _inexact(tree)), jnp.zeros(()))
 
 
 def _zero_if_finite(tree: Any) -> Array:
@@ -184,13 +202,14 @@ def _skipped(state: TrainState, loss: Array, parts: tuple[Any, Params]) -> Skipp
     suspects = [*_inexact(examples), loss, *_inexact(gradient)]
     bad = jnp.stack([~jnp.all(jnp.isfinite(leaf)) for leaf in suspects] + [jnp.bool_(True)])
     old = state.skipped
-    begun = old.in_a_row == 0
+    place = old.in_all % KEPT
     return Skipped(
         in_a_row=old.in_a_row + 1,
         in_epoch=old.in_epoch + 1,
-        step=jnp.where(begun, state.step, old.step),
-        loss=jnp.where(begun, loss.astype(jnp.float32), old.loss),
-        leaf=jnp.where(begun, jnp.argmax(bad).astype(jnp.int32), old.leaf),
+        in_all=old.in_all + 1,
+        steps=old.steps.at[place].set(state.step),
+        losses=old.losses.at[place].set(loss.astype(jnp.float32)),
+        leaves=old.leaves.at[place].set(jnp.argmax(bad).astype(jnp.int32)),
     )
 
 
@@ -215,7 +234,7 @@ def leaf_names(examples: Any, params: Params) -> list[str]:
 def _weighted_sum(losses: Array, weights: Array) -> Array:
     if losses.shape != weights.shape:
         raise ValueError(
-            f"fit: the loss function must return one loss for each example, {weights.shape},"
+            f"The loss function must return one loss for each example, {weights.shape},"
             f" but returned {losses.shape}."
         )
     return jnp.sum(losses * weights)

@@ -13,6 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 
 _received: list[int] = []  # of this process: signals have no other owner
+_agreed: list[bool] = []  # by all processes
 _boundaries = itertools.count(1)
 
 
@@ -26,9 +27,12 @@ def stop_requested() -> bool:
     Of several processes each asks at the same boundaries, and all hear of a SIGTERM to any
     of them at the same one (Orbax's and JAX's preemption hook).
     """
-    if jax.process_count() > 1:
-        return ocp.multihost.reached_preemption(next(_boundaries))
-    return bool(_received)
+    if jax.process_count() == 1:
+        return bool(_received)
+    # The hook is true at one boundary only, which may be the last of a training of several.
+    if not _agreed and ocp.multihost.reached_preemption(next(_boundaries)):
+        _agreed.append(True)
+    return bool(_agreed)
 
 
 @contextlib.contextmanager
@@ -54,16 +58,16 @@ def listen_for_stop() -> Iterator[None]:
     writer.setblocking(False)
     watcher = threading.Thread(target=_watch, args=(reader, signals, several), daemon=True)
     # The handlers do nothing: Python writes the signal's number to the socket before, and
-    # without waiting for the main thread.
-    former = {number: signal.signal(number, lambda *_: None) for number in signals}
+    # without waiting for the main thread. No signal falls between the two.
     former_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    former = {number: signal.signal(number, lambda *_: None) for number in signals}
     watcher.start()
     try:
         yield
     finally:
-        signal.set_wakeup_fd(former_fd)
         for number, handler in former.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(former_fd)
         writer.close()  # the thread reads the end, and ends
         watcher.join()
         reader.close()

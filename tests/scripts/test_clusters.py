@@ -21,8 +21,6 @@ own = [word for word in sys.argv[1:] if word.startswith("--")][:1]
 command = sys.argv[1 + len(own) :]
 with Path(os.environ["SAID"]).open("a") as said:
     said.write(json.dumps(["srun", own, command]) + "\\n")
-if "EXIT" in os.environ:
-    sys.exit(int(os.environ["EXIT"]))
 tasks = []
 for index in range(2):
     place = {{
@@ -33,7 +31,12 @@ for index in range(2):
         "SLURM_LOCALID": str(index),
     }}
     tasks.append(subprocess.Popen(command, env=os.environ | place))
-sys.exit(max(task.wait() for task in tasks))
+worst = 0
+for task in tasks:  # --kill-on-bad-exit
+    worst = worst or task.wait()
+    if worst:
+        [other.kill() for other in tasks]
+sys.exit(worst)
 """
 TELL = f"""#!{sys.executable}
 import json, os, sys
@@ -96,22 +99,34 @@ def test_slurm_tasks_find_each_other_and_make_one_run(cluster, tmp_path):
     assert json.loads((folder / "result.json").read_text())["device"].endswith("in 2 processes")
     ((_, own, command),) = said(cluster)
     assert own == ["--kill-on-bad-exit=1"]
-    assert command[1:4] == ["-m", "experiments.milk", "--cluster"]
+    assert command[6:9] == ["-m", "experiments.milk", "--cluster"]
 
 
-def test_slurm_queues_a_stopped_run_again_and_resumes_it(cluster):
-    stopped = submit(cluster, "experiments.milk", "--out", "x", EXIT="75")
-    assert stopped.returncode == 75
+@pytest.mark.parametrize("out", [("--out", "{}"), ("--out={}",)])
+def test_slurm_queues_a_stopped_run_again_and_resumes_it(cluster, tmp_path, out):
+    python = Path(cluster["VENV"]) / "bin" / "python"
+    folder = tmp_path / "a run"
+    call = ("experiments.milk", *(word.format(folder) for word in out))
+    # One task is done saving before the other.
+    stand_in(python, "#!/bin/sh\nsleep 0.$SLURM_PROCID; exit 75\n")
+    assert submit(cluster, *call).returncode == 75
     assert said(cluster)[1] == ["scontrol", "requeue", cluster["SLURM_JOB_ID"]]
-    submit(cluster, "experiments.milk", "--out", "x", EXIT="0", SLURM_RESTART_COUNT="1")
-    assert said(cluster)[2][2][-3:] == ["--out", "x", "--resume"]
-    assert len(said(cluster)) == 3  # what is done is not queued again
-    assert submit(cluster, "experiments.milk", EXIT="2").returncode == 2
-    assert len(said(cluster)) == 4
+    stand_in(python, "#!/bin/sh\nexit 0\n")
+    again = {"SLURM_RESTART_COUNT": "1"}
+    assert submit(cluster, *call, **again).returncode == 0
+    assert "--resume" not in said(cluster)[2][2]  # it was stopped before it had begun
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    assert submit(cluster, *call, **again).returncode == 0
+    assert said(cluster)[3][2][-1] == "--resume"
+    stand_in(python, "#!/bin/sh\nexit 2\n")
+    assert submit(cluster, *call).returncode == 2
+    assert len(said(cluster)) == 5  # neither what is done nor what failed is queued again
 
 
 def test_slurm_says_what_is_missing(cluster, tmp_path):
     assert "Say which experiment" in submit(cluster).stderr
+    assert "Say which experiment" in submit(cluster, "experiments.milk").stderr
     elsewhere = submit(cluster, "experiments.milk", SLURM_SUBMIT_DIR=str(tmp_path))
     assert elsewhere.returncode == 2
     assert "not the repository's root" in elsewhere.stderr

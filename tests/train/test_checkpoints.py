@@ -327,6 +327,40 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
         Checkpoints(tmp_path / "file" / "saves", {}, every=1)
 
 
+def test_several_incomplete_steps_and_no_other_are_an_error(tmp_path):
+    """No kill leaves two: somebody copied them in part. A run must not begin anew for that."""
+    folder = saved(tmp_path / "saves")
+    for step in ("2", "4"):
+        uncommitted(folder / step)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="none of the steps 2, 4 is complete"):
+            restored(folder)
+
+
+def test_a_random_key_in_the_state_is_kept(tmp_path):
+    state = {"key": jax.random.key(3)}
+    with Checkpoints(tmp_path, {}, every=1) as checkpoints:
+        checkpoints.save(1, state)
+    with Checkpoints(tmp_path, {}, every=1) as checkpoints:
+        _, found = checkpoints.restore(state)
+    assert jax.random.uniform(found["key"]) == jax.random.uniform(state["key"])
+
+
+@pytest.mark.parametrize("fields", [{"run": None}, {"leaves": {".w": 3}}, {"leaves": None}])
+def test_a_record_of_another_form_is_damage(tmp_path, fields):
+    folder = saved(tmp_path / "saves")
+    rewritten(folder, **fields)
+    assert restored(folder)[0] == 2
+
+
+def test_a_folder_is_free_again_when_its_checkpoints_are_forgotten(tmp_path):
+    checkpoints = Checkpoints(tmp_path, {}, every=1)
+    del checkpoints
+    gc.collect()
+    with Checkpoints(tmp_path, {}, every=1):
+        pass
+
+
 def test_two_runs_in_one_folder_are_refused(tmp_path):
     folder = saved(tmp_path / "saves")
     with (

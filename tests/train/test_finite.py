@@ -96,8 +96,8 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_told(
 def test_several_in_an_epoch_are_counted_and_told_once_a_call(caplog):
     done = fit(squares, START, ADAM, batches_of([2, 4]), epochs=2, steps_per_call=2)
     assert [line["skipped"] for line in done.history] == [2, 2]
-    assert len(caplog.records) == 2
-    assert "2 steps were skipped: at step 4 " in caplog.records[0].getMessage()
+    assert len(caplog.records) == 2  # a warning for each epoch: saves and ends look
+    assert re.search(r"2 steps .*: at step 2 .*; at step 4 ", caplog.records[0].getMessage())
 
 
 def test_good_steps_are_told_nothing_of(caplog):
@@ -135,9 +135,9 @@ def test_what_comes_after_too_many_changes_nothing_either(monkeypatch):
     states = []
 
     class Looking(Watch):
-        def mean_loss(self, state, **options):
+        def check(self, state, **options):
             states.append(state)
-            return super().mean_loss(state, **options)
+            return super().check(state, **options)
 
     monkeypatch.setattr(loop, "Watch", Looking)
     message = r"2 steps in a row were .* at step 1 the loss was nan"
@@ -148,9 +148,40 @@ def test_what_comes_after_too_many_changes_nothing_either(monkeypatch):
     assert int(state.skipped.in_epoch) == 2
 
 
-def test_an_epoch_of_nothing_else_ends_the_run():
-    with pytest.raises(FloatingPointError, match=r"4 steps in a row were .*Nothing is saved"):
-        fit(squares, START, ADAM, batches_of([1, 2, 3, 4]), epochs=2)
+def test_an_epoch_of_nothing_else_has_no_loss_and_the_row_goes_on():
+    with pytest.raises(FloatingPointError, match=r"6 steps in a row were .*Nothing is saved"):
+        fit(squares, START, ADAM, batches_of([1, 2, 3, 4]), epochs=2, max_skips=6)
+
+
+def test_one_step_skipped_does_not_end_a_run_of_one_step_an_epoch(tmp_path):
+    def loss(params, batch, key):  # once, by a chance that does not come again
+        bad = jnp.any(jax.random.key_data(key) == bad_key) if key is not None else False
+        return squares(params, batch, key) + jnp.where(bad, jnp.nan, 0.0)
+
+    noise = jax.random.fold_in(jax.random.split(jax.random.key(0))[1], 1)
+    bad_key = jax.random.key_data(noise)[0]
+    whole = array_batches(data(), 12)
+    log = MetricsLog(tmp_path / "log")
+    done = fit(loss, START, ADAM, whole, epochs=3, validation=whole, metrics=log, progress="run")
+    assert [line["loss"] is None for line in done.history] == [False, True, False]
+    assert done.history[1]["skipped"] == 1
+    assert json.loads(log.path.read_text().splitlines()[1])["loss"] is None
+
+
+def test_half_precision_is_judged_in_float32():
+    """Gradients whose squares a half cannot hold."""
+    start = {"w": jnp.full(3, 30, jnp.float16)}
+
+    def loss(params, batch, key):
+        return jnp.sum(params["w"].astype(jnp.float32) * 1e3) + 0.0 * batch["x"][:, 0]
+
+    done = fit(loss, start, optax.sgd(1e-4), batches_of(), epochs=1)
+    assert "skipped" not in done.history[0]
+
+
+def test_max_skips_must_be_at_least_one():
+    with pytest.raises(ValueError, match="max_skips must be at least 1, not 0"):
+        fit(squares, START, ADAM, batches_of(), epochs=1, max_skips=0)
 
 
 def test_a_parameter_that_is_not_finite_from_the_start_is_named():
@@ -195,9 +226,13 @@ def logarithm(params, batch, key):
 @pytest.mark.parametrize(
     ("loss", "bad", "message"),
     [
-        (logarithm, [], r"at step 1, done again: invalid value \(nan\) encountered in log"),
-        (bad_gradient, [], r"at step 4, done again: invalid value \((nan|inf)\) encountered in"),
-        (squares, [3], r"at step 3 the batch itself is not finite: \['x'\]"),
+        (
+            logarithm,
+            [],
+            r"at step 1, done again, .*test_finite.py:\d+ `return .*log\(.*`: invalid .* in log",
+        ),
+        (bad_gradient, [], r"at step 4, done again.*invalid value \((nan|inf)\) encountered in"),
+        (squares, [3], r"at step 3 the batch itself is not finite: batch\['x'\]"),
         (huge_gradient, [], r"at step 4 loss and gradient are finite when done again"),
     ],
 )
@@ -207,7 +242,7 @@ def test_debug_nans_finds_the_operation(loss, bad, message):
 
 
 def test_debug_nans_finds_the_operation_of_a_seed():
-    message = r"at step 4, done again: invalid value \((nan|inf)\) encountered in"
+    message = r"at step 4, done again.*: invalid value \((nan|inf)\) encountered in"
     runs = fit_seeds(
         bad_gradient,
         lambda key: START,
@@ -234,5 +269,22 @@ def test_a_seed_that_fails_is_named_and_the_others_are_done():
     runs = fit_seeds(loss, init, optax.sgd(0.0), batches_of(), epochs=3, seeds=(bad, good))
     seed, done = next(runs)
     assert (seed, len(done.history)) == (good, 3)
-    with pytest.raises(FloatingPointError, match=rf"^fit_seeds, seed {bad}: 4 steps in a row were"):
+    with pytest.raises(
+        FloatingPointError,
+        match=rf"^fit_seeds, seed {bad}: 10 steps in a row were .*: at step 1 the",
+    ):
+        next(runs)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_seed_of_bad_parameters_is_named_and_the_other_is_done(order):
+    def init(key):
+        good = jnp.all(jax.random.key_data(key) == jax.random.key_data(jax.random.key(1)))
+        return START | {"b": jnp.where(good, 0.0, jnp.nan)}
+
+    runs = fit_seeds(squares, init, ADAM, batches_of(), epochs=2, seeds=order, max_skips=3)
+    seed, _ = next(runs)
+    assert seed == 1
+    message = r"^fit_seeds, seed 0: params\['b'\] is not finite from the start"
+    with pytest.raises(FloatingPointError, match=message):
         next(runs)
