@@ -1,15 +1,22 @@
 import os
 import tempfile
+from pathlib import Path
 
 # Before Keras is imported: the backend, and a home of its own (it writes a file at import).
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras-")
-# Nor is the user's own cache of compiled programs for tests.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")
+# The tests' own cache of compiled programs: a fifth faster, and from the second run on several
+# times as fast. Nobody else can write in it; processes that tests start share it.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import pytest
 
+if folder := os.environ["JAX_COMPILATION_CACHE_DIR"]:
+    Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of meshes
 if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:

@@ -222,13 +222,18 @@ def _read_header(path: Path, file: Any) -> _Header:
         config = about["config"]
         if hashlib.sha256(json.dumps(config).encode()).hexdigest() != about["config_sha256"]:
             raise ValueError("the configuration does not have its checksum")
+        if not isinstance(config, dict):
+            raise ValueError("the configuration is no JSON object")
         leaves = {
-            name: _Leaf(Spec(str(_dtype(leaf["dtype"])), tuple(leaf["shape"])), leaf["sha256"])
+            name: _Leaf(Spec(_number(leaf["dtype"]), tuple(leaf["shape"])), leaf["sha256"])
             for name, leaf in about["leaves"].items()
         }
+        for name in leaves:
+            if any(parent in leaves for parent in _parents(name)):
+                raise ValueError(f"{name} lies within another leaf")
     except WeightsError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: the header is damaged: {error!r}.") from error
     if set(leaves) != set(file.keys()):
         odd = sorted(set(leaves) ^ set(file.keys()))
@@ -241,6 +246,18 @@ def _read_header(path: Path, file: Any) -> _Header:
                 f" {list(stored)}."
             )
     return _Header(config, leaves)
+
+
+def _number(name: str) -> str:
+    dtype = _dtype(name)
+    if not (jnp.issubdtype(dtype, np.number) or dtype.kind == "b"):
+        raise ValueError(f"{name!r} is no dtype of numbers")
+    return str(dtype)
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

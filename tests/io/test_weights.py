@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import sys
@@ -29,6 +30,13 @@ def edited(path, edit):
     with safetensors.safe_open(path, framework="np") as file:
         text = edit(file.metadata()["seqjax"])
     safetensors.numpy.save_file(arrays, path, metadata={"seqjax": text})
+
+
+def without_object(text):
+    """A configuration that is a list, with the checksum of one."""
+    about = json.loads(text) | {"config": [1]}
+    about["config_sha256"] = hashlib.sha256(b"[1]").hexdigest()
+    return json.dumps(about)
 
 
 DTYPES = [
@@ -141,6 +149,10 @@ def test_what_stands_in_the_file_is_known_or_refused(path):
         (lambda text: text.replace("[2, 4]", "[4, 2]"), r"\[4, 2\], but stored as \[2, 4\]"),
         (lambda text: "{}", "header is damaged"),
         (lambda text: "no JSON", "header is damaged"),
+        (lambda text: "[" * 100_000, "header is damaged"),
+        (lambda text: text.replace("int32", "U4"), "no dtype of numbers"),
+        (lambda text: text.replace('"step"', '"layers_0"'), "lies within another leaf"),
+        (without_object, "configuration is no JSON object"),
     ]:
         path.write_bytes(data)
         edited(path, edit)
