@@ -70,10 +70,9 @@ class Watch:
         in_a_row = int(skipped.in_a_row)
         if in_a_row >= self.limit:
             steps = "a step was" if in_a_row == 1 else f"{in_a_row} steps in a row were"
-            raise FloatingPointError(
-                f"{self.who}: {steps} not finite and changed nothing:"
-                f" {self.describe(skipped, in_a_row)}. {saved} {_HELP}"
-            )
+            what = self.describe(skipped, in_a_row)
+            sentences = (f"{self.who}: {steps} not finite and changed nothing: {what}.", saved)
+            raise FloatingPointError(" ".join(filter(None, (*sentences, _HELP))))
         if fresh > 0:
             steps = "a step was" if fresh == 1 else f"{fresh} steps were"
             _log.warning("%s: %s skipped: %s", self.who, steps, self.describe(skipped, fresh))

@@ -47,7 +47,7 @@ class Skipped(NamedTuple):
     leaves: Array
 
 
-KEPT = 16
+KEPT = 16  # more than the default `max_skips`: a row that ends a run is kept whole
 
 
 class TrainState(NamedTuple):
