@@ -37,7 +37,7 @@ def task():
 
     batches = train.array_batches({"x": x[:28], "y": y[:28]}, BATCH)
     validation = train.array_batches({"x": x[28:], "y": y[28:]}, 4, shuffle=False)
-    schedule = optax.cosine_decay_schedule(0.1, EPOCHS * batches.steps)
+    schedule = optax.cosine_decay_schedule(0.03, EPOCHS * batches.steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     return loss, model.init(jax.random.key(0)), optimizer, batches, validation
 

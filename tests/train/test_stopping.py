@@ -20,6 +20,7 @@ from seqjax.train import (
     fit,
     listen_for_stop,
     stop_requested,
+    stopping,
 )
 
 RNG = np.random.default_rng(0)
@@ -134,6 +135,15 @@ def test_a_run_that_is_done_is_not_stopped():
         squares, START, optax.sgd(0.1), array_batches(DATA, 11), epochs=1, stop=lambda: next(asked)
     )
     assert len(done.history) == 1
+
+
+def test_what_several_processes_agreed_on_stays(monkeypatch):
+    """JAX's hook is true at one boundary only, which may be the last of a first training."""
+    answers = iter([False, True, False, False])
+    monkeypatch.setattr(stopping.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(stopping.ocp.multihost, "reached_preemption", lambda _: next(answers))
+    monkeypatch.setattr(stopping, "_agreed", [])
+    assert [stop_requested() for _ in range(4)] == [False, True, True, True]
 
 
 def test_the_request_ends_with_the_listening():
