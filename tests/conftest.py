@@ -50,5 +50,5 @@ def pytest_terminal_summary(terminalreporter):
     ]
     if figures:
         terminalreporter.section("guarantees")
-        for text in sorted(figures, key=lambda text: (int(text.partition(" ")[0]), text)):
+        for text in sorted(figures, key=lambda text: (len(text.partition(" ")[0]), text)):
             terminalreporter.write_line(text)
