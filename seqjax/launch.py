@@ -126,6 +126,16 @@ def launch(
             begun = time.perf_counter()
             result = run(config, folder)
             seconds["total"] = time.perf_counter() - begun
+        report = {
+            "experiment": name,
+            "rows": [row.as_json() for row in result.rows],
+            "seconds": {key: round(value, 3) for key, value in seconds.items()},
+            "versions": versions(),
+            "device": device,
+            "settings": devices.settings(),
+        }
+        if is_primary():
+            write_json(folder / "result.json", report)
     except (DataError, CheckpointError, RunError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)  # whichever process it is
         if folder is not None and is_primary() and _nothing_ran(folder):
@@ -148,15 +158,6 @@ def launch(
         return INTERRUPTED
     if not is_primary():
         return 0
-    report = {
-        "experiment": name,
-        "rows": [row.as_json() for row in result.rows],
-        "seconds": {key: round(value, 3) for key, value in seconds.items()},
-        "versions": versions(),
-        "device": device,
-        "settings": devices.settings(),
-    }
-    write_json(folder / "result.json", report)
     title = f"{name}: {config.seeds} seed(s), {device}, {seconds['total']:.1f} s"
     if result.table is None:
         print_table(result.rows, title=title, unit=result.unit, console=console)

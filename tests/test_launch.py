@@ -117,6 +117,19 @@ def test_a_full_disk_is_named(capsys):
     assert "--resume" in message
 
 
+def test_a_disk_that_is_full_at_the_very_end_is_told_too(monkeypatch, capsys):
+    write = launch.write_json
+
+    def full(path, value):
+        if path.name == "result.json":
+            raise OSError(28, "No space left on device", str(path))
+        write(path, value)
+
+    monkeypatch.setattr(launch, "write_json", full)
+    assert call() == 2
+    assert "result.json: No space left on device; make room" in capsys.readouterr().err
+
+
 def test_an_interrupt_says_how_to_go_on(capsys):
     def run(config, folder):
         raise KeyboardInterrupt

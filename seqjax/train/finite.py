@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-import seqjax
 from seqjax.train.batches import Batches
 from seqjax.train.steps import (
     KEPT,
@@ -143,10 +142,10 @@ def find_operation(loss: Loss, batches: Batches, state: TrainState, key: Array) 
 
 def _line_of(error: BaseException) -> str:
     """The last line of the caller's own code that led to the error."""
-    inside = tuple(str(Path(module.__file__ or "").parent) for module in (jax, jnp, seqjax))
+    ours, jaxs = Path(__file__).parent.parent, Path(jax.__file__).parent
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((*inside, "<"))
+        if not frame.filename.startswith((str(ours), str(jaxs), "<"))
     ]
     return f", {frames[-1].filename}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""
