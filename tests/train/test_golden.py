@@ -56,6 +56,8 @@ def test_it_loads_and_training_goes_on(tmp_path):
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     done = train(target / "checkpoints", epochs=2)
+    for path in target.rglob("commit_success.txt"):
+        path.write_text("Checkpoint commit was successful\n")  # not of which machine
     params = {name: np.asarray(value).tolist() for name, value in done.state.params.items()}
     values = {"step": int(done.state.step), "params": params}
     (target / "values.json").write_text(json.dumps(values) + "\n")
