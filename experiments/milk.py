@@ -31,6 +31,7 @@ from jax import Array
 
 from seqjax import data, forecast, launch, models, nn, train
 from seqjax.report import Kind, Row
+from seqjax.train.processes import is_primary
 
 
 class Season(NamedTuple):
@@ -364,7 +365,7 @@ def run(config: Config, folder: Path) -> launch.Result:
             Row(key, "published", "test", "rmse", (figure,), 1) for key, figure in PUBLISHED.items()
         ]
     files: list[Path] = []
-    if jax.process_index() == 0:  # one of several processes
+    if is_primary():
         files = _write_files(config, folder, name, actual, trained, others)
     unit = "pounds" if config.csv is None else config.value_column
     return launch.Result(rows, unit, files)

@@ -22,10 +22,10 @@ from seqjax.data import DataError
 from seqjax.report import Row, print_table, versions, write_json
 from seqjax.train import CheckpointError, TrainingStopped, listen_for_stop
 from seqjax.train.processes import all_agree, is_primary, wait_for_all
+from seqjax.train.stopping import STOPPED as STOPPED
 
 RUNS = Path("runs")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-STOPPED = 75  # asked to stop, and saved: sysexits' "try again later"
 INTERRUPTED = 130  # the exit status that shells give an interrupted program
 
 

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Sequence
 from io import TextIOBase
 
 from seqjax.train.processes import environment
+from seqjax.train.stopping import STOPPED
 
-STOPPED = 75  # see seqjax.launch
 _LAST_WORDS_SECONDS = 5.0  # for the others' own errors, after one has died
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import jax
 import orbax.checkpoint as ocp
 
+STOPPED = 75  # exit status of a run that was asked to stop: sysexits' "try again later"
+
 _received: list[int] = []  # of this process: signals have no other owner
 _agreed: list[bool] = []  # by all processes
 _boundaries = itertools.count(1)
