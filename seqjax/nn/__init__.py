@@ -1,12 +1,25 @@
-"""Linen modules: they declare parameters and call `seqjax.ops`."""
+"""Linen modules: they declare parameters and call `seqjax.ops`.
 
-from seqjax.nn.combine import Bidirectional as Bidirectional, Dense as Dense, Stack as Stack
+Besides what is named here there is a layer for every cell of `seqjax.ops.CELLS`: `RNN`,
+`LSTM`, `GRU`, `MinGRU`, `MinLSTM`, `LRU`, ...
+"""
+
+from typing import Any
+
+from seqjax.nn import recurrent as _recurrent
+from seqjax.nn.combine import Bidirectional as Bidirectional, Stack as Stack
 from seqjax.nn.conv import CausalConv as CausalConv
-from seqjax.nn.layer import Layer as Layer
-from seqjax.nn.linear import LRU as LRU, MinGRU as MinGRU, MinLSTM as MinLSTM
+from seqjax.nn.dense import Dense as Dense, Embed as Embed
+from seqjax.nn.layer import Inputs as Inputs, Layer as Layer, Tokens as Tokens
 from seqjax.nn.normalise import BatchNorm as BatchNorm
-from seqjax.nn.recurrent import GRU as GRU, LSTM as LSTM, RNN as RNN
+from seqjax.nn.recurrent import LAYERS as LAYERS, Recurrent as Recurrent
 from seqjax.nn.repeat import Repeat as Repeat
 from seqjax.nn.residual import Residual as Residual
 from seqjax.nn.seasonal import SeasonalResidual as SeasonalResidual
 from seqjax.nn.wavenet import WaveNet as WaveNet
+
+globals().update(_recurrent.BY_CLASS)
+
+
+def __getattr__(name: str) -> Any:  # for type checkers: the cells' layers are found at run time
+    raise AttributeError(f"module {__name__!r} has no layer {name!r}")

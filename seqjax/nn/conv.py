@@ -7,14 +7,13 @@ from flax import linen as nn
 from flax.typing import Dtype, Initializer
 from jax import Array
 from jax.nn import initializers
-from jax.typing import ArrayLike
-from jaxtyping import Float, Int
 
 from seqjax import ops
-from seqjax.ops.rnn import activation_function
+from seqjax.nn.layer import Context, Count, Inputs, Layer, Repeats
+from seqjax.ops.activations import activation_function
 
 
-class CausalConv(nn.Module):
+class CausalConv(Layer):
     """A convolution over time in which no output sees a later input.
 
     See `seqjax.ops.causal_conv1d`. One step at a time, its carry is a ring
@@ -48,11 +47,11 @@ class CausalConv(nn.Module):
     Source: van den Oord et al., "WaveNet", arXiv 1609.03499.
     """
 
-    features: int
-    kernel_size: int
-    stride: int = 1
-    dilation: int = 1
-    groups: int = 1
+    features: Count
+    kernel_size: Repeats
+    stride: Count = 1
+    dilation: Count = 1
+    groups: Count = 1
     padding: Literal["causal", "valid"] = "causal"
     activation: ops.Activation | None = None
     weight_norm: bool = False
@@ -70,8 +69,8 @@ class CausalConv(nn.Module):
     @nn.compact
     def _parameters(self, inputs: int) -> ops.ConvParams:
         shape = (self.kernel_size, inputs // self.groups, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+        kernel = self.declare("kernel", shape, self.kernel_init, self.param_dtype, inputs)
+        bias = self.declare("bias", (self.features,), self.bias_init, self.param_dtype)
         if self.weight_norm:
             wide = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
             # Not quite the length: a filter of zeros must not divide by zero.
@@ -88,15 +87,17 @@ class CausalConv(nn.Module):
 
     def __call__(
         self,
-        x: Float[Array, "batch time inputs"],
-        initial_carry: ops.ConvCarry | None = None,
+        x: Array,
+        initial_carry: Any = None,
         *,
-        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        seq_lengths: Any = None,
         return_carry: bool = False,
         deterministic: bool = True,
+        context: Context | None = None,
     ) -> Any:
         """``y`` [batch, ceil(time / stride), features], or ``(carry, y)``."""
-        del deterministic  # nothing random here
+        del deterministic, context  # nothing random here
+        x = self.checked(x, 3)
         x = x if self.dtype is None else x.astype(self.dtype)
         result = ops.causal_conv1d(
             self._parameters(x.shape[-1]),
@@ -115,22 +116,22 @@ class CausalConv(nn.Module):
             return carry, self._finish(y)
         return self._finish(result)
 
-    def step(
-        self, carry: ops.ConvCarry, x: Float[Array, "batch inputs"]
-    ) -> tuple[ops.ConvCarry, Float[Array, "batch features"]]:
+    def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step: ``(carry, y)``."""
+        del context
         if self.padding == "valid":
             raise ValueError(
                 'CausalConv: padding="valid" has no output for the first steps; use'
                 ' padding="causal" to run one step at a time.'
             )
+        x = self.checked(x, 2)
         x = x if self.dtype is None else x.astype(self.dtype)
         carry, y = ops.causal_conv1d_step(
             self._parameters(x.shape[-1]), carry, x, dilation=self.dilation, groups=self.groups
         )
         return carry, self._finish(y)
 
-    def initial_carry(self, batch: int, inputs: int) -> ops.ConvCarry:
+    def initial_carry(self, batch: Any, inputs: Inputs) -> ops.ConvCarry:
         """A past of zeros, [batch, (kernel_size - 1) * dilation, inputs]."""
         dtype = self.param_dtype if self.dtype is None else self.dtype
         return ops.conv_carry(batch, inputs, self.kernel_size, self.dilation, dtype)
@@ -141,7 +142,12 @@ class CausalConv(nn.Module):
             length, self.kernel_size, self.stride, self.dilation, self.padding
         )
 
-    def output_features(self, inputs: int) -> int:
+    def output_features(self, inputs: Inputs) -> int:
         """Number of filters."""
         del inputs
         return self.features
+
+    @property
+    def every_step(self) -> bool:
+        """Without a stride, and with the past padded."""
+        return self.stride == 1 and self.padding == "causal"

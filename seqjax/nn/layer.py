@@ -1,47 +1,210 @@
-"""What every layer of `seqjax.nn` offers, so that layers stack and models stream."""
+"""What every layer of `seqjax.nn` offers, so that layers stack, stream and can be written down."""
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
 from jax import Array
-from jax.typing import ArrayLike
-from jaxtyping import Float, Int
+
+from seqjax.ops import as_lengths, check_input, length_mask
 
 
-@runtime_checkable
-class Layer(Protocol):
+class Bounds(NamedTuple):
+    """What a number in a layer's field may be; files are held to it (`seqjax.nn.spec`)."""
+
+    ge: float
+    le: float
+    open: bool = False  # `le` itself is left out
+
+
+Count = Annotated[int, Bounds(1, 2**24)]  # so many features, steps or taps
+Size = Annotated[int, Bounds(0, 2**24)]  # likewise, or none
+Repeats = Annotated[int, Bounds(1, 4096)]  # of what is traced again for each
+Rate = Annotated[float, Bounds(0, 1, open=True)]  # of dropout
+
+
+class Tokens(NamedTuple):
+    """Inputs that are tokens: integers [batch, time] of a vocabulary.
+
+    Attributes:
+        vocabulary: tokens are 0, ..., vocabulary - 1.
+    """
+
+    vocabulary: int
+
+
+Inputs = int | Tokens  # a number of features, or tokens
+Context = Mapping[str, Any]
+
+
+class Layer(nn.Module):
     """A layer in two modes with the same parameters: a whole sequence, and one step.
 
     ``layer(x)`` and ``layer.step`` over the steps of ``x`` agree to float
-    tolerance. A carry is a pytree of constant size: an RNN's state, a
-    convolution's ring buffer, ``()`` for a layer without memory.
+    tolerance. A carry is a pytree of constant size whose leaves all begin with the batch:
+    an RNN's state, a convolution's ring buffer, ``()`` for a layer without memory. A
+    subclass has `__call__` and `step`; what else stands here is that of a layer that
+    keeps no carry, answers every step, and gives as many features as it takes.
+
+    `seqjax.ops` offers what a layer of one's own needs: `as_lengths`, `length_mask`,
+    `carry_dtype`, `check_input`.
     """
 
-    def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Int[ArrayLike, " batch"] | None = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-    ) -> Any:
-        """``y`` [batch, time, features], or ``(carry, y)`` with `return_carry`."""
-        ...
+    if TYPE_CHECKING:
 
-    def step(
-        self, carry: Any, x: Float[Array, "batch inputs"]
-    ) -> tuple[Any, Float[Array, "batch features"]]:
-        """One step: ``(carry, y)``. Always deterministic: no dropout."""
-        ...
+        def __call__(
+            self,
+            x: Array,
+            initial_carry: Any = None,
+            *,
+            seq_lengths: Any = None,
+            return_carry: bool = False,
+            deterministic: bool = True,
+            context: Context | None = None,
+        ) -> Any:
+            """Run over whole sequences.
 
-    def initial_carry(self, batch: int, inputs: int) -> Any:
-        """The carry before the first step, for inputs of so many features."""
-        ...
+            Args:
+                x: [batch, time, inputs], or tokens [batch, time].
+                initial_carry: before the first step; None for `initial_carry`.
+                seq_lengths: [batch], valid steps of each right-padded sequence.
+                return_carry: return ``(carry, y)`` in place of ``y``.
+                deterministic: no dropout; without it the rng "dropout" is needed.
+                context: arrays by name that layers may read besides x, such as a WaveNet's
+                    conditions; each takes what `context_names` tells.
+
+            Returns:
+                ``y`` [batch, time, features], or ``(carry, y)``.
+            """
+
+        def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Any]:
+            """One step, without dropout: ``(carry, y)``, x [batch, inputs] (tokens [batch])."""
+            ...
+
+    def initial_carry(self, batch: Any, inputs: Inputs) -> Any:
+        """The carry before the first step."""
+        del batch, inputs
+        return ()
 
     def output_length(self, length: Any) -> Any:
         """Number of output steps for so many input steps, an integer or an array of them."""
-        ...
+        return length
 
-    def output_features(self, inputs: int) -> int:
-        """Number of features of ``y`` for inputs of so many features."""
-        ...
+    def output_features(self, inputs: Inputs) -> int:
+        """Number of features of ``y``."""
+        if isinstance(inputs, Tokens):
+            raise ValueError(f"{type(self).__name__} takes features, not tokens: nn.Embed first.")
+        return inputs
+
+    def context_names(self) -> frozenset[str]:
+        """What this layer and those within read of a context."""
+        return frozenset().union(*(layer.context_names() for layer in self.inner()))
+
+    def inner(self) -> tuple["Layer", ...]:
+        """The layers within."""
+        return ()
+
+    @property
+    def every_step(self) -> bool:
+        """Whether there is an output for every input: no stride, no step left out."""
+        return all(layer.every_step for layer in self.inner())
+
+    @property
+    def without_memory(self) -> bool:
+        """Whether every step stands alone."""
+        return False
+
+    def last(
+        self,
+        x: Array,
+        initial_carry: Any = None,
+        *,
+        seq_lengths: Any = None,
+        return_carry: bool = False,
+        deterministic: bool = True,
+        context: Context | None = None,
+    ) -> Any:
+        """``y`` [batch, features] when each sequence is over, or ``(carry, y)``.
+
+        That is the output at the last step (the first, for length 0); of two directions
+        each at its own end.
+        """
+        result = self(
+            x,
+            initial_carry,
+            seq_lengths=seq_lengths,
+            return_carry=return_carry,
+            deterministic=deterministic,
+            context=context,
+        )
+        carry, y = result if return_carry else (None, result)
+        lengths = as_lengths(seq_lengths, batch=x.shape[0], steps=x.shape[1])
+        y = at_last(y, None if lengths is None else self.output_length(lengths))
+        return (carry, y) if return_carry else y
+
+    def declare(
+        self, name: str, shape: tuple[int, ...], init: Any, dtype: Any, inputs: int | None = None
+    ) -> Array:
+        """A parameter, as `self.param`; ValueError where a stored one has another shape.
+
+        Args:
+            name: the parameter's.
+            shape: what it must have.
+            init: draws it, ``(key, shape, dtype)``.
+            dtype: of the parameter.
+            inputs: features of the input, to be named in the error.
+        """
+        if self.has_variable("params", name):
+            found = jnp.shape(self.get_variable("params", name))
+            if found != tuple(shape):
+                of = "" if inputs is None else f" for x with {inputs} features"
+                raise ValueError(
+                    f"{type(self).__name__}: {name} must be {list(shape)}{of}, but the parameters"
+                    f" have {list(found)}."
+                )
+        return self.param(name, init, shape, dtype)
+
+    def checked(self, x: Array, ndim: int) -> Array:
+        """`x`; ValueError where it holds no floats, or has other than `ndim` dimensions."""
+        check_input(type(self).__name__, x, ndim)
+        return x
+
+
+def without_padding(x: Array, seq_lengths: Any) -> tuple[Array, Array | None]:
+    """`x` with zeros after each sequence's end, whatever stood there, and where it is valid.
+
+    Args:
+        x: [batch, time, ...].
+        seq_lengths: [batch], or None.
+
+    Returns:
+        ``(x, valid)``, `valid` of the rank of `x`, [batch, time, 1 ...], or None without lengths.
+    """
+    lengths = as_lengths(seq_lengths, batch=x.shape[0], steps=x.shape[1])
+    if lengths is None:
+        return x, None
+    valid = length_mask(lengths, x.shape[1]).T
+    valid = valid.reshape(*valid.shape, *(1,) * (x.ndim - 2))
+    return jnp.where(valid, x, jnp.zeros_like(x)), valid
+
+
+def at_last(y: Array, lengths: Array | None) -> Array:
+    """[batch, features]: y at each sequence's last step (the first, for length 0)."""
+    if lengths is None:
+        return y[:, -1]
+    last = jnp.maximum(lengths - 1, 0)
+    return jnp.take_along_axis(y, last[:, None, None], axis=1)[:, 0]
+
+
+def check_parts(layer: Layer, carry: Any, count: int) -> tuple[Any, ...]:
+    """The carries of so many layers; ValueError where they are not that many."""
+    if carry is None:
+        return (None,) * count
+    if not isinstance(carry, tuple | list) or len(carry) != count:
+        raise ValueError(
+            f"{type(layer).__name__}: a carry must be a tuple of {count}, one for each layer, not"
+            f" {jax.tree.map(jnp.shape, carry)}."
+        )
+    return tuple(carry)

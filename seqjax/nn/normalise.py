@@ -1,6 +1,6 @@
 """Batch normalisation whose running statistics are parameters like any other."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,8 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jax import Array, lax
 from jax.nn import initializers
-from jax.typing import ArrayLike
-from jaxtyping import Float, Int
 
-from seqjax.ops.sequence import as_lengths, length_mask
+from seqjax.nn.layer import Bounds, Context, Layer, without_padding
 
 
 @jax.custom_vjp
@@ -31,7 +29,7 @@ _follow.defvjp(
 )
 
 
-class BatchNorm(nn.Module):
+class BatchNorm(Layer):
     """Batch normalisation over batch and time, each feature by itself.
 
     ``y = scale (x - mean) / sqrt(variance + epsilon) + offset``, with the moments of the
@@ -58,7 +56,7 @@ class BatchNorm(nn.Module):
     Source: Ioffe and Szegedy, arXiv 1502.03167; epsilon after Keras.
     """
 
-    epsilon: float = 1e-3
+    epsilon: Annotated[float, Bounds(0, 1)] = 1e-3
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
 
@@ -66,7 +64,9 @@ class BatchNorm(nn.Module):
     def _parameters(self, features: int) -> tuple[Array, Array, Array, Array]:
         names = {"scale": 1, "offset": 0, "running_mean": 0, "running_variance": 1}
         arrays = [
-            self.param(name, initializers.constant(value), (features,), self.param_dtype)
+            self.declare(
+                name, (features,), initializers.constant(value), self.param_dtype, features
+            )
             for name, value in names.items()
         ]
         return arrays[0], arrays[1], arrays[2], arrays[3]
@@ -81,21 +81,19 @@ class BatchNorm(nn.Module):
 
     def __call__(
         self,
-        x: Float[Array, "batch time inputs"],
-        initial_carry: tuple[()] | None = None,
+        x: Array,
+        initial_carry: Any = None,
         *,
-        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        seq_lengths: Any = None,
         return_carry: bool = False,
         deterministic: bool = True,
+        context: Context | None = None,
     ) -> Any:
         """``y`` [batch, time, inputs], or ``((), y)``; zero after each sequence's end."""
-        del initial_carry
+        del initial_carry, context
+        x, mask = without_padding(self.checked(x, 3), seq_lengths)
+        valid = jnp.ones((1, 1, 1), bool) if mask is None else mask
         scale, offset, running_mean, running_variance = self._parameters(x.shape[-1])
-        lengths = as_lengths(seq_lengths, batch=x.shape[0], steps=x.shape[1])
-        valid = jnp.ones((1, 1, 1), bool)
-        if lengths is not None:
-            valid = length_mask(lengths, x.shape[1]).T[:, :, None]
-            x = jnp.where(valid, x, jnp.zeros_like(x))
         if deterministic:
             y = self._normalise(x, scale, offset, running_mean, running_variance)
         else:
@@ -108,24 +106,16 @@ class BatchNorm(nn.Module):
             y = self._normalise(x, scale, offset, mean, variance)
             y = _follow(y, running_mean, mean.astype(running_mean.dtype))
             y = _follow(y, running_variance, variance.astype(running_variance.dtype))
-        y = jnp.where(valid, y, jnp.zeros_like(y)) if lengths is not None else y
+        y = y if mask is None else jnp.where(mask, y, jnp.zeros_like(y))
         return ((), y) if return_carry else y
 
-    def step(
-        self, carry: tuple[()], x: Float[Array, "batch inputs"]
-    ) -> tuple[tuple[()], Float[Array, "batch inputs"]]:
+    def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step, with the running moments: ``((), y)``."""
+        del context
+        x = self.checked(x, 2)
         return carry, self._normalise(x, *self._parameters(x.shape[-1]))
 
-    def initial_carry(self, batch: int, inputs: int) -> tuple[()]:
-        """Nothing."""
-        del batch, inputs
-        return ()
-
-    def output_length(self, length: Any) -> Any:
-        """As many as inputs."""
-        return length
-
-    def output_features(self, inputs: int) -> int:
-        """As many as inputs."""
-        return inputs
+    @property
+    def without_memory(self) -> bool:
+        """Every step stands alone, but for the moments in training."""
+        return True

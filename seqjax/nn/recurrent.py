@@ -1,23 +1,43 @@
-"""Recurrent layers: they own parameters and call `seqjax.ops`."""
+"""Recurrent layers: a layer for every cell of `seqjax.ops.CELLS`.
 
+A layer's fields are the cell's options, `seqjax.ops.Settings`, and what stands in `Recurrent`;
+its equation and source are the cell's.
+"""
+
+import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, get_type_hints
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
 from jax import Array
-from jax.nn import initializers
-from jax.typing import ArrayLike
-from jaxtyping import Float, Int
 
 from seqjax import ops
-from seqjax.ops.layout import carry_dtype
+from seqjax.nn.layer import Context, Count, Inputs, Layer, Rate
+from seqjax.ops.wavefront import refuses
+
+SETTINGS = get_type_hints(ops.Settings)
 
 
-class _Recurrent(nn.Module):
-    """Fields and both modes of every recurrent layer; a subclass names its ops.
+def _module(name: str, base: type, hints: dict[str, Any], **namespace: Any) -> Any:
+    """A Linen class whose fields come from elsewhere."""
+    fields = {"__annotations__": hints, "__module__": __name__, "__qualname__": name}
+    return type(nn.Module)(name, (base,), fields | namespace, kw_only=base is Layer)
+
+
+# False where an option is a flag, else None: left to the op.
+_WithSettings: Any = _module(
+    "_WithSettings",
+    Layer,
+    SETTINGS,
+    **{name: False if hint is bool else None for name, hint in SETTINGS.items()},
+)
+
+
+class Recurrent(_WithSettings, kw_only=True):
+    """A recurrent layer; a subclass says of which cell.
 
     Attributes:
         features: the width.
@@ -25,56 +45,56 @@ class _Recurrent(nn.Module):
         recurrent_dropout: rate of the dropout of ``h`` in its product with the
             recurrent kernel, the same mask at every step (Gal and Ghahramani, arXiv
             1512.05287). Both need the rng "dropout" unless deterministic.
-        reverse: run from each sequence's last step to its first.
-        keep_order: with `reverse`, outputs in the order of the inputs.
-        unroll: steps per loop iteration, as in `jax.lax.scan`.
-        chunk_size: recompute the backward pass in chunks of so many steps.
-        truncation: let the gradient pass only within groups of so many steps.
-        implementation: None (best), "scan" or "autodiff"; see `seqjax.ops`.
         dtype: of the computation; by default that of inputs and parameters.
             Carries are float32 or wider.
         param_dtype: of the parameters.
-        kernel_init: of the input kernel, drawn as one packed matrix (as in Keras).
+        kernel_init: of the input kernel, in place of the cell's own; drawn as one
+            packed matrix (as in Keras).
         recurrent_init: of the recurrent kernel, likewise.
-        bias_init: of the bias.
+        bias_init: of the biases, likewise.
     """
 
-    features: int
-    dropout: float = 0.0
-    recurrent_dropout: float = 0.0
-    reverse: bool = False
-    keep_order: bool = False
-    unroll: int = 1
-    chunk_size: int | None = None
-    truncation: int | None = None
-    implementation: ops.Implementation | None = None
+    dropout: Rate = 0.0
+    recurrent_dropout: Rate = 0.0
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
-    kernel_init: Initializer = initializers.glorot_uniform()
-    recurrent_init: Initializer = initializers.orthogonal()
-    bias_init: Initializer = initializers.zeros
+    kernel_init: Initializer | None = None
+    recurrent_init: Initializer | None = None
+    bias_init: Initializer | None = None
 
-    if TYPE_CHECKING:  # a subclass's affair
+    cell_type: ClassVar[type[ops.Cell]]
 
-        def _parameters(self, x: Array) -> Any: ...
+    @property
+    def cell(self) -> ops.Cell:
+        """The cell's description, with this layer's options."""
+        options = dataclasses.fields(self.cell_type)
+        return self.cell_type(**{option.name: getattr(self, option.name) for option in options})
 
-        def _sequence(self, params: Any, x: Array, initial_carry: Any, **options: Any) -> Any: ...
+    @nn.compact
+    def parameters(self, inputs: int) -> Any:
+        """The op's parameters for so many input features, in the dtype of the computation."""
+        given = {
+            "kernel": self.kernel_init,
+            "recurrent_kernel": self.recurrent_init,
+            "bias": self.bias_init,
+            "recurrent_bias": self.bias_init,
+        }
+        given = {name: init for name, init in given.items() if init is not None}
+        used = set()
 
-        def _cell(self, params: Any, carry: Any, x: Array) -> tuple[Any, Array]: ...
+        def declare(name: str, shape: Any, init: Any, *, wide: bool = False) -> Array:
+            used.add(name)
+            init = given.get(name, init)
+            array = self.declare(name, shape, init, self.param_dtype, inputs)
+            return array if self.dtype is None or wide else array.astype(self.dtype)
 
-    def _declare(self, x: Array, gates: int, *biases: tuple[str, Initializer]) -> list[Array]:
-        """Kernel, recurrent kernel and biases in the dtype of the computation."""
-        width = gates * self.features
-        arrays = [
-            self.param("kernel", self.kernel_init, (x.shape[-1], width), self.param_dtype),
-            self.param(
-                "recurrent_kernel", self.recurrent_init, (self.features, width), self.param_dtype
-            ),
-            *(self.param(name, init, (width,), self.param_dtype) for name, init in biases),
-        ]
-        return arrays if self.dtype is None else [a.astype(self.dtype) for a in arrays]
+        params = self.cell.parameters(declare, inputs, self.features)
+        if unused := given.keys() - used - {"recurrent_bias"}:
+            raise ValueError(f"{type(self).__name__} has no {', '.join(sorted(unused))} to draw.")
+        return params
 
-    def _input(self, x: Array) -> Array:
+    def cast(self, x: Array) -> Array:
+        """`x` in the dtype of the computation."""
         return x if self.dtype is None else x.astype(self.dtype)
 
     def _mask(self, rate: float, shape: tuple[int, ...], dtype: Dtype) -> Array:
@@ -86,16 +106,18 @@ class _Recurrent(nn.Module):
 
     def __call__(
         self,
-        x: Float[Array, "batch time inputs"],
+        x: Array,
         initial_carry: Any = None,
         *,
-        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        seq_lengths: Any = None,
         return_carry: bool = False,
         deterministic: bool = True,
+        context: Context | None = None,
     ) -> Any:
-        """``y`` [batch, time, features], or ``(carry, y)``; see the op of the same name."""
-        x = self._input(x)
-        params = self._parameters(x)
+        """``y`` [batch, time, features], or ``(carry, y)``; see `seqjax.ops.run`."""
+        del context
+        x = self.cast(self.checked(x, 3))
+        params = self.parameters(x.shape[-1])
         recurrent_mask = None
         if not deterministic:
             batch = x.shape[0]
@@ -104,163 +126,75 @@ class _Recurrent(nn.Module):
             if self.recurrent_dropout:
                 shape = (batch, self.features)
                 recurrent_mask = self._mask(self.recurrent_dropout, shape, jnp.float32)
-        return self._sequence(
+        return ops.run(
+            self.cell,
             params,
             x,
             initial_carry,
             recurrent_mask=recurrent_mask,
             seq_lengths=seq_lengths,
             return_carry=return_carry,
-            reverse=self.reverse,
-            keep_order=self.keep_order,
-            unroll=self.unroll,
-            chunk_size=self.chunk_size,
-            truncation=self.truncation,
-            implementation=self.implementation,
+            **{name: getattr(self, name) for name in SETTINGS},
         )
 
-    def step(
-        self, carry: Any, x: Float[Array, "batch inputs"]
-    ) -> tuple[Any, Float[Array, "batch features"]]:
+    def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step: ``(carry, y)``."""
+        del context
         if self.reverse:
             raise ValueError(
                 f"{type(self).__name__}: a reversed layer starts at the end of the"
                 " sequence; it cannot run one step at a time."
             )
-        x = self._input(x)
-        return self._cell(self._parameters(x), carry, x)
+        x = self.cast(self.checked(x, 2))
+        return ops.step(self.cell, self.parameters(x.shape[-1]), carry, x)
 
-    def initial_carry(self, batch: int, inputs: int) -> Any:
-        """Zeros, [batch, features]."""
+    def initial_carry(self, batch: Any, inputs: Inputs) -> Any:
+        """Zeros, [batch, features] of float32 or wider."""
         del inputs
         dtype = self.param_dtype if self.dtype is None else self.dtype
-        return jnp.zeros((batch, self.features), carry_dtype(jnp.zeros((), dtype)))
+        return self.cell.initial_carry(batch, self.features, ops.carry_dtype(jnp.zeros((), dtype)))
 
-    def output_length(self, length: Any) -> Any:
-        """As many as inputs."""
-        return length
-
-    def output_features(self, inputs: int) -> int:
+    def output_features(self, inputs: Inputs) -> int:
         """The width."""
         del inputs
         return self.features
 
 
-class RNN(_Recurrent):
-    """The simple recurrent layer; see `seqjax.ops.rnn`.
+def _layer(cell: type[ops.Cell]) -> Any:
+    name = cell.__name__.removesuffix("Cell")
+    hints = get_type_hints(cell, include_extras=True)
+    options = dataclasses.fields(cell)
+    doc = f"""{(cell.__doc__ or "").strip()}
 
-    ``h_t = activation(x_t W + b + h_{t-1} U)``
-
-    Attributes (besides those of every recurrent layer):
-        activation: "tanh", "relu" or an elementwise function.
-        layer_norm: normalise before the activation:
-            ``h_t = activation(layer_norm(x_t W + b + h_{t-1} U))``.
+    Attributes (besides those of `Recurrent` and `seqjax.ops.Settings`):
+        features: the width.
 
     Example:
         >>> import jax
-        >>> layer, x = RNN(features=4, activation="relu"), jax.numpy.ones((2, 5, 3))
-        >>> params = layer.init(jax.random.key(0), x)
-        >>> layer.apply(params, x).shape
+        >>> from seqjax import nn
+        >>> layer, x = nn.{name}(features=4), jax.numpy.ones((2, 5, 3))
+        >>> variables = layer.init(jax.random.key(0), x)
+        >>> layer.apply(variables, x).shape
         (2, 5, 4)
-
-    Source: Elman, Cognitive Science 14, 1990; initialisers after Keras.
     """
-
-    activation: ops.Activation = "tanh"
-    layer_norm: bool = False
-
-    @nn.compact
-    def _parameters(self, x: Array) -> ops.RNNParams:
-        kernel, recurrent_kernel, bias = self._declare(x, 1, ("bias", self.bias_init))
-        params = ops.RNNParams(kernel, recurrent_kernel, bias)
-        if not self.layer_norm:
-            return params
-        width = (self.features,)
-        scale = self.param("scale", initializers.ones, width, self.param_dtype)
-        offset = self.param("offset", initializers.zeros, width, self.param_dtype)
-        return params._replace(layer_norm=ops.LayerNormParams(scale, offset))
-
-    def _sequence(self, params: Any, x: Array, initial_carry: Any, **options: Any) -> Any:
-        return ops.rnn(params, x, initial_carry, activation=self.activation, **options)
-
-    def _cell(self, params: Any, carry: Any, x: Array) -> tuple[Any, Array]:
-        return ops.rnn_cell(params, carry, x, activation=self.activation)
+    fields = {"features": Count} | {option.name: hints[option.name] for option in options}
+    defaults = {option.name: option.default for option in options}
+    return _module(name, Recurrent, fields, __doc__=doc, cell_type=cell, **defaults)
 
 
-class LSTM(_Recurrent):
-    """Long short-term memory; see `seqjax.ops.lstm`. The forget gate's bias starts at 1.
+LAYERS: dict[str, Any] = {name: _layer(cell) for name, cell in ops.CELLS.items()}
+"""The layer of every cell, by the cell's name."""
 
-    ``i, f, g, o = split(x_t W + b + h_{t-1} U)``,
-    ``c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)``, ``h_t = sigmoid(o) tanh(c_t)``
-
-    Attributes: those of every recurrent layer.
-
-    Example:
-        >>> import jax
-        >>> layer, x = LSTM(features=4), jax.numpy.ones((2, 5, 3))
-        >>> params = layer.init(jax.random.key(0), x)
-        >>> carry = layer.initial_carry(batch=2, inputs=3)
-        >>> carry, y = layer.apply(params, carry, x[:, 0], method="step")
-        >>> y.shape
-        (2, 4)
-
-    Source: Hochreiter and Schmidhuber, Neural Computation 9, 1997; unit forget
-    bias after Jozefowicz et al., 2015; initialisers after Keras.
-    """
-
-    @nn.compact
-    def _parameters(self, x: Array) -> ops.LSTMParams:
-        return ops.LSTMParams(*self._declare(x, 4, ("bias", self._unit_forget)))
-
-    def _unit_forget(self, key: Array, shape: tuple[int, ...], dtype: Dtype) -> Array:
-        bias = jnp.asarray(self.bias_init(key, shape, dtype))
-        return bias.at[self.features : 2 * self.features].set(1)
-
-    def _sequence(self, params: Any, x: Array, initial_carry: Any, **options: Any) -> Any:
-        return ops.lstm(params, x, initial_carry, **options)
-
-    def _cell(self, params: Any, carry: Any, x: Array) -> tuple[Any, Array]:
-        return ops.lstm_cell(params, carry, x)
-
-    def initial_carry(self, batch: int, inputs: int) -> ops.LSTMCarry:
-        """Zeros, [batch, features] each."""
-        zeros = super().initial_carry(batch, inputs)
-        return ops.LSTMCarry(zeros, zeros)
+BY_CLASS: dict[str, Any] = {layer.__name__: layer for layer in LAYERS.values()}
 
 
-class GRU(_Recurrent):
-    """Gated recurrent unit; see `seqjax.ops.gru`.
+def __getattr__(name: str) -> Any:
+    if name in BY_CLASS:
+        return BY_CLASS[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    ``r, z = sigmoid(x_t W_rz + b_rz + h U_rz)``,
-    ``n = tanh(x_t W_n + b_n + r (h U_n + c_n))``, ``h_t = (1 - z) n + z h``
 
-    Attributes (besides those of every recurrent layer):
-        reset_after: the variant above, with two biases (Keras's default, cuDNN,
-            PyTorch); otherwise the original, with one.
-
-    Example:
-        >>> import jax
-        >>> layer, x = GRU(features=4), jax.numpy.ones((2, 5, 3))
-        >>> params = layer.init(jax.random.key(0), x)
-        >>> layer.apply(params, x, seq_lengths=jax.numpy.array([5, 2])).shape
-        (2, 5, 4)
-
-    Source: Cho et al., arXiv 1406.1078, 2014; initialisers after Keras.
-    """
-
-    reset_after: bool = True
-
-    @nn.compact
-    def _parameters(self, x: Array) -> ops.GRUParams:
-        biases = [("bias", self.bias_init), ("recurrent_bias", self.bias_init)]
-        return ops.GRUParams(*self._declare(x, 3, *biases[: 2 if self.reset_after else 1]))
-
-    def _sequence(self, params: Any, x: Array, initial_carry: Any, **options: Any) -> Any:
-        return ops.gru(params, x, initial_carry, reset_after=self.reset_after, **options)
-
-    def _cell(self, params: Any, carry: Any, x: Array) -> tuple[Any, Array]:
-        return ops.gru_cell(params, carry, x, reset_after=self.reset_after)
+# -- several as one loop -----------------------------------------------------------
 
 
 def wavefront_kind(layer: Any, x: Array, deterministic: bool) -> tuple[Any, ...] | None:
@@ -269,23 +203,20 @@ def wavefront_kind(layer: Any, x: Array, deterministic: bool) -> tuple[Any, ...]
     `x` is the input of the lowest: all must compute in one dtype.
     """
     # The very classes: a subclass may do something else with the same fields.
-    if type(layer) not in (RNN, LSTM, GRU) or layer.reverse or layer.unroll != 1:
+    if type(layer) not in BY_CLASS.values() or refuses(layer.cell) is not None:
         return None
-    if not (layer.chunk_size is layer.truncation is layer.implementation is None):
+    settings = {name: getattr(layer, name) for name in SETTINGS} | {
+        "unroll": layer.unroll not in (None, 1)
+    }
+    if any(value not in (None, False) for value in settings.values()):
         return None
     if not deterministic and (layer.dropout or layer.recurrent_dropout):
         return None
-    if isinstance(layer, GRU) and not layer.reset_after:
-        return None
     dtype = layer.param_dtype if layer.dtype is None else layer.dtype
-    if layer._input(x).dtype != dtype:
+    stored = {leaf.dtype for leaf in jax.tree.leaves(layer.variables.get("params", {}))}
+    if layer.cast(x).dtype != dtype or (layer.dtype is None and stored - {jnp.dtype(dtype)}):
         return None
-    activation = None
-    if isinstance(layer, RNN):
-        if layer.layer_norm:
-            return None
-        activation = layer.activation
-    return type(layer), layer.features, jnp.dtype(dtype), layer.param_dtype, activation
+    return layer.cell, layer.features, jnp.dtype(dtype), layer.param_dtype
 
 
 def run_wavefront(
@@ -293,9 +224,8 @@ def run_wavefront(
 ) -> Any:
     """Bound layers of one `wavefront_kind` as one loop; see `seqjax.ops.wavefront`."""
     first = layers[0]
-    x = first._input(x)
-    above = jnp.zeros((1, first.features), x.dtype)
-    params = [layer._parameters(x if layer is first else above) for layer in layers]
-    if isinstance(first, RNN):
-        options["activation"] = first.activation
-    return ops.wavefront(params, x, initial_carries, **options)
+    x = first.cast(first.checked(x, 3))
+    params = [
+        layer.parameters(x.shape[-1] if layer is first else first.features) for layer in layers
+    ]
+    return ops.wavefront(first.cell, params, x, initial_carries, **options)

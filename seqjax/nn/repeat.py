@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-from jax.typing import ArrayLike
-from jaxtyping import Float, Int
+
+from seqjax.nn.layer import Context, Count, Inputs, Layer, Rate
 
 
-class Repeat(nn.Module):
+class Repeat(Layer):
     """`depth` copies of a layer one upon the other, as a loop over their parameters.
 
     The same function as a `Stack` of the copies, with each parameter stacked along a
@@ -32,9 +32,13 @@ class Repeat(nn.Module):
         (2, 5, 4)
     """
 
-    layer: nn.Module
-    depth: int
-    dropout: float = 0.0
+    layer: Layer
+    depth: Count
+    dropout: Rate = 0.0
+
+    def inner(self) -> tuple[Layer, ...]:
+        """The layer."""
+        return (self.layer,)
 
     def _over_layers(self, one: Any, carry: Any, carries: Any) -> Any:
         if self.depth < 1:
@@ -45,6 +49,8 @@ class Repeat(nn.Module):
             one,
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
+            in_axes=((0, 1),),  # carries begin with the batch, then the depth
+            out_axes=1,
             length=self.depth,
         )
         return loop(self.layer, carry, (jnp.arange(self.depth), carries))
@@ -52,14 +58,15 @@ class Repeat(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "batch time features"],
+        x: Array,
         initial_carry: Any = None,
         *,
-        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        seq_lengths: Any = None,
         return_carry: bool = False,
         deterministic: bool = True,
+        context: Context | None = None,
     ) -> Any:
-        """``y`` [batch, time, features], or ``(carries, y)``, carries stacked [depth, ...]."""
+        """``y`` [batch, time, features], or ``(carries, y)``, carries [batch, depth, ...]."""
 
         def one(layer: nn.Module, x: Array, of_layer: Any) -> tuple[Array, Any]:
             index, carry = of_layer
@@ -73,6 +80,7 @@ class Repeat(nn.Module):
                 seq_lengths=seq_lengths,
                 return_carry=True,
                 deterministic=deterministic,
+                context=context,
             )
             if (y.shape, y.dtype) != (x.shape, x.dtype):
                 raise ValueError(
@@ -84,29 +92,19 @@ class Repeat(nn.Module):
         y, ends = self._over_layers(one, x, initial_carry)
         return (ends, y) if return_carry else y
 
-    def step(
-        self, carry: Any, x: Float[Array, "batch features"]
-    ) -> tuple[Any, Float[Array, "batch features"]]:
+    def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step through all layers: ``(carries, y)``, without dropout."""
 
         def one(layer: Any, x: Array, of_layer: Any) -> tuple[Array, Any]:
-            end, y = layer.step(of_layer[1], x)
+            end, y = layer.step(of_layer[1], x, context=context)
             return y, end
 
         y, ends = self._over_layers(one, x, carry)
         return ends, y
 
-    def initial_carry(self, batch: int, inputs: int) -> Any:
-        """The layer's carry, [depth, ...] each leaf."""
+    def initial_carry(self, batch: Any, inputs: Inputs) -> Any:
+        """The layer's carry, [batch, depth, ...] each leaf."""
         return jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (self.depth, *leaf.shape)),
+            lambda leaf: jnp.repeat(leaf[:, None], self.depth, axis=1),
             self.layer.initial_carry(batch, inputs),
         )
-
-    def output_length(self, length: Any) -> Any:
-        """As many as inputs."""
-        return length
-
-    def output_features(self, inputs: int) -> int:
-        """As many as inputs."""
-        return inputs

@@ -8,13 +8,11 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jax import Array
 from jax.nn import initializers
-from jax.typing import ArrayLike
-from jaxtyping import Float, Int
 
-from seqjax.ops.sequence import as_lengths, length_mask
+from seqjax.nn.layer import Context, Count, Inputs, Layer, Rate, without_padding
 
 
-class Residual(nn.Module):
+class Residual(Layer):
     """A layer between a norm and a gate, added to its input: the block of deep linear RNNs.
 
     ``y = x + dropout(glu(W gelu(layer(norm(x))) + b))``, ``glu([u, v]) = u sigmoid(v)``
@@ -33,7 +31,7 @@ class Residual(nn.Module):
 
     Example:
         >>> import jax
-        >>> from seqjax.nn.linear import LRU
+        >>> from seqjax.nn import LRU
         >>> block, x = Residual(LRU(features=4, state=8), features=4), jax.numpy.ones((2, 5, 4))
         >>> block.apply(block.init(jax.random.key(0), x), x).shape
         (2, 5, 4)
@@ -42,9 +40,9 @@ class Residual(nn.Module):
     sequences", arXiv 2303.06349, figure 1.
     """
 
-    layer: nn.Module
-    features: int
-    dropout: float = 0.0
+    layer: Layer
+    features: Count
+    dropout: Rate = 0.0
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
 
@@ -58,15 +56,18 @@ class Residual(nn.Module):
         )
         self.after_gate = nn.Dropout(self.dropout)
 
-    def _input(self, x: Array) -> Array:
-        layer = self.layer
+    def inner(self) -> tuple[Layer, ...]:
+        """The layer."""
+        return (self.layer,)
+
+    def _input(self, x: Array, ndim: int) -> Array:
+        layer, x = self.layer, self.checked(x, ndim)
         if x.shape[-1] != self.features:
             raise ValueError(
                 f"Residual: x must have {self.features} features, the block's own, but its"
                 f" shape is {x.shape}."
             )
-        steps = 2**20  # so long that a layer which leaves out steps cannot keep its length
-        if layer.output_length(steps) != steps:
+        if not layer.every_step:
             raise ValueError(
                 "Residual: outputs are added to inputs step by step; the layer must not"
                 " have a stride or leave out steps."
@@ -80,48 +81,36 @@ class Residual(nn.Module):
 
     def __call__(
         self,
-        x: Float[Array, "batch time features"],
+        x: Array,
         initial_carry: Any = None,
         *,
-        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        seq_lengths: Any = None,
         return_carry: bool = False,
         deterministic: bool = True,
+        context: Context | None = None,
     ) -> Any:
         """``y`` [batch, time, features], or ``(carry, y)`` with the layer's carry."""
-        x = self._input(x)
-        lengths = as_lengths(seq_lengths, batch=x.shape[0], steps=x.shape[1])
-        valid = None if lengths is None else length_mask(lengths, x.shape[1]).T[:, :, None]
-        if valid is not None:  # the norm's gradient, too, must not see the padding
-            x = jnp.where(valid, x, jnp.zeros_like(x))
+        # The norm's gradient, too, must not see the padding.
+        x, valid = without_padding(self._input(x, 3), seq_lengths)
         carry, y = self.layer(
             self.norm(x),
             initial_carry,
-            seq_lengths=lengths,
+            seq_lengths=seq_lengths,
             return_carry=True,
             deterministic=deterministic,
+            context=context,
         )
         y = x + self.after_gate(self._gated(y), deterministic=deterministic)
         if valid is not None:
             y = jnp.where(valid, y, jnp.zeros_like(y))
         return (carry, y) if return_carry else y
 
-    def step(
-        self, carry: Any, x: Float[Array, "batch features"]
-    ) -> tuple[Any, Float[Array, "batch features"]]:
+    def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step: ``(carry, y)``, without dropout."""
-        x = self._input(x)
-        carry, y = self.layer.step(carry, self.norm(x))
+        x = self._input(x, 2)
+        carry, y = self.layer.step(carry, self.norm(x), context=context)
         return carry, x + self._gated(y)
 
-    def initial_carry(self, batch: int, inputs: int) -> Any:
+    def initial_carry(self, batch: Any, inputs: Inputs) -> Any:
         """The layer's carry."""
         return self.layer.initial_carry(batch, inputs)
-
-    def output_length(self, length: Any) -> Any:
-        """As many as inputs."""
-        return length
-
-    def output_features(self, inputs: int) -> int:
-        """As many as inputs."""
-        del inputs
-        return self.features

@@ -6,13 +6,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 from jax.nn import initializers
-from jax.typing import ArrayLike
-from jaxtyping import Float, Int
 
-from seqjax.ops.sequence import BatchSize, as_lengths, length_mask
+from seqjax.nn.layer import Context, Count, Inputs, Layer, Repeats, without_padding
+from seqjax.ops import as_lengths
 
 
-class SeasonalResidual(nn.Module):
+class SeasonalResidual(Layer):
     """Forecasts the next value: the mean of what followed in past cycles, and a correction.
 
     ``y_t = mean_k x[t + 1 - k p] + head(layer(n_K, ..., n_1))``, where ``p`` is
@@ -39,9 +38,9 @@ class SeasonalResidual(nn.Module):
     method leaves is that of Smyl, International Journal of Forecasting 36, 2020.
     """
 
-    layer: nn.Module
-    period: int
-    cycles: int
+    layer: Layer
+    period: Count
+    cycles: Repeats
 
     def setup(self) -> None:
         self.head = nn.Dense(1, kernel_init=initializers.zeros)
@@ -53,22 +52,19 @@ class SeasonalResidual(nn.Module):
 
     def __call__(
         self,
-        x: Float[Array, "batch time 1"],
-        initial_carry: Float[Array, "batch past 1"] | None = None,
+        x: Array,
+        initial_carry: Any = None,
         *,
-        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        seq_lengths: Any = None,
         return_carry: bool = False,
         deterministic: bool = True,
+        context: Context | None = None,
     ) -> Any:
         """``y`` [batch, time, 1], or ``(carry, y)``; the carry is the last inputs, in order."""
-        batch, steps, _ = x.shape
+        x, valid = without_padding(self.checked(x, 3), seq_lengths)
+        batch, steps, inputs = x.shape
         past = self.receptive_field - 1
-        valid = None
-        lengths = as_lengths(seq_lengths, batch=batch, steps=steps)
-        if lengths is not None:
-            valid = length_mask(lengths, steps).T[:, :, None]
-            x = jnp.where(valid, x, jnp.zeros_like(x))
-        before = self.initial_carry(batch, 1) if initial_carry is None else initial_carry
+        before = self.initial_carry(batch, inputs) if initial_carry is None else initial_carry
         padded = jnp.concatenate([before.astype(x.dtype), x], axis=1)
 
         def lag(n: int) -> Array:  # x[t - n] for every t, [batch, time]
@@ -80,34 +76,39 @@ class SeasonalResidual(nn.Module):
         ]
         read = jnp.stack(cycles, axis=2)  # [batch, time, cycles, 3]
         rows = read.reshape(batch * steps, self.cycles, 3)
-        h = self.layer(rows, deterministic=deterministic)[:, -1]
+        h = self.layer(rows, deterministic=deterministic, context=context)[:, -1]
         y = jnp.mean(read[..., 1], axis=-1)[..., None] + self.head(h).reshape(batch, steps, 1)
         if valid is not None:
             y = jnp.where(valid, y, jnp.zeros_like(y))
         if not return_carry:
             return y
+        lengths = as_lengths(seq_lengths, batch=batch, steps=steps)
         ends = jnp.full((batch,), steps) if lengths is None else lengths
         recent = ends[:, None] + jnp.arange(past)[None, :]
         return jnp.take_along_axis(padded, recent[:, :, None], axis=1), y
 
-    def step(
-        self, carry: Float[Array, "batch past 1"], x: Float[Array, "batch 1"]
-    ) -> tuple[Float[Array, "batch past 1"], Float[Array, "batch 1"]]:
+    def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step: ``(carry, y)``."""
-        carry, y = self(x[:, None], carry, return_carry=True)
+        x = self.checked(x, 2)
+        carry, y = self(x[:, None], carry, return_carry=True, context=context)
         return carry, y[:, 0]
 
-    def initial_carry(self, batch: BatchSize, inputs: int) -> Array:
+    def inner(self) -> tuple[Layer, ...]:
+        """The layer."""
+        return (self.layer,)
+
+    def initial_carry(self, batch: Any, inputs: Inputs) -> Array:
         """A past of zeros, [batch, period * cycles, 1]."""
         if inputs != 1:
             raise ValueError(f"SeasonalResidual reads one series, not {inputs} features.")
         return jnp.zeros((batch, self.receptive_field - 1, 1))
 
-    def output_length(self, length: Any) -> Any:
-        """As many as inputs."""
-        return length
-
-    def output_features(self, inputs: int) -> int:
+    def output_features(self, inputs: Inputs) -> int:
         """One."""
         del inputs
         return 1
+
+    @property
+    def every_step(self) -> bool:
+        """Whatever the layer that runs over the cycles does."""
+        return True

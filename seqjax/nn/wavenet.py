@@ -8,17 +8,25 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jax import Array
 from jax.nn import initializers
-from jax.typing import ArrayLike
-from jaxtyping import Float, Int
 
 from seqjax import ops
 from seqjax.nn.conv import CausalConv
-from seqjax.ops.sequence import as_lengths, length_mask
+from seqjax.nn.layer import (
+    Context,
+    Count,
+    Inputs,
+    Layer,
+    Rate,
+    Repeats,
+    Size,
+    check_parts,
+    without_padding,
+)
 
 Carries = tuple[ops.ConvCarry, ...]
 
 
-class WaveNet(nn.Module):
+class WaveNet(Layer):
     """WaveNet over sequences of features.
 
     With ``x_0`` a causal convolution of the input, block ``k`` computes
@@ -27,7 +35,8 @@ class WaveNet(nn.Module):
     ``x_{k+1} = x_k + P_k u_k``, ``s_k = S_k u_k``,
 
     and ``y = Q relu(R relu(sum_k s_k))``. ``g`` and ``l`` are the global and the local
-    condition; products stand for convolutions of one tap, with biases (``V`` and ``W``
+    condition, ``context={"global_condition": [batch, features], "local_condition": [batch, time,
+    features]}``; products stand for convolutions of one tap, with biases (``V`` and ``W``
     without).
 
     Attributes:
@@ -62,16 +71,16 @@ class WaveNet(nn.Module):
     Le Paine et al., arXiv 1611.09482.
     """
 
-    outputs: int
-    kernel_size: int = 2
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
-    cycles: int = 1
-    residual_features: int = 32
-    skip_features: int | None = None
+    outputs: Count
+    kernel_size: Repeats = 2
+    dilations: tuple[Count, ...] = (1, 2, 4, 8)
+    cycles: Repeats = 1
+    residual_features: Count = 32
+    skip_features: Count | None = None
     gated: bool = True
-    global_features: int = 0
-    local_features: int = 0
-    dropout: float = 0.0
+    global_features: Size = 0
+    local_features: Size = 0
+    dropout: Rate = 0.0
     weight_norm: bool = False
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
@@ -141,18 +150,23 @@ class WaveNet(nn.Module):
             u = jax.nn.relu(a)
         return self.drop(u, deterministic=deterministic)
 
-    def _conditions(
-        self, x: Array, global_condition: Array | None, local_condition: Array | None
-    ) -> tuple[Array, Array]:
+    def context_names(self) -> frozenset[str]:
+        """The conditions that it has features for."""
+        found = {"global_condition": self.global_features, "local_condition": self.local_features}
+        return frozenset(name for name, features in found.items() if features)
+
+    def _conditions(self, x: Array, context: Context | None) -> tuple[Array, Array]:
         """Both conditions, as many steps as `x` has; zeros where none is given."""
+        given = context or {}
         checked, shape = [], x.shape[:-1]
-        for name, features, condition, expected in (
-            ("global", self.global_features, global_condition, (shape[0],)),
-            ("local", self.local_features, local_condition, shape),
+        for name, features, expected in (
+            ("global", self.global_features, (shape[0],)),
+            ("local", self.local_features, shape),
         ):
+            condition = given.get(f"{name}_condition") if features else None
             if condition is None:
                 condition = jnp.zeros((*expected, features), x.dtype)
-            elif condition.shape != (*expected, features) or not features:
+            elif condition.shape != (*expected, features):
                 raise ValueError(
                     f"WaveNet: {name}_condition must be {[*expected, features]} with"
                     f" {name}_features={features}, but its shape is {condition.shape}."
@@ -164,24 +178,19 @@ class WaveNet(nn.Module):
 
     def __call__(
         self,
-        x: Float[Array, "batch time inputs"],
-        initial_carry: Carries | None = None,
+        x: Array,
+        initial_carry: Any = None,
         *,
-        global_condition: Float[Array, "batch global_features"] | None = None,
-        local_condition: Float[Array, "batch time local_features"] | None = None,
-        seq_lengths: Int[ArrayLike, " batch"] | None = None,
+        seq_lengths: Any = None,
         return_carry: bool = False,
         deterministic: bool = True,
+        context: Context | None = None,
     ) -> Any:
         """``y`` [batch, time, outputs], or ``(carries, y)``."""
-        batch, steps, _ = x.shape
-        g, local = self._conditions(x, global_condition, local_condition)
-        lengths = as_lengths(seq_lengths, batch=batch, steps=steps)
-        if lengths is not None:  # padding may hold anything
-            valid = length_mask(lengths, steps).T[:, :, None]
-            local = jnp.where(valid, local, jnp.zeros_like(local))
-        count = 1 + len(self.dilated)
-        carries = (None,) * count if initial_carry is None else initial_carry
+        x = self.checked(x, 3)
+        g, local = self._conditions(x, context)
+        local, _ = without_padding(local, seq_lengths)
+        carries = check_parts(self, initial_carry, 1 + len(self.dilated))
         ends = []
 
         def causal(layer: CausalConv, x: Array, index: int) -> Array:
@@ -210,16 +219,11 @@ class WaveNet(nn.Module):
     def _head(self, skips: list[Array]) -> Array:
         return jax.nn.relu(self.hidden(jax.nn.relu(sum(skips[1:], skips[0]))))
 
-    def step(
-        self,
-        carry: Carries,
-        x: Float[Array, "batch inputs"],
-        *,
-        global_condition: Float[Array, "batch global_features"] | None = None,
-        local_condition: Float[Array, "batch local_features"] | None = None,
-    ) -> tuple[Carries, Float[Array, "batch outputs"]]:
+    def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step, at the cost of one step: ``(carries, y)``, without dropout."""
-        g, local = self._conditions(x, global_condition, local_condition)
+        x = self.checked(x, 2)
+        carry = check_parts(self, carry, 1 + len(self.dilated))
+        g, local = self._conditions(x, context)
         end, x = self.entry.step(carry[0], x)
         ends, skips = [end], []
         x = x[:, None]  # products of one tap work on sequences, here of one step
@@ -230,7 +234,7 @@ class WaveNet(nn.Module):
             skips.append(skip)
         return tuple(ends), self.out(self._head(skips))[:, 0]
 
-    def initial_carry(self, batch: int, inputs: int) -> Carries:
+    def initial_carry(self, batch: Any, inputs: Inputs) -> Carries:
         """A past of zeros for every convolution."""
         dtype = self.param_dtype if self.dtype is None else self.dtype
         layers = [(inputs, 1), *((self.residual_features, d) for d in self._all_dilations())]
@@ -239,11 +243,7 @@ class WaveNet(nn.Module):
             for width, dilation in layers
         )
 
-    def output_length(self, length: Any) -> Any:
-        """As many as inputs."""
-        return length
-
-    def output_features(self, inputs: int) -> int:
+    def output_features(self, inputs: Inputs) -> int:
         """Number of outputs."""
         del inputs
         return self.outputs

@@ -1,6 +1,21 @@
-"""Pure functions of arrays: recurrences and causal convolutions. Imports JAX alone."""
+"""Pure functions of arrays: recurrences and causal convolutions. Imports JAX alone.
 
-from seqjax.ops.cell import Cell as Cell, Derivative as Derivative
+`lstm(params, x)` enters `lstm.py`, goes to `sequence.run`, to one of the `backends`, and out.
+"""
+
+from seqjax.ops.activations import Activation as Activation
+from seqjax.ops.backends import Implementation as Implementation
+from seqjax.ops.cell import (
+    Cell as Cell,
+    Declare as Declare,
+    Derivative as Derivative,
+    Elementwise as Elementwise,
+    Linear as Linear,
+    Peer as Peer,
+    Steps as Steps,
+    Weights as Weights,
+    init as init,
+)
 from seqjax.ops.conv import (
     ConvCarry as ConvCarry,
     ConvParams as ConvParams,
@@ -11,37 +26,16 @@ from seqjax.ops.conv import (
     receptive_field as receptive_field,
 )
 from seqjax.ops.convolve import ConvImplementation as ConvImplementation
-from seqjax.ops.engine import (
-    Implementation as Implementation,
-    Weights as Weights,
-    recurrence as recurrence,
-)
-from seqjax.ops.gru import GRUParams as GRUParams, gru as gru, gru_cell as gru_cell
-from seqjax.ops.linear import (
-    LinearImplementation as LinearImplementation,
-    linear_loop as linear_loop,
-    linear_recurrence as linear_recurrence,
-)
-from seqjax.ops.lru import LRUParams as LRUParams, lru as lru, lru_cell as lru_cell
-from seqjax.ops.lstm import (
-    LSTMCarry as LSTMCarry,
-    LSTMParams as LSTMParams,
-    lstm as lstm,
-    lstm_cell as lstm_cell,
-)
-from seqjax.ops.minimal import (
-    MinGRUParams as MinGRUParams,
-    MinLSTMParams as MinLSTMParams,
-    min_gru as min_gru,
-    min_gru_cell as min_gru_cell,
-    min_lstm as min_lstm,
-    min_lstm_cell as min_lstm_cell,
-)
-from seqjax.ops.rnn import (
-    Activation as Activation,
-    LayerNormParams as LayerNormParams,
-    RNNParams as RNNParams,
-    rnn as rnn,
-    rnn_cell as rnn_cell,
+from seqjax.ops.layout import carry_dtype as carry_dtype
+from seqjax.ops.linear_recurrence import linear_recurrence as linear_recurrence
+from seqjax.ops.registry import *  # noqa: F403
+from seqjax.ops.sequence import (
+    Options as Options,
+    Settings as Settings,
+    as_lengths as as_lengths,
+    check_input as check_input,
+    length_mask as length_mask,
+    run as run,
+    step as step,
 )
 from seqjax.ops.wavefront import wavefront as wavefront

@@ -1,19 +1,38 @@
-"""What a recurrent cell is to the engine: an elementwise function of its gates.
+"""What a recurrent layer is: all that is known about it, in one description.
 
-Dimensions: B batch, I input features, H features (width), K gates.
+A `Cell` tells its parameters, its carry, its recurrence, and how other libraries lay it out.
+`seqjax.ops.run` runs any of them; layers, models, files and benchmarks ask `CELLS` (in
+`seqjax.ops.registry`) and never know one from another.
+
+Dimensions: B batch, I input features, H features (width), K gates, T time.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.nn import initializers
 
-Carry = Any  # a pytree of [B, H] arrays; which one is the cell's affair
+Carry = Any  # a pytree of arrays that begin with the batch; which one is the cell's affair
+Params = Any  # a named tuple of arrays
+Initializer = Callable[[Array, tuple[int, ...], Any], Array]  # (key, shape, dtype) -> array
 
 
-def _identity(carry: Array) -> Array:
+class Weights(NamedTuple):
+    """What the engine multiplies with; `bias` may be None."""
+
+    kernel: Array  # [I, K*H]
+    recurrent_kernel: Array  # [H, K*H]
+    bias: Array | None  # [K*H]
+
+
+# -- the forms of a recurrence ---------------------------------------------------
+
+
+def _identity(carry: Carry) -> Array:
     return carry
 
 
@@ -21,29 +40,32 @@ class Derivative(NamedTuple):
     """A cell's own derivative, where `jax.vjp` of its step is measured to be slower.
 
     Attributes:
-        forward: ``(params, carry, gates) -> (carry, saved)``; the carry is that of the
+        forward: ``(own, carry, gates) -> (carry, saved)``; the carry is that of the
             cell's step, `saved` a tuple of [B, H] arrays.
-        backward: ``(params, previous, saved, d_carry) -> (d_params, d_previous, d_gates)``,
-            with the carry before the step.
+        backward: ``(own, previous, saved, d_carry) -> (d_own, d_previous, d_gates)``,
+            with the carry before the step. Where `d_carry` is zero, so must `d_own` be.
     """
 
     forward: Callable[[Any, Carry, tuple[Array, ...]], tuple[Carry, tuple[Array, ...]]]
     backward: Callable[[Any, Carry, tuple[Array, ...], Carry], tuple[Any, Carry, tuple[Array, ...]]]
 
 
-class Cell(NamedTuple):
-    """A recurrent cell as an elementwise function.
+class Elementwise(NamedTuple):
+    """A recurrence that is an elementwise function of its gates: what the engine runs.
+
+    ``z_t = x_t W + b``, ``carry_t = step(own, carry_{t-1}, gates of z_t and h_{t-1} U)``
 
     Attributes:
-        step: ``(params, carry, gates) -> carry``. ``gates`` is a tuple of
+        step: ``(own, carry, gates) -> carry``. ``gates`` is a tuple of
             [B, H] arrays: first the `summed` gates, each ``z_k + (h U)_k``; then
             the input parts ``z_k`` of the `split` gates; then their recurrent
-            parts ``(h U)_k``. ``params`` is a pytree of the cell's own small
+            parts ``(h U)_k``. ``own`` is a pytree of the cell's own small
             parameters (``()`` where there are none); they get gradients too.
         summed: number of gates that see only the sum of both parts.
         split: number of gates that see the two parts apart (the GRU's candidate).
         hidden: picks ``h`` out of the carry; linear in it.
         derivative: the cell's own, or None for that of JAX.
+        across_features: the step looks across the features, as a layer norm does.
     """
 
     step: Callable[[Any, Carry, tuple[Array, ...]], Carry]
@@ -51,6 +73,7 @@ class Cell(NamedTuple):
     split: int = 0
     hidden: Callable[[Carry], Array] = _identity
     derivative: Derivative | None = None
+    across_features: bool = False
 
     @property
     def gates(self) -> int:
@@ -72,8 +95,182 @@ class Cell(NamedTuple):
             return self.derivative
 
         def backward(
-            params: Any, previous: Carry, gates: tuple[Array, ...], d_carry: Carry
+            own: Any, previous: Carry, gates: tuple[Array, ...], d_carry: Carry
         ) -> tuple[Any, Carry, tuple[Array, ...]]:
-            return jax.vjp(self.step, params, previous, gates)[1](d_carry)
+            return jax.vjp(self.step, own, previous, gates)[1](d_carry)
 
         return Derivative(lambda *inputs: (self.step(*inputs), inputs[-1]), backward)
+
+
+class Linear(NamedTuple):
+    """A recurrence that is linear in its state, whose steps can run in parallel.
+
+    ``h_t = a_t h_{t-1} + b_t``, ``y_t = output(h_t, x_t)``
+
+    Attributes:
+        coefficients: ``(params, x, dtype) -> (a, b)`` for `x` [..., I]: `b` [..., F] and `a`
+            of its shape, or [F] where it is the same at every step.
+        output: ``(params, h, x, dtype) -> y`` [..., H].
+    """
+
+    coefficients: Callable[[Params, Array, Any], tuple[Array, Array]]
+    output: Callable[[Params, Array, Array, Any], Array] = lambda params, h, x, dtype: h
+
+
+class Steps(NamedTuple):
+    """Any other recurrence: products within the step, differentiated by JAX.
+
+    Attributes:
+        project: ``(params, x, dtype) -> inputs``, a pytree of [T, B, ...] arrays: all
+            that does not need the carry, at once.
+        step: ``(params, carry, inputs_t, recurrent_mask) -> carry``, the mask [B, H] or None.
+        hidden: picks ``h`` out of the carry.
+    """
+
+    project: Callable[[Params, Array, Any], Any]
+    step: Callable[[Params, Carry, Any, Array | None], Carry]
+    hidden: Callable[[Carry], Array] = _identity
+
+
+Form = Elementwise | Linear | Steps
+
+
+# -- the description -------------------------------------------------------------
+
+
+class Declare(Protocol):
+    """Takes one parameter after the other from `Cell.parameters`."""
+
+    def __call__(
+        self, name: str, shape: tuple[int, ...], init: Initializer, *, wide: bool = False
+    ) -> Any:
+        """What stands for the parameter: an array, or its shape, or its name.
+
+        Args:
+            name: the parameter's name in a layer.
+            shape: its shape.
+            init: draws it.
+            wide: keeps its precision where a layer computes in another dtype.
+        """
+        ...
+
+
+class Peer(NamedTuple):
+    """How another library lays the cell out; see `seqjax.io.from_keras`, `from_torch`.
+
+    Attributes:
+        name: of its layer.
+        gates: where each of our gates stands among theirs.
+    """
+
+    name: str
+    gates: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A recurrent layer's description. A subclass is a cell; its fields are its options.
+
+    What stands here is that of most cells, K gates packed side by side; whoever differs
+    says so. A cell's file is enough to have it everywhere: one more line in
+    `seqjax.ops.registry` names it.
+
+    Attributes:
+        name: in `CELLS`, `seqjax.models.make` and files.
+        Params: the named tuple of its parameters.
+        gates: K.
+        keras: its layout in Keras, or None.
+        torch: its layout in PyTorch, or None.
+    """
+
+    name: ClassVar[str]
+    Params: ClassVar[Any]
+    gates: ClassVar[int]
+    keras: ClassVar[Peer | None] = None
+    torch: ClassVar[Peer | None] = None
+
+    @property
+    def form(self) -> Form:
+        """Its recurrence."""
+        raise TypeError(f"{type(self).__name__} does not say its form.")
+
+    def parameters(self, declare: Declare, inputs: int, features: int) -> Params:
+        """Its parameters, each made by `declare`: their names, shapes and initialisers."""
+        width = self.gates * features
+        return self.Params(
+            declare("kernel", (inputs, width), glorot_uniform),
+            declare("recurrent_kernel", (features, width), orthogonal),
+            declare("bias", (width,), initializers.zeros),
+        )
+
+    def features(self, params: Params) -> int:
+        """H, out of the parameters."""
+        return packed_features(self, params.recurrent_kernel, "recurrent_kernel")
+
+    def weights(self, params: Params, dtype: Any) -> tuple[Weights, Any]:
+        """The engine's weights and the cell's own parameters (in `dtype`), of an `Elementwise`."""
+        del dtype
+        return Weights(*params[:3]), ()
+
+    def initial_carry(self, batch: Any, features: int, dtype: Any) -> Carry:
+        """Zeros, [batch, features]; `dtype` is real, float32 or wider."""
+        return jnp.zeros((batch, features), dtype)
+
+
+def packed_features(cell: Cell, kernel: Array, name: str) -> int:
+    """H, out of a kernel [..., K*H].
+
+    Raises:
+        ValueError: where K does not divide its columns.
+    """
+    columns = kernel.shape[-1] if kernel.ndim else 0
+    if columns % cell.gates or not kernel.ndim:
+        raise ValueError(
+            f"{cell.name}: {name} must be [..., {cell.gates} * features], but its shape is"
+            f" {kernel.shape}."
+        )
+    return columns // cell.gates
+
+
+def _in_float32(draw: Initializer) -> Initializer:
+    """Drawn in float32 or wider: narrow types have no QR, and lose the tails."""
+
+    def init(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        return draw(key, shape, jnp.promote_types(dtype, jnp.float32)).astype(dtype)
+
+    return init
+
+
+glorot_uniform: Initializer = initializers.glorot_uniform()
+orthogonal: Initializer = _in_float32(initializers.orthogonal())
+
+
+def init(cell: Cell, key: Array, inputs: int, features: int, dtype: Any = jnp.float32) -> Params:
+    """Parameters of a cell, drawn as its layer would.
+
+    Args:
+        cell: the description.
+        key: a random key.
+        inputs: input features.
+        features: width.
+        dtype: of the parameters.
+
+    Returns:
+        The cell's named tuple of parameters.
+
+    Example:
+        >>> from seqjax import ops
+        >>> params = ops.init(ops.LSTMCell(), jax.random.key(0), inputs=3, features=4)
+        >>> ops.lstm(params, jnp.ones((2, 5, 3))).shape
+        (2, 5, 4)
+    """
+    count = 0
+
+    def declare(
+        name: str, shape: tuple[int, ...], init: Initializer, *, wide: bool = False
+    ) -> Array:
+        nonlocal count
+        count += 1
+        return init(jax.random.fold_in(key, count), shape, dtype)
+
+    return cell.parameters(declare, inputs, features)

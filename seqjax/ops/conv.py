@@ -1,7 +1,9 @@
 """Causal convolutions over time: whole sequences, and one step at a time."""
 
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
@@ -30,11 +32,11 @@ class ConvCarry(NamedTuple):
 
     Attributes:
         buffer: [batch, (kernel_size - 1) * dilation, inputs]
-        oldest: where in the ring the oldest input stands, a scalar
+        oldest: where in the ring each sequence's oldest input stands, [batch]
     """
 
     buffer: Float[Array, "batch past inputs"]
-    oldest: Int[Array, ""]
+    oldest: Int[Array, " batch"]
 
 
 def receptive_field(kernel_size: int, dilations: tuple[int, ...]) -> int:
@@ -81,6 +83,8 @@ def conv_output_length(
         >>> conv_output_length(50, kernel_size=4, stride=2, padding="valid")
         24
     """
+    if hasattr(length, "dtype"):  # below zero, unsigned lengths would be large
+        length = jnp.asarray(length).astype(jnp.int32)
     if padding == "valid":
         length = length - (kernel_size - 1) * dilation
         length = length * (length > 0)
@@ -107,7 +111,7 @@ def conv_carry(
         (2, 4, 3)
     """
     past = (kernel_size - 1) * dilation
-    return ConvCarry(jnp.zeros((batch, past, inputs), dtype), jnp.zeros((), jnp.int32))
+    return ConvCarry(jnp.zeros((batch, past, inputs), dtype), jnp.zeros((batch,), jnp.int32))
 
 
 def causal_conv1d(
@@ -175,7 +179,7 @@ def causal_conv1d(
     window = Window(stride, dilation, groups, past if padding == "causal" else 0)
     if initial_carry is not None:
         _check_carry("causal_conv1d", initial_carry, (batch, past, inputs))
-        before = jnp.roll(initial_carry.buffer, -initial_carry.oldest, axis=1)
+        before = _in_ring(initial_carry, jnp.arange(past))
         x = jnp.concatenate([before.astype(x.dtype), x], axis=1)
         window = window._replace(past=0)
     dtype = jnp.result_type(x, params.kernel)
@@ -192,7 +196,7 @@ def causal_conv1d(
         x = jnp.pad(x, ((0, 0), (past, 0), (0, 0)))
     recent = ends[:, None] + jnp.arange(past)[None, :]  # where in the padded x
     buffer = jnp.take_along_axis(x, recent[:, :, None], axis=1)
-    return ConvCarry(buffer, jnp.zeros((), jnp.int32)), y
+    return ConvCarry(buffer, jnp.zeros((batch,), jnp.int32)), y
 
 
 def causal_conv1d_step(
@@ -238,10 +242,10 @@ def causal_conv1d_step(
     _check_carry("causal_conv1d_step", carry, (batch, past, inputs))
     newest = x[:, None, :]
     if past:
-        ring = (carry.oldest + jnp.arange(taps - 1) * dilation) % past
-        seen = jnp.concatenate([carry.buffer[:, ring].astype(x.dtype), newest], axis=1)
-        buffer = lax.dynamic_update_slice_in_dim(
-            carry.buffer, newest.astype(carry.buffer.dtype), carry.oldest, axis=1
+        ring = _in_ring(carry, jnp.arange(taps - 1) * dilation)
+        seen = jnp.concatenate([ring.astype(x.dtype), newest], axis=1)
+        buffer = jax.vmap(partial(lax.dynamic_update_slice_in_dim, axis=0))(
+            carry.buffer, newest.astype(carry.buffer.dtype), carry.oldest
         )
         carry = ConvCarry(buffer, (carry.oldest + 1) % past)
     else:
@@ -253,6 +257,13 @@ def causal_conv1d_step(
         params.kernel.astype(dtype).reshape(taps, group_inputs, groups, features // groups),
     )
     return carry, _add_bias(y.reshape(batch, features), params.bias)
+
+
+def _in_ring(carry: ConvCarry, ages: Array) -> Array:
+    """[batch, ages, inputs]: the inputs so many steps after each sequence's oldest."""
+    past = max(carry.buffer.shape[1], 1)
+    places = (carry.oldest[:, None] + ages[None, :]) % past
+    return jnp.take_along_axis(carry.buffer, places[:, :, None], axis=1)
 
 
 def _add_bias(y: Array, bias: Array | None) -> Array:
@@ -277,10 +288,11 @@ def _check(op: str, params: ConvParams, x: Array, groups: int, ndim: int) -> Non
 
 
 def _check_carry(op: str, carry: ConvCarry, shape: tuple[BatchSize, int, int]) -> None:
-    if carry.buffer.shape != shape:
+    if carry.buffer.shape != shape or carry.oldest.shape != shape[:1]:
         raise ValueError(
             f"{op}: the carry's buffer must be {shape}, [batch, (kernel_size - 1) * dilation,"
-            f" inputs], but its shape is {carry.buffer.shape}."
+            f" inputs], and `oldest` {shape[:1]}, but their shapes are {carry.buffer.shape} and"
+            f" {carry.oldest.shape}."
         )
 
 

@@ -3,10 +3,10 @@
 A cell is a function without matrix products::
 
     z_t     = x_t W + b
-    carry_t = step(params, carry_{t-1}, gates_t)     gates_t made of z_t and h_{t-1} U
+    carry_t = step(own, carry_{t-1}, gates_t)     gates_t made of z_t and h_{t-1} U
 
-and the engine supplies everything else: the products, the loop, sequence lengths, the
-direction, the recurrent dropout mask, and the backward pass. That is a reverse scan
+and the engine supplies everything else: the products, the loop, the mask of sequence
+lengths, the direction, the recurrent dropout mask, and the backward pass. That is a reverse scan
 that differentiates the cell alone (by `jax.vjp`, or by a derivative that the cell
 brings) and emits the gradients of the gates; ``dU``, ``dW``, ``db`` and ``dx`` are one
 product each for many steps together. (Differentiated by JAX, a loop takes each of them
@@ -18,14 +18,13 @@ K gates. Everything in this file is time-major.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.typing import ArrayLike
 
-from seqjax.ops.cell import Carry, Cell
+from seqjax.ops.cell import Carry, Elementwise, Weights
 from seqjax.ops.layout import (
     dot,
     outer,
@@ -33,23 +32,9 @@ from seqjax.ops.layout import (
     projection,
     shift_by_one,
     steps_at_once,
-    vary_alike,
     widen,
     with_ones,
 )
-from seqjax.ops.mesh import over_batch
-from seqjax.ops.pieces import in_pieces
-
-Implementation = Literal["scan", "autodiff"]
-
-
-class Weights(NamedTuple):
-    """What the engine multiplies with; `bias` may be None."""
-
-    kernel: Array  # [I, K*H]
-    recurrent_kernel: Array  # [H, K*H]
-    bias: Array | None  # [K*H]
-
 
 # -- forwards ------------------------------------------------------------------
 
@@ -84,7 +69,7 @@ def scan_steps(
 
 
 class _Static(NamedTuple):
-    cell: Cell
+    cell: Elementwise
     reverse: bool
     unroll: int
 
@@ -94,26 +79,19 @@ def _masked(h: Array, recurrent_mask: Array | None) -> Array:
 
 
 def _gates(
-    cell: Cell, kernel: Array, carry: Carry, z_t: Array, recurrent_mask: Array | None = None
+    cell: Elementwise, kernel: Array, carry: Carry, z_t: Array, recurrent_mask: Array | None = None
 ) -> tuple[Array, ...]:
     h = _masked(cell.hidden(carry), recurrent_mask)
     return cell.combine(z_t, dot(h, kernel, h.dtype))
 
 
-def _run_autodiff(static, params, weights, x, carry, mask, recurrent_mask):
-    """Projected before the loop: JAX's derivative of the projection is then one product."""
-    dtype = static.cell.hidden(carry).dtype
-    z = project(x, weights.kernel, weights.bias, dtype)
-    return _run_steps(static, params, weights, z, lambda z_t: z_t, carry, mask, recurrent_mask)
-
-
-def _run_steps(static, params, weights, steps, z_of, carry, mask, recurrent_mask):
+def _run_steps(static, own, weights, steps, z_of, carry, mask, recurrent_mask):
     cell, narrow = static.cell, weights.recurrent_kernel.dtype
     wide = widen(weights.recurrent_kernel, cell.hidden(carry).dtype)
 
     def step(carry: Carry, x_t: Array) -> Carry:
         gates = _gates(cell, wide.astype(narrow), carry, z_of(x_t), recurrent_mask)
-        return cell.step(params, carry, gates)
+        return cell.step(own, carry, gates)
 
     return scan_steps(
         step, cell.hidden, steps, carry, mask, reverse=static.reverse, unroll=static.unroll
@@ -121,13 +99,13 @@ def _run_steps(static, params, weights, steps, z_of, carry, mask, recurrent_mask
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _run(static: _Static, params, weights, x, carry, mask, recurrent_mask):
+def _run(static: _Static, own, weights, x, carry, mask, recurrent_mask):
     dtype = static.cell.hidden(carry).dtype
     steps, z_of = projection(x, weights.kernel, weights.bias, static.cell.gates, dtype)
-    return _run_steps(static, params, weights, steps, z_of, carry, mask, recurrent_mask)
+    return _run_steps(static, own, weights, steps, z_of, carry, mask, recurrent_mask)
 
 
-def _run_forward(static: _Static, params, weights, x, carry, mask, recurrent_mask):
+def _run_forward(static: _Static, own, weights, x, carry, mask, recurrent_mask):
     """Keeps the carry *before* each step: the outputs are the same numbers, one step on."""
     cell, reverse = static.cell, static.reverse
     dtype = cell.hidden(carry).dtype
@@ -137,14 +115,14 @@ def _run_forward(static: _Static, params, weights, x, carry, mask, recurrent_mas
     def body(carry, inputs):
         x_t, mask_t = inputs
         gates = _gates(cell, weights.recurrent_kernel, carry, z_of(x_t), recurrent_mask)
-        after, kept = forward(params, carry, gates)
+        after, kept = forward(own, carry, gates)
         return _select(mask_t, after, carry), (carry, kept)
 
     final, (previous, kept) = lax.scan(
         body, carry, (steps, mask), reverse=reverse, unroll=static.unroll
     )
     h = shift_by_one(cell.hidden(final), cell.hidden(previous), reverse=not reverse)
-    return (final, h), (params, weights, x, previous, kept, mask, recurrent_mask)
+    return (final, h), (own, weights, x, previous, kept, mask, recurrent_mask)
 
 
 # -- backwards -----------------------------------------------------------------
@@ -155,7 +133,7 @@ def _run_backward(static: _Static, saved, cotangents):
 
     The gates' gradients travel packed, [B, K*H], and a piece's fit into the cache.
     """
-    params, weights, x, previous, kept, mask, recurrent_mask = saved
+    own, weights, x, previous, kept, mask, recurrent_mask = saved
     d_final, d_hidden = cotangents
     dtype = d_hidden.dtype
     steps, rows, _ = d_hidden.shape
@@ -163,19 +141,19 @@ def _run_backward(static: _Static, saved, cotangents):
     # Transposed once: a product with a transposed kernel is slow in a loop on a CPU.
     kernel_back = weights.kernel.T.astype(jnp.result_type(x, weights.kernel))
     recurrent_back = weights.recurrent_kernel.T
-    over_steps = partial(_steps_backwards, static, params, recurrent_back, recurrent_mask)
+    over_steps = partial(_steps_backwards, static, own, recurrent_back, recurrent_mask)
     mask_of_steps = None if recurrent_mask is None else recurrent_mask[None]
 
     def piece(state, inputs):
-        (d_carry, d_params), d_weights = state
+        (d_carry, d_own), d_weights = state
         of_steps, x, h = inputs
-        (d_carry, d_params), (d_z, d_r) = over_steps((d_carry, d_params), of_steps)
+        (d_carry, d_own), (d_z, d_r) = over_steps((d_carry, d_own), of_steps)
         more = _weight_gradients(weights, x, _masked(h, mask_of_steps), d_z, d_r)
         d_x = dot(d_z, kernel_back, dtype).astype(x.dtype)
-        return ((d_carry, d_params), _add(d_weights, more)), d_x
+        return ((d_carry, d_own), _add(d_weights, more)), d_x
 
     state = (
-        (d_final, jax.tree.map(jnp.zeros_like, params)),
+        (d_final, jax.tree.map(jnp.zeros_like, own)),
         jax.tree.map(lambda w: jnp.zeros_like(w, dtype=dtype), weights),
     )
     inputs = (d_hidden, previous, kept, mask), x, static.cell.hidden(previous)
@@ -185,29 +163,26 @@ def _run_backward(static: _Static, saved, cotangents):
         pieces = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), inputs)
         state, d_x = lax.scan(piece, state, pieces, reverse=not static.reverse)
         d_x = d_x.reshape(x.shape)
-    (d_initial, d_params), d_weights = state
+    (d_initial, d_own), d_weights = state
     d_weights = jax.tree.map(lambda d, w: d.astype(w.dtype), d_weights, weights)
-    return d_params, d_weights, d_x, d_initial, None, None
+    return d_own, d_weights, d_x, d_initial, None, None
 
 
 _run.defvjp(_run_forward, _run_backward)
 
 
-def _steps_backwards(static: _Static, params, recurrent_back, recurrent_mask, state, inputs):
-    """``((d_carry, d_params), (d_z, d_r))``; `d_r` is None where it equals `d_z`."""
+def _steps_backwards(static: _Static, own, recurrent_back, recurrent_mask, state, inputs):
+    """``((d_carry, d_own), (d_z, d_r))``; `d_r` is None where it equals `d_z`."""
     cell = static.cell
-    backward = cell.backward_of_step().backward
+    backward = partial(_step_backwards, cell)
 
     def body(state, inputs):
-        d_carry, d_params = state
+        d_carry, d_own = state
         d_h, before, kept_t, mask_t = inputs
         dtype = d_h.dtype
         to_carry = jax.vjp(cell.hidden, before)[1]  # linear: the same at every carry
         d_carry = _add(d_carry, to_carry(d_h)[0])
-        zeros = jax.tree.map(jnp.zeros_like, d_carry)
-        d_params_t, d_previous, d_gates = backward(
-            params, before, kept_t, _select(mask_t, d_carry, zeros)
-        )
+        d_own_t, d_previous, d_gates = backward(mask_t, own, before, kept_t, d_carry)
         # Where the carry stood still its gradient passes by the cell, whose own
         # derivative may be infinite there.
         d_previous = _select(mask_t, d_previous, d_carry)
@@ -217,9 +192,36 @@ def _steps_backwards(static: _Static, params, recurrent_back, recurrent_mask, st
             d_r = jnp.concatenate(d_gates[: cell.summed] + d_gates[cell.gates :], axis=-1)
         d_h = _masked(dot(d_r, recurrent_back, dtype), recurrent_mask)
         d_previous = _add(d_previous, to_carry(d_h)[0])
-        return (d_previous, _add(d_params, d_params_t)), (d_z, d_r if cell.split else None)
+        return (d_previous, _add(d_own, d_own_t)), (d_z, d_r if cell.split else None)
 
     return lax.scan(body, state, inputs, reverse=not static.reverse, unroll=static.unroll)
+
+
+def _step_backwards(
+    cell: Elementwise, mask: Array | None, own: Any, before: Carry, kept: Any, d_carry: Carry
+) -> tuple[Any, Carry, tuple[Array, ...]]:
+    """A cell's derivative at one step, in which sequences that stand still have no part."""
+    backward = cell.backward_of_step().backward
+    if mask is None:
+        return backward(own, before, kept, d_carry)
+    d_carry = _select(mask, d_carry, jax.tree.map(jnp.zeros_like, d_carry))
+    if cell.derivative is not None or not jax.tree.leaves(own):
+        return backward(own, before, kept, d_carry)
+
+    # Zero times an infinite derivative is no zero: the gradients of the cell's own parameters
+    # are summed over the sequences only where the padding is left out.
+    def row(*of_row: Any) -> Any:
+        of_row = jax.tree.map(lambda a: a[None], of_row)
+        d_own, *rest = backward(own, *of_row)
+        return d_own, *jax.tree.map(lambda a: a[0], rest)
+
+    d_own, d_previous, d_gates = jax.vmap(row)(before, kept, d_carry)
+
+    def total(rows: Array) -> Array:  # [B, ..., H], and a mask for some features, perhaps
+        valid = lax.expand_dims(mask, range(1, rows.ndim - 1))
+        return jnp.sum(jnp.where(valid, rows, jnp.zeros_like(rows)), axis=0)
+
+    return jax.tree.map(total, d_own), d_previous, d_gates
 
 
 def _weight_gradients(
@@ -248,32 +250,23 @@ def _add(a: Any, b: Any) -> Any:
 # -- the whole -----------------------------------------------------------------
 
 
-def single_step(cell: Cell, params: Any, weights: Weights, x: Array, carry: Carry) -> Carry:
-    """One step of an elementwise cell on `x` [B, I]: the carry after it."""
-    z = project(x, weights.kernel, weights.bias, cell.hidden(carry).dtype)
-    return cell.step(params, carry, _gates(cell, weights.recurrent_kernel, carry, z))
-
-
-def recurrence(
-    cell: Cell,
-    params: Any,
+def scan(
+    cell: Elementwise,
+    own: Any,
     weights: Weights,
     x: Array,
     carry: Carry,
     mask: Array | None = None,
+    recurrent_mask: Array | None = None,
     *,
-    recurrent_mask: ArrayLike | None = None,
     reverse: bool = False,
     unroll: int = 1,
-    chunk_size: int | None = None,
-    truncation: int | None = None,
-    implementation: Implementation | None = None,
 ) -> tuple[Carry, Array]:
-    """Run an elementwise cell over a sequence.
+    """Run an elementwise cell over a sequence, with the backward pass above.
 
     Args:
         cell: the cell.
-        params: the cell's own parameters.
+        own: the cell's own parameters.
         weights: kernels and bias.
         x: [T, B, I].
         carry: the carry before the first step, a pytree of [B, H] arrays.
@@ -282,41 +275,35 @@ def recurrence(
             every step (recurrent dropout). It gets no gradient.
         reverse: run from the last step to the first; outputs stay where their inputs are.
         unroll: steps per loop iteration, as in `jax.lax.scan`.
-        chunk_size: see `seqjax.ops.pieces.in_pieces`.
-        truncation: see `seqjax.ops.pieces.in_pieces`.
-        implementation: "scan" (the hand-written backward pass; the default) or
-            "autodiff" (JAX differentiates the loop: forward mode works).
 
     Returns:
         The final carry, and ``h`` [T, B, H] after every step.
     """
-    if recurrent_mask is not None:
-        dtype = cell.hidden(carry).dtype
-        recurrent_mask = lax.stop_gradient(jnp.asarray(recurrent_mask, dtype))
-    run = _run_autodiff if _checked(implementation) == "autodiff" else _run
+    return _run(_Static(cell, reverse, unroll), own, weights, x, carry, mask, recurrent_mask)
+
+
+def autodiff(
+    cell: Elementwise,
+    own: Any,
+    weights: Weights,
+    x: Array,
+    carry: Carry,
+    mask: Array | None = None,
+    recurrent_mask: Array | None = None,
+    *,
+    reverse: bool = False,
+    unroll: int = 1,
+) -> tuple[Carry, Array]:
+    """`scan`, differentiated by JAX: forward mode works.
+
+    Projected before the loop: JAX's derivative of the projection is then one product.
+    """
+    z = project(x, weights.kernel, weights.bias, cell.hidden(carry).dtype)
     static = _Static(cell, reverse, unroll)
-
-    def whole(*arguments: Any) -> tuple[Carry, Array]:
-        params, weights, x, carry, mask, recurrent_mask = vary_alike(arguments)
-
-        def piece(carry: Carry, inputs: tuple[Array, Array | None]) -> tuple[Carry, Array]:
-            x, mask = inputs
-            return run(static, params, weights, x, carry, mask, recurrent_mask)
-
-        return in_pieces(
-            piece, carry, (x, mask), chunk_size=chunk_size, truncation=truncation, reverse=reverse
-        )
-
-    return over_batch(
-        whole,
-        *(params, weights, x, carry, mask, recurrent_mask),
-        axes=(None, None, 1, 0, 1, 0),
-        out_axes=(0, 1),
-    )
+    return _run_steps(static, own, weights, z, lambda z_t: z_t, carry, mask, recurrent_mask)
 
 
-def _checked(implementation: Implementation | None) -> Implementation:
-    known = get_args(Implementation)
-    if implementation is not None and implementation not in known:
-        raise ValueError(f"implementation must be None or one of {known}, not {implementation!r}.")
-    return implementation or "scan"
+def single_step(cell: Elementwise, own: Any, weights: Weights, x: Array, carry: Carry) -> Carry:
+    """One step of an elementwise cell on `x` [B, I]: the carry after it."""
+    z = project(x, weights.kernel, weights.bias, cell.hidden(carry).dtype)
+    return cell.step(own, carry, _gates(cell, weights.recurrent_kernel, carry, z))

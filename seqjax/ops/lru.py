@@ -1,15 +1,20 @@
 """The linear recurrent unit: a diagonal complex recurrence between two projections."""
 
-from typing import Any, NamedTuple
+import dataclasses
+import math
+from typing import Any, ClassVar, NamedTuple, Unpack
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.typing import ArrayLike
-from jaxtyping import Complex, Float, Int
+from jax.nn import initializers
+from jaxtyping import Complex, Float
 
-from seqjax.ops.layout import carry_dtype, dot
-from seqjax.ops.linear import LinearImplementation, linear_loop
-from seqjax.ops.sequence import check_carry, over_sequence
+from seqjax.ops.cell import Cell, Declare, Linear
+from seqjax.ops.layout import dot
+from seqjax.ops.sequence import Options, run, step
+
+__all__ = ["LRUCell", "LRUParams", "lru", "lru_cell"]
 
 
 class LRUParams(NamedTuple):
@@ -36,136 +41,13 @@ class LRUParams(NamedTuple):
     skip: Float[Array, " features"] | None = None
 
 
-def lru_cell(
-    params: LRUParams,
-    carry: Complex[Array, "batch state"],
-    x: Float[Array, "batch inputs"],
-) -> tuple[Complex[Array, "batch state"], Float[Array, "batch features"]]:
-    """One step of a linear recurrent unit.
-
-    ``h' = exp(-exp(nu_log) + i exp(theta_log)) h + exp(gamma_log) (x B)``,
-    ``y = Re(h' C) + D x``
-
-    Args:
-        params: the layer's parameters.
-        carry: ``h`` before the step.
-        x: the input at this step.
-
-    Returns:
-        ``(carry, y)``, ``h'`` and the output; ``y`` in the dtype of input and ``B``.
-
-    Raises:
-        ValueError: where shapes do not fit each other.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> one, zero = jnp.ones((1, 1)), jnp.zeros((1, 1))
-        >>> params = LRUParams(zero[0], zero[0], zero[0], one, zero, one, zero, 2 * one[0])
-        >>> carry, y = lru_cell(params, jnp.zeros((1, 1), complex), one)
-        >>> y.tolist()
-        [[3.0]]
-
-    Source: Orvieto et al., "Resurrecting recurrent neural networks for long
-    sequences", arXiv 2303.06349, section 3.
-    """
-    _check("lru_cell", params, x, ndim=2)
-    check_carry("lru_cell", carry, x.shape[0], params.nu_log.shape[0])
-    dtype = _real_dtype(params, x)
-    factors = _eigenvalues(params, dtype)
-    carry = factors[None, :] * carry.astype(factors.dtype) + _inputs(params, x, dtype)
-    return carry, _outputs(params, carry, x, dtype).astype(jnp.result_type(x, params.input_real))
-
-
-def lru(
-    params: LRUParams,
-    x: Float[Array, "_batch _time inputs"],
-    initial_carry: Complex[Array, "batch state"] | None = None,
-    *,
-    seq_lengths: Int[ArrayLike, " batch"] | None = None,
-    return_carry: bool = False,
-    reverse: bool = False,
-    keep_order: bool = False,
-    time_major: bool = False,
-    implementation: LinearImplementation | None = None,
-) -> Any:
-    """A linear recurrent unit over whole sequences.
-
-    ``h_t = exp(-exp(nu_log) + i exp(theta_log)) h_{t-1} + exp(gamma_log) (x_t B)``,
-    ``y_t = Re(h_t C) + D x_t``
-
-    Args:
-        params: the layer's parameters.
-        x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
-        initial_carry: ``h`` before the first step, complex; zeros by default.
-        seq_lengths: number of valid steps of each right-padded sequence. Outputs
-            after the end are zero; the carry is the one at the sequence's own end.
-        return_carry: return ``(carry, y)`` in place of ``y``.
-        reverse: run from each sequence's last step to its first.
-        keep_order: with `reverse`, return outputs in the order of the inputs
-            rather than in the order of computation.
-        time_major: x and y are [time, batch, ...].
-        implementation: None (best), "scan", "associative" or "autodiff"; see
-            `linear_recurrence`.
-
-    Returns:
-        ``y`` [batch, time, features] in the dtype of input and ``B``, or
-        ``(carry, y)`` with ``carry`` [batch, state], complex64 or wider.
-
-    Raises:
-        ValueError: where shapes do not fit each other, or for an unknown implementation.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> one, zero = jnp.ones((1, 1)), jnp.zeros((1, 1))
-        >>> half = jnp.log(-jnp.log(jnp.array([0.5])))  # a modulus of 0.5
-        >>> params = LRUParams(half, jnp.array([-jnp.inf]), zero[0], one, zero, one, zero)
-        >>> lru(params, jnp.ones((1, 3, 1)))[0, :, 0].round(4).tolist()
-        [1.0, 1.5, 1.75]
-
-    Source: Orvieto et al., "Resurrecting recurrent neural networks for long
-    sequences", arXiv 2303.06349, section 3.
-    """
-    _check("lru", params, x, ndim=3)
-    dtype = _real_dtype(params, x)
-    factors = _eigenvalues(params, dtype)
-    batch, state = x.shape[1 if time_major else 0], params.nu_log.shape[0]
-    carry = jnp.zeros((batch, state), factors.dtype) if initial_carry is None else initial_carry
-    check_carry("lru", carry, batch, state)
-
-    def loop(x: Array, mask: Array | None) -> tuple[Array, Array]:
-        end, h = linear_loop(
-            factors,
-            _inputs(params, x, dtype),
-            carry.astype(factors.dtype),
-            mask,
-            reverse=reverse,
-            implementation=implementation,
-        )
-        return end, _outputs(params, h, x, dtype)
-
-    return over_sequence(
-        loop,
-        x,
-        seq_lengths=seq_lengths,
-        return_carry=return_carry,
-        reverse=reverse,
-        keep_order=keep_order,
-        time_major=time_major,
-        dtype=jnp.result_type(x, params.input_real),
-    )
-
-
-def _real_dtype(params: LRUParams, x: Array) -> jnp.dtype:
-    return carry_dtype(x, params.input_real)
-
-
 def _eigenvalues(params: LRUParams, dtype: jnp.dtype) -> Array:
     modulus = jnp.exp(-jnp.exp(params.nu_log.astype(dtype)))
     phase = jnp.exp(params.theta_log.astype(dtype))
     return lax.complex(modulus * jnp.cos(phase), modulus * jnp.sin(phase))
 
 
-def _inputs(params: LRUParams, x: Array, dtype: jnp.dtype) -> Array:
+def _coefficients(params: LRUParams, x: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
     """``gamma (x B)`` by two real products: a complex one with a real x would take four."""
     product = jnp.result_type(x, params.input_real)
     gamma = lax.expand_dims(jnp.exp(params.gamma_log.astype(dtype)), range(x.ndim - 1))
@@ -173,7 +55,7 @@ def _inputs(params: LRUParams, x: Array, dtype: jnp.dtype) -> Array:
         gamma * dot(x, kernel.astype(product), dtype)
         for kernel in (params.input_real, params.input_imag)
     )
-    return lax.complex(real, imag)
+    return _eigenvalues(params, dtype), lax.complex(real, imag)
 
 
 def _outputs(params: LRUParams, h: Array, x: Array, dtype: jnp.dtype) -> Array:
@@ -186,21 +68,152 @@ def _outputs(params: LRUParams, h: Array, x: Array, dtype: jnp.dtype) -> Array:
     return y + lax.expand_dims(params.skip.astype(dtype), range(x.ndim - 1)) * x.astype(dtype)
 
 
-def _check(op: str, params: LRUParams, x: Array, ndim: int) -> None:
-    if x.ndim != ndim:
-        dims = {2: "[batch, inputs]", 3: "[batch, time, inputs]"}[ndim]
-        raise ValueError(f"{op}: x must be {dims}, but its shape is {x.shape}.")
-    inputs, state, features = x.shape[-1], params.nu_log.shape[0], params.output_real.shape[-1]
-    vector, into, out = (state,), (inputs, state), (state, features)
-    fitting = (vector, vector, vector, into, into, out, out, (features,))
-    for name, leaf, shape in zip(LRUParams._fields, params, fitting, strict=True):
-        if leaf is not None and leaf.shape != shape:
+_FORM = Linear(_coefficients, _outputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class LRUCell(Cell):
+    """A linear recurrent unit.
+
+    ``h_t = lambda h_{t-1} + gamma (x_t B)``, ``y_t = Re(h_t C) + D x_t``, with ``D``
+    where there are as many inputs as features
+
+    The eigenvalues start uniform on a ring of the complex plane; the closer `r_min`
+    is to one, the longer the memory. For very long sequences the paper takes a smaller
+    `max_phase` (section 3.4).
+
+    Attributes:
+        state: number of complex eigenvalues; as many as features by default.
+        r_min: least modulus of an eigenvalue at the start.
+        r_max: greatest modulus at the start.
+        max_phase: greatest phase at the start, in radians.
+
+    Source: Orvieto et al., "Resurrecting recurrent neural networks for long
+    sequences", arXiv 2303.06349; initialisation after its section 3 and appendix A.
+    """
+
+    state: int | None = None
+    r_min: float = 0.0
+    r_max: float = 1.0
+    max_phase: float = 2 * math.pi
+
+    name: ClassVar = "lru"
+    Params: ClassVar = LRUParams
+    gates: ClassVar = 1
+
+    @property
+    def form(self) -> Linear:
+        """Linear."""
+        return _FORM
+
+    def parameters(self, declare: Declare, inputs: int, features: int) -> LRUParams:
+        """Eigenvalues, ``B``, ``C`` and ``D``."""
+        if not 0 <= self.r_min <= self.r_max <= 1:
             raise ValueError(
-                f"{op}: {name} must be {list(shape)} for x with {inputs} inputs, a state of"
-                f" {state} and {features} features, but its shape is {leaf.shape}."
+                f"lru: r_min and r_max must be 0 <= r_min <= r_max <= 1, not"
+                f" {self.r_min} and {self.r_max}."
             )
-    if params.skip is not None and inputs != features:
-        raise ValueError(
-            f"{op}: skip multiplies x feature by feature, but x has {inputs} inputs for"
-            f" {features} features; leave it None."
+        state = features if self.state is None else self.state
+        # The eigenvalues' parameters keep their precision: near one it decides the memory.
+        nu_log = declare("nu_log", (state,), self._nu_log, wide=True)
+        theta_log = declare("theta_log", (state,), self._theta_log, wide=True)
+
+        def gamma_log(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+            """Of ``sqrt(1 - |lambda|^2)``: noise through the layer then keeps its variance."""
+            wide = nu_log.astype(jnp.float32)
+            return (0.5 * jnp.log(-jnp.expm1(-2 * jnp.exp(wide)))).astype(dtype)
+
+        normal_in = initializers.normal((2 * inputs) ** -0.5)
+        normal_out = initializers.normal(state**-0.5)
+        params = LRUParams(
+            nu_log,
+            theta_log,
+            declare("gamma_log", (state,), gamma_log, wide=True),
+            declare("input_real", (inputs, state), normal_in),
+            declare("input_imag", (inputs, state), normal_in),
+            declare("output_real", (state, features), normal_out),
+            declare("output_imag", (state, features), normal_out),
         )
+        if inputs != features:
+            return params
+        return params._replace(skip=declare("skip", (features,), initializers.normal(1.0)))
+
+    def _nu_log(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        squared = jax.random.uniform(key, shape) * (self.r_max**2 - self.r_min**2)
+        # A modulus of exactly zero or one has no finite logarithm.
+        squared = jnp.clip(squared + self.r_min**2, 1e-6, 1 - 1e-6)
+        return jnp.log(-0.5 * jnp.log(squared)).astype(dtype)
+
+    def _theta_log(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        phase = self.max_phase * jax.random.uniform(key, shape, minval=1e-6)
+        return jnp.log(phase).astype(dtype)
+
+    def features(self, params: LRUParams) -> int:
+        """Out of ``C``."""
+        return params.output_real.shape[-1]
+
+    def initial_carry(self, batch: Any, features: int, dtype: Any) -> Array:
+        """Complex zeros, [batch, state]."""
+        state = features if self.state is None else self.state
+        return super().initial_carry(batch, state, jnp.promote_types(dtype, jnp.complex64))
+
+
+def lru_cell(
+    params: LRUParams,
+    carry: Complex[Array, "batch state"],
+    x: Float[Array, "batch inputs"],
+) -> tuple[Complex[Array, "batch state"], Float[Array, "batch features"]]:
+    """One step of a linear recurrent unit; see `lru` and `seqjax.ops.step`.
+
+    Args:
+        params: the layer's parameters.
+        carry: ``h`` before the step.
+        x: the input at this step.
+
+    Returns:
+        ``(carry, y)``, ``h'`` and the output; ``y`` in the dtype of input and ``B``.
+
+    Example:
+        >>> one, zero = jnp.ones((1, 1)), jnp.zeros((1, 1))
+        >>> params = LRUParams(zero[0], zero[0], zero[0], one, zero, one, zero, 2 * one[0])
+        >>> carry, y = lru_cell(params, jnp.zeros((1, 1), complex), one)
+        >>> y.tolist()
+        [[3.0]]
+    """
+    return step(LRUCell(params.nu_log.shape[-1]), params, carry, x)
+
+
+def lru(
+    params: LRUParams,
+    x: Float[Array, "_batch _time inputs"],
+    initial_carry: Complex[Array, "batch state"] | None = None,
+    **options: Unpack[Options],
+) -> Any:
+    """A linear recurrent unit over whole sequences.
+
+    ``h_t = exp(-exp(nu_log) + i exp(theta_log)) h_{t-1} + exp(gamma_log) (x_t B)``,
+    ``y_t = Re(h_t C) + D x_t``
+
+    Args:
+        params: the layer's parameters.
+        x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
+        initial_carry: ``h`` before the first step, complex; zeros by default.
+        **options: lengths, direction, recomputation, ...: see `seqjax.ops.Options`.
+
+    Returns:
+        ``y`` [batch, time, features] in the dtype of input and ``B``, or
+        ``(carry, y)`` with ``carry`` [batch, state], complex64 or wider.
+
+    Raises:
+        ValueError: where shapes do not fit each other, or for an unknown implementation.
+
+    Example:
+        >>> one, zero = jnp.ones((1, 1)), jnp.zeros((1, 1))
+        >>> half = jnp.log(-jnp.log(jnp.array([0.5])))  # a modulus of 0.5
+        >>> params = LRUParams(half, jnp.array([-jnp.inf]), zero[0], one, zero, one, zero)
+        >>> lru(params, jnp.ones((1, 3, 1)))[0, :, 0].round(4).tolist()
+        [1.0, 1.5, 1.75]
+
+    Source: see `LRUCell`.
+    """
+    return run(LRUCell(params.nu_log.shape[-1]), params, x, initial_carry, **options)

@@ -1,17 +1,26 @@
 """Long short-term memory."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
-from jaxtyping import Float, Int
+from jax.nn import initializers
+from jaxtyping import Float
 
-from seqjax.ops.cell import Cell, Derivative
-from seqjax.ops.engine import Implementation, Weights, recurrence, single_step
-from seqjax.ops.layout import carry_dtype
-from seqjax.ops.sequence import check_carry, check_shapes, over_sequence
+from seqjax.ops.cell import (
+    Cell,
+    Declare,
+    Derivative,
+    Elementwise,
+    Initializer,
+    Peer,
+    glorot_uniform,
+    orthogonal,
+)
+from seqjax.ops.sequence import Options, run, step
+
+__all__ = ["LSTMCarry", "LSTMCell", "LSTMParams", "lstm", "lstm_cell"]
 
 
 class LSTMParams(NamedTuple):
@@ -40,12 +49,12 @@ class LSTMCarry(NamedTuple):
     h: Float[Array, "batch features"]
 
 
-def _step(params: tuple[()], carry: LSTMCarry, gates: tuple[Array, ...]) -> LSTMCarry:
-    return _forward(params, carry, gates)[0]
+def _step(own: tuple[()], carry: LSTMCarry, gates: tuple[Array, ...]) -> LSTMCarry:
+    return _forward(own, carry, gates)[0]
 
 
 def _forward(
-    params: tuple[()], carry: LSTMCarry, gates: tuple[Array, ...]
+    own: tuple[()], carry: LSTMCarry, gates: tuple[Array, ...]
 ) -> tuple[LSTMCarry, tuple[Array, ...]]:
     i, f, o = (jax.nn.sigmoid(gates[k]) for k in (0, 1, 3))
     g = jnp.tanh(gates[2])
@@ -54,7 +63,7 @@ def _forward(
 
 
 def _backward(
-    params: tuple[()], previous: LSTMCarry, saved: tuple[Array, ...], d_carry: LSTMCarry
+    own: tuple[()], previous: LSTMCarry, saved: tuple[Array, ...], d_carry: LSTMCarry
 ) -> tuple[tuple[()], LSTMCarry, tuple[Array, ...]]:
     i, f, g, o = saved
     tanh_c = jnp.tanh(f * previous.c + i * g)  # cheaper than to keep it
@@ -69,7 +78,7 @@ def _backward(
 
 
 # Its own derivative spares the backward pass four transcendental functions a step.
-ELEMENTWISE_LSTM = Cell(
+_FORM = Elementwise(
     step=_step,
     summed=4,
     hidden=lambda carry: carry.h,
@@ -77,13 +86,59 @@ ELEMENTWISE_LSTM = Cell(
 )
 
 
+def unit_forget(features: int) -> Initializer:
+    """A bias of zeros, and of ones for the forget gate, the second of the packed ones.
+
+    Source: Gers, Schmidhuber and Cummins, 2000; Jozefowicz et al., 2015.
+    """
+
+    def init(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        zeros = initializers.zeros(key, shape, dtype)
+        return zeros.at[features : 2 * features].set(1)
+
+    return init
+
+
+class LSTMCell(Cell):
+    """Long short-term memory; the forget gate's bias starts at 1.
+
+    ``i, f, g, o = split(x_t W + b + h_{t-1} U)``,
+    ``c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)``, ``h_t = sigmoid(o) tanh(c_t)``
+
+    Source: Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9, 1997;
+    forget gate after Gers, Schmidhuber and Cummins, 2000; initialisers after Keras.
+    """
+
+    name: ClassVar = "lstm"
+    Params: ClassVar = LSTMParams
+    gates: ClassVar = 4
+    keras: ClassVar = Peer("LSTM", (0, 1, 2, 3))
+    torch: ClassVar = Peer("LSTM", (0, 1, 2, 3))
+
+    @property
+    def form(self) -> Elementwise:
+        """Elementwise."""
+        return _FORM
+
+    def parameters(self, declare: Declare, inputs: int, features: int) -> LSTMParams:
+        """Kernel, recurrent kernel, bias."""
+        width = 4 * features
+        return LSTMParams(
+            declare("kernel", (inputs, width), glorot_uniform),
+            declare("recurrent_kernel", (features, width), orthogonal),
+            declare("bias", (width,), unit_forget(features)),
+        )
+
+    def initial_carry(self, batch: Any, features: int, dtype: Any) -> LSTMCarry:
+        """Zeros, [batch, features] each."""
+        zeros = super().initial_carry(batch, features, dtype)
+        return LSTMCarry(zeros, zeros)
+
+
 def lstm_cell(
     params: LSTMParams, carry: LSTMCarry, x: Float[Array, "batch inputs"]
 ) -> tuple[LSTMCarry, Float[Array, "batch features"]]:
-    """One step of an LSTM.
-
-    ``i, f, g, o = split(x W + b + h U)``,
-    ``c' = sigmoid(f) c + sigmoid(i) tanh(g)``, ``h' = sigmoid(o) tanh(c')``
+    """One step of an LSTM; see `lstm` and `seqjax.ops.step`.
 
     Args:
         params: the layer's parameters.
@@ -93,43 +148,21 @@ def lstm_cell(
     Returns:
         ``(carry, y)``; ``y`` is ``h'`` in the dtype of input and kernel.
 
-    Raises:
-        ValueError: where shapes do not fit each other.
-
     Example:
-        >>> import jax.numpy as jnp
         >>> params = LSTMParams(jnp.ones((1, 8)), jnp.zeros((2, 8)))
         >>> zeros = jnp.zeros((1, 2))
         >>> carry, y = lstm_cell(params, LSTMCarry(zeros, zeros), jnp.zeros((1, 1)))
         >>> carry.c.tolist()
         [[0.0, 0.0]]
-
-    Source: Hochreiter and Schmidhuber, "Long short-term memory", Neural
-    Computation 9, 1997; forget gate after Gers, Schmidhuber and Cummins, 2000.
     """
-    check_shapes("lstm_cell", params, x, 4, ndim=2)
-    check_carry("lstm_cell", carry, x.shape[0], params.recurrent_kernel.shape[0])
-    dtype = carry_dtype(x, params.kernel)
-    carry = jax.tree.map(lambda a: a.astype(dtype), carry)
-    carry = single_step(ELEMENTWISE_LSTM, (), Weights(*params), x, carry)
-    return carry, carry.h.astype(jnp.result_type(x, params.kernel))
+    return step(LSTMCell(), params, carry, x)
 
 
 def lstm(
     params: LSTMParams,
     x: Float[Array, "_batch _time inputs"],
     initial_carry: LSTMCarry | None = None,
-    *,
-    recurrent_mask: Float[ArrayLike, "batch features"] | None = None,
-    seq_lengths: Int[ArrayLike, " batch"] | None = None,
-    return_carry: bool = False,
-    reverse: bool = False,
-    keep_order: bool = False,
-    time_major: bool = False,
-    unroll: int = 1,
-    chunk_size: int | None = None,
-    truncation: int | None = None,
-    implementation: Implementation | None = None,
+    **options: Unpack[Options],
 ) -> Any:
     """An LSTM over whole sequences.
 
@@ -140,23 +173,7 @@ def lstm(
         params: the layer's parameters.
         x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
         initial_carry: the state before the first step; zeros by default.
-        recurrent_mask: [batch, features], multiplied with ``h`` in the product with ``U``,
-            the same at every step: recurrent dropout (Gal and Ghahramani, arXiv
-            1512.05287). It gets no gradient.
-        seq_lengths: number of valid steps of each right-padded sequence. Outputs
-            after the end are zero; the carry is the one at the sequence's own end.
-        return_carry: return ``(carry, y)`` in place of ``y``.
-        reverse: run from each sequence's last step to its first.
-        keep_order: with `reverse`, return outputs in the order of the inputs
-            rather than in the order of computation.
-        time_major: x and y are [time, batch, ...].
-        unroll: steps per loop iteration, as in `jax.lax.scan`.
-        chunk_size: recompute the backward pass in chunks of so many steps
-            (memory grows as about ``time / chunk_size + chunk_size``).
-        truncation: let the gradient pass only within groups of so many steps, counted
-            from the loop's first: truncated back-propagation through time.
-        implementation: None (best), "scan" (hand-written backward pass) or
-            "autodiff" (forward-mode differentiation works).
+        **options: lengths, direction, recomputation, ...: see `seqjax.ops.Options`.
 
     Returns:
         ``y`` [batch, time, features] in the dtype of input and kernel, or
@@ -166,50 +183,14 @@ def lstm(
         ValueError: where shapes do not fit each other.
 
     Example:
-        >>> import jax
         >>> keys = jax.random.split(jax.random.key(0))
         >>> params = LSTMParams(
         ...     jax.random.normal(keys[0], (3, 16)), jax.random.normal(keys[1], (4, 16))
         ... )
-        >>> carry, y = lstm(params, jax.numpy.ones((2, 5, 3)), return_carry=True)
+        >>> carry, y = lstm(params, jnp.ones((2, 5, 3)), return_carry=True)
         >>> y.shape, carry.c.shape
         ((2, 5, 4), (2, 4))
 
-    Source: Hochreiter and Schmidhuber, "Long short-term memory", Neural
-    Computation 9, 1997; forget gate after Gers, Schmidhuber and Cummins, 2000.
+    Source: see `LSTMCell`.
     """
-    check_shapes("lstm", params, x, 4, ndim=3)
-    dtype = carry_dtype(x, params.kernel)
-    batch, width = x.shape[1 if time_major else 0], params.recurrent_kernel.shape[0]
-    zeros = jnp.zeros((batch, width), dtype)
-    carry = LSTMCarry(zeros, zeros) if initial_carry is None else initial_carry
-
-    check_carry("lstm", carry, batch, width)
-    check_carry("lstm", recurrent_mask, batch, width, what="recurrent_mask")
-
-    def loop(x: Array, mask: Array | None):
-        return recurrence(
-            ELEMENTWISE_LSTM,
-            (),
-            Weights(*params),
-            x,
-            jax.tree.map(lambda a: a.astype(dtype), carry),
-            mask,
-            recurrent_mask=recurrent_mask,
-            reverse=reverse,
-            unroll=unroll,
-            chunk_size=chunk_size,
-            truncation=truncation,
-            implementation=implementation,
-        )
-
-    return over_sequence(
-        loop,
-        x,
-        seq_lengths=seq_lengths,
-        return_carry=return_carry,
-        reverse=reverse,
-        keep_order=keep_order,
-        time_major=time_major,
-        dtype=jnp.result_type(x, params.kernel),
-    )
+    return run(LSTMCell(), params, x, initial_carry, **options)

@@ -10,58 +10,81 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
 
 DATA_AXIS = "data"
 
 Result = TypeVar("Result")
 
 
-def data_devices() -> int:
-    """Devices along the automatic axis "data" of the current mesh; 1 without one.
+def data_devices(mesh: Mesh | AbstractMesh | None = None) -> int:
+    """Devices along the automatic axis "data" of a mesh; 1 where it has none.
 
-    1, too, inside a `jax.shard_map` over other axes, which cannot hold another.
+    Args:
+        mesh: by default the one of `jax.set_mesh`.
+
+    Returns:
+        1, too, inside a `jax.shard_map`, whose body is one device's own.
+
+    Raises:
+        ValueError: for an explicit axis "data": the loops' types say nothing of shardings.
     """
-    mesh = jax.sharding.get_abstract_mesh()
+    ambient = jax.sharding.get_abstract_mesh()
+    mesh = ambient if mesh is None else mesh
     types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
-    if AxisType.Manual in types.values():
+    if AxisType.Manual in ambient.axis_types:
         return 1
+    if types.get(DATA_AXIS) == AxisType.Explicit:
+        raise ValueError(
+            f'the axis "{DATA_AXIS}" of the mesh is explicit; recurrent layers take automatic ones:'
+            f" jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,)), or seqjax.train.data_mesh()."
+        )
     return mesh.shape[DATA_AXIS] if types.get(DATA_AXIS) == AxisType.Auto else 1
 
 
 def over_batch(
-    function: Callable[..., Result], *arguments: Any, axes: tuple[Any, ...], out_axes: Any
+    function: Callable[..., Result],
+    *arguments: Any,
+    axes: tuple[Any, ...],
+    out_axes: Any,
+    mesh: Mesh | AbstractMesh | None = None,
 ) -> Result:
     """``function(*arguments)``, each device on its part of the batch.
+
+    What else the mesh has, such as an axis that weights are split over, stays XLA's affair.
 
     Args:
         function: of arrays; it may close over none. Sequences must not depend on
             each other.
         *arguments: pytrees of arrays.
-        axes: for each argument the axis of its batch, or None where all devices share it;
-            an argument with a batch of 1 beside longer ones is shared, too.
+        axes: for each argument the axis of its batch, or None where all devices share it.
         out_axes: the same for the results, a pytree prefix.
+        mesh: by default the one of `jax.set_mesh`.
 
     Returns:
         The whole result. Where there is one device, or the batch does not divide, the
         function simply runs.
     """
-    devices = data_devices()
-    sizes = [
-        None if axis is None else {leaf.shape[axis] for leaf in jax.tree.leaves(argument)}
-        for argument, axis in zip(arguments, axes, strict=True)
-    ]
-    batch = max(size for found in sizes for size in found or ())
-    if devices == 1 or batch % devices:
+    devices = data_devices(mesh)
+    if devices == 1:
         return function(*arguments)
-    axes = tuple(None if found == {1} else axis for found, axis in zip(sizes, axes, strict=True))
+    batch = next(
+        leaf.shape[axis]
+        for argument, axis in zip(arguments, axes, strict=True)
+        if axis is not None
+        for leaf in jax.tree.leaves(argument)
+    )
+    if batch % devices:
+        return function(*arguments)
 
     def spec(axis: int | None) -> PartitionSpec:
         return PartitionSpec() if axis is None else PartitionSpec(*(None,) * axis, DATA_AXIS)
 
     split = jax.shard_map(
         function,
+        mesh=mesh,
         in_specs=tuple(map(spec, axes)),
         out_specs=jax.tree.map(spec, out_axes),
+        axis_names={DATA_AXIS},
     )
     return split(*arguments)

@@ -7,24 +7,28 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-Piece = Callable[[Any, Any], tuple[Any, Array]]  # (carry, inputs) -> (carry, h [T, B, H])
+# (carry, (inputs, mask)) -> (carry, h [T, B, H])
+Piece = Callable[[Any, Any], tuple[Any, Array]]
 
 
 def in_pieces(
     piece: Piece,
     carry: Any,
     inputs: Any,
+    mask: Array | None,
     *,
     chunk_size: int | None,
     truncation: int | None,
     reverse: bool,
 ) -> tuple[Any, Array]:
-    """``piece(carry, inputs)``, with recomputation, truncation, both or neither.
+    """``piece(carry, (inputs, mask))``, with recomputation, truncation, both or neither.
 
     Args:
         piece: a loop over any number of steps.
         carry: before the first step.
         inputs: a pytree of arrays that begin with the time.
+        mask: [T, B, 1], False where the carry stands still, a sequence's padding, which
+            comes last; or None.
         chunk_size: recompute the backward pass so many steps at a time. Only the carry
             before each chunk is kept; memory for the backward pass is then about
             ``T / chunk_size`` carries and `chunk_size` steps, least near ``sqrt(T)``,
@@ -32,8 +36,8 @@ def in_pieces(
         truncation: the gradient does not pass from one group of so many steps to the
             group before it: truncated back-propagation through time. Within a group it
             is exact, so it reaches back between 1 and `truncation` steps. Groups are
-            counted from the first step of the loop, whose carry does get its gradient.
-            None lets the gradient pass everywhere.
+            counted from the first step of the loop, whose carry does get its gradient; a
+            group of nothing but padding cuts nothing. None lets the gradient pass everywhere.
         reverse: the loop runs from the last step to the first.
 
     Returns:
@@ -55,17 +59,21 @@ def in_pieces(
         return _one_after_another(again, carry, inputs, chunk_size, reverse=reverse)
 
     if truncation is None:
-        return group(carry, inputs)
+        return group(carry, (inputs, mask))
 
     def cut(state: tuple[Any, Array], inputs: Any) -> tuple[tuple[Any, Array], Array]:
         carry, first = state
-        carry = jax.tree.map(lambda a: jnp.where(first, a, lax.stop_gradient(a)), carry)
+        # Padding only holds the carry of a sequence that is over: its gradient passes.
+        passes = first if inputs[1] is None else first | ~inputs[1][0]
+        carry = jax.tree.map(lambda a: jnp.where(passes, a, lax.stop_gradient(a)), carry)
         carry, h = group(carry, inputs)
         return (carry, jnp.zeros_like(first)), h
 
     # Made of the carry, so that it has its type under `jax.shard_map`.
     first = jnp.ones_like(jax.tree.leaves(carry)[0][:1, :1], dtype=bool)
-    (carry, _), h = _one_after_another(cut, (carry, first), inputs, truncation, reverse=reverse)
+    (carry, _), h = _one_after_another(
+        cut, (carry, first), (inputs, mask), truncation, reverse=reverse
+    )
     return carry, h
 
 

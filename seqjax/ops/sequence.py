@@ -1,22 +1,271 @@
-"""What every recurrent op shares around the loop: layout, lengths, order, dtypes."""
+"""Around the loop: the options of every recurrent op, and what they do.
 
-from collections.abc import Callable
-from typing import Any
+`Options` is the only list of them. `run` runs any cell over sequences, `step` a single step;
+`rnn`, `lstm` and the others are faces of these with their equation and parameters.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import AbstractMesh, Mesh
 from jax.typing import ArrayLike
+from jaxtyping import Float, Int
 
-# (x [T, B, I], mask [T, B, 1] or None) -> (final carry, h [T, B, H])
-TimeMajorLoop = Callable[[Array, Array | None], tuple[Any, Array]]
+from seqjax.ops.backends import Implementation, choose, kernel_of, run_form, run_step
+from seqjax.ops.cell import Cell, Linear, Params
+from seqjax.ops.layout import carry_dtype, vary_alike
+from seqjax.ops.mesh import over_batch
+from seqjax.ops.pieces import in_pieces
 
 # Number of sequences: an int, or a symbol where `jax.export` traces for any number.
 BatchSize = Any
 
 
+class Settings(TypedDict, total=False):
+    """The options that a layer keeps as its fields: how to run, whatever the inputs.
+
+    Left out, False or None is the default.
+    """
+
+    reverse: bool
+    """Run from each sequence's last step to its first."""
+    keep_order: bool
+    """With `reverse`, outputs in the order of the inputs, not in that of computation."""
+    unroll: int | None
+    """Steps per loop iteration, as in `jax.lax.scan`; 1 by default."""
+    chunk_size: int | None
+    """Recompute the backward pass in chunks of so many steps: memory grows as about
+    ``time / chunk_size + chunk_size``."""
+    truncation: int | None
+    """Let the gradient pass only within groups of so many steps, counted from each
+    sequence's first in the loop: truncated back-propagation through time."""
+    implementation: Implementation | None
+    """None (the best for this platform), "scan" (a loop with a hand-written backward pass),
+    "autodiff" (the loop differentiated by JAX: forward mode works), or "associative" (in
+    parallel over time, where the recurrence is linear in its state)."""
+
+
+class Options(Settings, total=False):
+    """Everything that `run`, `rnn`, `lstm`, `gru`, `min_gru`, ... take by name.
+
+    Left out, False or None is the default.
+    """
+
+    seq_lengths: Int[ArrayLike, " batch"] | None
+    """Number of valid steps of each right-padded sequence; more than there are count as
+    all. Outputs after the end are zero, whatever the padding holds; the carry is the one
+    at the sequence's own end."""
+    return_carry: bool
+    """Return ``(carry, y)`` in place of ``y``, with a carry of float32 or wider."""
+    time_major: bool
+    """x and y are [time, batch, ...]."""
+    recurrent_mask: Float[ArrayLike, "batch features"] | None
+    """Multiplied with ``h`` in the product with the recurrent kernel, the same at every
+    step: recurrent dropout (Gal and Ghahramani, arXiv 1512.05287). It gets no gradient."""
+    mesh: Mesh | AbstractMesh | None
+    """The mesh over whose axis "data" the batch is split; by default the one of
+    `jax.set_mesh`."""
+
+
+def run(
+    cell: Cell, params: Params, x: Array, initial_carry: Any = None, **options: Unpack[Options]
+) -> Any:
+    """Run a cell over whole sequences.
+
+    ``carry_t, y_t = cell(carry_{t-1}, x_t)``
+
+    Args:
+        cell: the description, such as ``ops.LSTMCell()``.
+        params: the cell's parameters (`seqjax.ops.init` draws some).
+        x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
+        initial_carry: the state before the first step; zeros by default.
+        **options: see `Options`.
+
+    Returns:
+        ``y`` [batch, time, features] in the dtype of input and parameters, or
+        ``(carry, y)``.
+
+    Raises:
+        TypeError: for an unknown option.
+        ValueError: where shapes do not fit each other, or an option does not fit the cell.
+
+    Example:
+        >>> from seqjax import ops
+        >>> cell = ops.GRUCell()
+        >>> params = ops.init(cell, jax.random.key(0), inputs=3, features=4)
+        >>> x, lengths = jnp.ones((2, 5, 3)), jnp.array([5, 2])
+        >>> ops.run(cell, params, x, seq_lengths=lengths, reverse=True).shape
+        (2, 5, 4)
+    """
+    name = cell.name
+    features = check_params(name, cell, params, x, ndim=3)
+    batch = x.shape[1 if options.get("time_major") else 0]
+    dtype = carry_dtype(x, kernel_of(params))
+    recurrent_mask = options.get("recurrent_mask")
+    if recurrent_mask is not None:
+        if isinstance(cell.form, Linear):
+            raise ValueError(f"{name} has no product with h for recurrent_mask to stand in.")
+        recurrent_mask = jax.lax.stop_gradient(jnp.asarray(recurrent_mask, dtype))
+        check_shape(name, "recurrent_mask", recurrent_mask, batch, features)
+    carry = checked_carry(name, cell, initial_carry, batch, features, dtype)
+    run_piece = partial(
+        run_form,
+        cell,
+        implementation=choose(name, cell.form, options.get("implementation")),
+        reverse=in_reverse(options),
+        unroll=options.get("unroll") or 1,
+    )
+
+    def loop(shared: Any, x: Array, carry: Any, mask: Array | None) -> tuple[Any, Array]:
+        params, recurrent_mask = shared
+        return run_piece(params, x, carry, mask, recurrent_mask)
+
+    return over_sequence(
+        name,
+        loop,
+        (params, recurrent_mask),
+        x,
+        carry,
+        options,
+        shared_axes=(None, 0),
+        dtype=jnp.result_type(x, kernel_of(params)),
+    )
+
+
+def step(cell: Cell, params: Params, carry: Any, x: Array) -> tuple[Any, Array]:
+    """One step of a cell.
+
+    Args:
+        cell: the description.
+        params: the cell's parameters.
+        carry: the state before the step.
+        x: the input at this step [batch, inputs].
+
+    Returns:
+        ``(carry, y)``, y [batch, features] in the dtype of input and parameters.
+
+    Raises:
+        ValueError: where shapes do not fit each other.
+
+    Example:
+        >>> from seqjax import ops
+        >>> cell = ops.RNNCell()
+        >>> params = ops.init(cell, jax.random.key(0), inputs=3, features=4)
+        >>> carry, y = ops.step(cell, params, jnp.zeros((2, 4)), jnp.ones((2, 3)))
+        >>> y.shape
+        (2, 4)
+    """
+    name = f"{cell.name}_cell"
+    features = check_params(name, cell, params, x, ndim=2)
+    dtype = carry_dtype(x, kernel_of(params))
+    carry = checked_carry(name, cell, carry, x.shape[0], features, dtype)
+    carry, y = run_step(cell, params, x, carry)
+    return carry, y.astype(jnp.result_type(x, kernel_of(params)))
+
+
+def over_sequence(
+    op: str,
+    loop: Callable[[Sequence[Any], Any, Any, Array | None], tuple[Any, Array]],
+    shared: tuple[Any, ...],
+    inputs: Any,
+    carry: Any,
+    options: Options,
+    *,
+    shared_axes: tuple[int | None, ...],
+    dtype: Any,
+) -> Any:
+    """A time-major loop under all options but those that it takes itself.
+
+    Padding is set to zero before the loop, so that whatever stood there, NaN
+    included, reaches neither an output nor a gradient.
+
+    Args:
+        op: what to call it in an error.
+        loop: ``(shared, inputs, carry, mask) -> (carry, y [T, B, ...])`` over any number of
+            steps, in the direction of `in_reverse`; it closes over no array.
+        shared: what the loop reads at every step, a tuple of pytrees.
+        inputs: a pytree of arrays [batch, time, ...] ([time, batch, ...] if `time_major`).
+        carry: before the first step.
+        options: of the call.
+        shared_axes: for each of `shared` the axis of its batch, or None.
+        dtype: of the outputs.
+    """
+    _check_names(op, options)
+    reverse, time_major = options.get("reverse"), options.get("time_major")
+
+    def turn(a: Array) -> Array:
+        return a if time_major else jnp.swapaxes(a, 0, 1)
+
+    inputs = jax.tree.map(turn, inputs)
+    steps, batch = jax.tree.leaves(inputs)[-1].shape[:2]
+    lengths = as_lengths(options.get("seq_lengths"), batch=batch, steps=steps)
+    mask = None
+    if lengths is not None:
+        mask = length_mask(lengths, steps)[:, :, None]
+        inputs = jax.tree.map(lambda a: jnp.where(mask, a, jnp.zeros_like(a)), inputs)
+    flipped = bool(reverse) and not in_reverse(options)
+    if flipped:
+        inputs = jax.tree.map(lambda a: flip_sequences(a, lengths), inputs)
+
+    def whole(*arguments: Any) -> tuple[Any, Array]:
+        *shared, inputs, carry, mask = vary_alike(arguments)
+        return in_pieces(
+            lambda carry, of_piece: loop(shared, of_piece[0], carry, of_piece[1]),
+            *(carry, inputs, mask),
+            chunk_size=options.get("chunk_size"),
+            truncation=options.get("truncation"),
+            reverse=in_reverse(options),
+        )
+
+    carry, y = over_batch(
+        whole,
+        *(*shared, inputs, carry, mask),
+        axes=(*shared_axes, 1, 0, 1),
+        out_axes=(0, 1),
+        mesh=options.get("mesh"),
+    )
+    y = y.astype(dtype)
+    if mask is not None:
+        y = jnp.where(mask, y, jnp.zeros_like(y))
+    if reverse and bool(options.get("keep_order")) == flipped:
+        y = flip_sequences(y, lengths)
+    y = turn(y)
+    return (carry, y) if options.get("return_carry") else y
+
+
+def in_reverse(options: Options) -> bool:
+    """Whether the loop itself runs from the last step to the first.
+
+    Not with both lengths and truncation, whose groups are counted from each sequence's own
+    first step: there the sequences are flipped instead, or it would begin in the padding.
+    """
+    cut = options.get("truncation") is not None and options.get("seq_lengths") is not None
+    return bool(options.get("reverse")) and not cut
+
+
+# -- lengths ---------------------------------------------------------------------
+
+
 def as_lengths(seq_lengths: ArrayLike | None, *, batch: BatchSize, steps: int) -> Array | None:
-    """`seq_lengths` as an array, clipped to [0, steps]."""
+    """`seq_lengths` as int32, clipped to [0, steps]; None stays None.
+
+    Args:
+        seq_lengths: integers [batch], of any width.
+        batch: number of sequences.
+        steps: of the padded sequences.
+
+    Raises:
+        ValueError: for another shape, or for what are no integers.
+
+    Example:
+        >>> as_lengths([3, 9], batch=2, steps=5).tolist()
+        [3, 5]
+    """
     if seq_lengths is None:
         return None
     lengths = jnp.asarray(seq_lengths)
@@ -25,85 +274,121 @@ def as_lengths(seq_lengths: ArrayLike | None, *, batch: BatchSize, steps: int) -
             f"seq_lengths must be [{batch}], one length for each sequence, but its shape is"
             f" {lengths.shape}."
         )
-    return jnp.clip(lengths, 0, steps)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise ValueError(
+            f"seq_lengths must be integers, numbers of steps, but they are {lengths.dtype}."
+        )
+    # Clipped as what they are: a narrow type cannot hold `steps`, a wide one is cut by int32.
+    most = min(steps, int(jnp.iinfo(lengths.dtype).max))
+    return jnp.clip(lengths, 0, most).astype(jnp.int32)
 
 
 def length_mask(seq_lengths: Array, steps: int) -> Array:
-    """[T, B]: True at the steps that belong to each sequence."""
+    """[steps, batch]: True at the steps that belong to each sequence.
+
+    Example:
+        >>> length_mask(jnp.array([1, 3]), 3).astype(int).T.tolist()
+        [[1, 0, 0], [1, 1, 1]]
+    """
     return jnp.arange(steps)[:, None] < seq_lengths[None, :]
 
 
 def flip_sequences(x: Array, seq_lengths: Array | None) -> Array:
-    """Reverse each sequence of `x` [T, B, F] within its own length."""
+    """Reverse each sequence of `x` [T, B, ...] within its own length."""
     if seq_lengths is None:
         return jnp.flip(x, axis=0)
     steps = jnp.arange(x.shape[0])[:, None]
     source = jnp.where(steps < seq_lengths[None, :], seq_lengths[None, :] - 1 - steps, steps)
-    return jnp.take_along_axis(x, source[:, :, None], axis=0)
+    return jnp.take_along_axis(x, jax.lax.expand_dims(source, range(2, x.ndim)), axis=0)
 
 
-def over_sequence(
-    loop: TimeMajorLoop,
-    x: Array,
-    *,
-    seq_lengths: ArrayLike | None,
-    return_carry: bool,
-    reverse: bool,
-    keep_order: bool,
-    time_major: bool,
-    dtype: jnp.dtype,
-) -> Any:
-    """Run a time-major `loop` (already set to its direction) on `x`.
-
-    Padding is set to zero before the loop, so that whatever stood there, NaN
-    included, reaches neither an output nor a gradient.
-    """
-    if not time_major:
-        x = jnp.swapaxes(x, 0, 1)
-    lengths = as_lengths(seq_lengths, batch=x.shape[1], steps=x.shape[0])
-    mask = None
-    if lengths is not None:
-        mask = length_mask(lengths, x.shape[0])[:, :, None]
-        x = jnp.where(mask, x, jnp.zeros_like(x))
-    carry, h = loop(x, mask)
-    y = h.astype(dtype)
-    if mask is not None:
-        y = jnp.where(mask, y, jnp.zeros_like(y))
-    if reverse and not keep_order:
-        y = flip_sequences(y, lengths)
-    if not time_major:
-        y = jnp.swapaxes(y, 0, 1)
-    return (carry, y) if return_carry else y
+# -- checks ----------------------------------------------------------------------
 
 
-def check_shapes(op: str, params: Any, x: Array, gates: int, ndim: int) -> None:
-    """Raise ValueError where inputs and parameters do not fit each other."""
-    kernel, recurrent_kernel, *biases = params
+def _check_names(op: str, options: Options) -> None:
+    known = Options.__annotations__
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(known)}."
+            raise TypeError(f"{op}: no option is named {name!r}.{hint}")
+
+
+def check_input(op: str, x: Array, ndim: int) -> None:
+    """Raise ValueError where `x` is no array of floats of so many dimensions."""
+    if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
+        raise ValueError(
+            f"{op}: x holds {x.dtype}, shape {x.shape}, but inputs are floats. Are they tokens?"
+            " Give them to an embedding first, nn.Stack((nn.Embed(vocabulary, features), ...)) or"
+            " jax.nn.one_hot; numbers become floats by x.astype(float)."
+        )
     if x.ndim != ndim:
         dims = {2: "[batch, features]", 3: "[batch, time, features]"}[ndim]
         raise ValueError(f"{op}: x must be {dims}, but its shape is {x.shape}.")
-    width = recurrent_kernel.shape[0]
-    if recurrent_kernel.shape != (width, gates * width):
-        raise ValueError(
-            f"{op}: recurrent_kernel must be [features, {gates} * features],"
-            f" but its shape is {recurrent_kernel.shape}."
-        )
-    if kernel.shape != (x.shape[-1], gates * width):
-        raise ValueError(
-            f"{op}: kernel must be [{x.shape[-1]}, {gates * width}] for x with"
-            f" {x.shape[-1]} features and a recurrent_kernel of width {width},"
-            f" but its shape is {kernel.shape}."
-        )
-    for bias in biases:
-        if bias is not None and bias.shape != (gates * width,):
-            raise ValueError(f"{op}: a bias must be [{gates * width}], but one is {bias.shape}.")
 
 
-def check_carry(op: str, carry: Any, batch: BatchSize, width: int, what: str = "carry") -> None:
-    """Raise ValueError where a leaf of the carry (or of `what`) is not [batch, features]."""
-    for leaf in jax.tree.leaves(carry):
-        if leaf.shape != (batch, width):
+def check_params(op: str, cell: Cell, params: Params, x: Array, ndim: int) -> int:
+    """The width; raise ValueError where inputs and parameters do not fit each other."""
+    check_input(op, x, ndim)
+    if not isinstance(params, cell.Params):
+        raise ValueError(
+            f"{op}: params must be {cell.Params.__name__}, not {type(params).__name__}."
+        )
+    inputs, features = x.shape[-1], cell.features(params)
+    expected = cell.parameters(_Expected.declare, inputs, features)
+    for field, wanted, given in zip(params._fields, expected, params, strict=True):
+        if wanted is None and given is not None:
             raise ValueError(
-                f"{op}: the {what} must be [{batch}, {width}] (batch, features), but its"
-                f" shape is {leaf.shape}."
+                f"{op}: {field} is no parameter of {cell} with {inputs} inputs and {features}"
+                " features; leave it None."
             )
+        if given is not None:
+            jax.tree.map(partial(_check_leaf, op, x, features), wanted, given)
+    return features
+
+
+class _Expected(NamedTuple):
+    """A parameter's name and shape, as `Cell.parameters` declares it."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def declare(
+        cls, name: str, shape: tuple[int, ...], init: Any, *, wide: bool = False
+    ) -> "_Expected":
+        del init, wide
+        return cls(name, shape)
+
+
+def _check_leaf(op: str, x: Array, features: int, wanted: _Expected, leaf: Array) -> None:
+    if leaf.shape != wanted.shape:
+        raise ValueError(
+            f"{op}: {wanted.name} must be {list(wanted.shape)} for x with {x.shape[-1]} features"
+            f" and a width of {features}, but its shape is {leaf.shape}."
+        )
+
+
+def checked_carry(
+    op: str, cell: Cell, carry: Any, batch: BatchSize, features: int, dtype: Any
+) -> Any:
+    """The carry in its dtype, zeros for None; ValueError where it is not the cell's."""
+    zeros = cell.initial_carry(batch, features, dtype)
+    if carry is None:
+        return zeros
+    if jax.tree.structure(carry) != jax.tree.structure(zeros):
+        kind, found = (type(tree).__name__ for tree in (zeros, carry))
+        hint = f"{kind}{zeros._fields}" if hasattr(zeros, "_fields") else "an array"
+        raise ValueError(f"{op}: the carry must be {hint}, not {found}.".replace("'", ""))
+    for leaf, zero in zip(jax.tree.leaves(carry), jax.tree.leaves(zeros), strict=True):
+        check_shape(op, "carry", leaf, *zero.shape)
+    return jax.tree.map(lambda leaf, zero: jnp.asarray(leaf, zero.dtype), carry, zeros)
+
+
+def check_shape(op: str, what: str, leaf: Array, batch: BatchSize, width: int) -> None:
+    """Raise ValueError where a leaf is not [batch, features]."""
+    if leaf.shape != (batch, width):
+        raise ValueError(
+            f"{op}: the {what} must be [{batch}, {width}] (batch, features), but its"
+            f" shape is {leaf.shape}."
+        )

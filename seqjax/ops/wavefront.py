@@ -15,21 +15,17 @@ Dimensions: T time, B batch, I input features, H features (width), K gates, L la
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from seqjax.ops.cell import Cell
-from seqjax.ops.engine import Weights, recurrence
-from seqjax.ops.gru import ELEMENTWISE_GRU, GRUParams, engine_weights
+from seqjax.ops import engine
+from seqjax.ops.cell import Cell, Elementwise, Params, Weights
 from seqjax.ops.layout import carry_dtype
-from seqjax.ops.lstm import ELEMENTWISE_LSTM, LSTMCarry, LSTMParams
-from seqjax.ops.rnn import Activation, RNNParams, elementwise_rnn
-from seqjax.ops.sequence import check_carry, check_shapes, over_sequence
+from seqjax.ops.sequence import Options, check_params, checked_carry, over_sequence
 
 _WIDEST = 48  # features of all layers together; measured, see docs/performance.md
 
@@ -40,117 +36,110 @@ def pays(features: int, layers: int) -> bool:
 
 
 def wavefront(
-    layers: Sequence[RNNParams] | Sequence[LSTMParams] | Sequence[GRUParams],
+    cell: Cell,
+    layers: Sequence[Params],
     x: Float[Array, "batch _time inputs"],
     initial_carries: Sequence[Any] | None = None,
-    *,
-    activation: Activation = "tanh",
-    seq_lengths: Int[ArrayLike, " batch"] | None = None,
-    return_carry: bool = False,
+    **options: Unpack[Options],
 ) -> Any:
     """Recurrent layers of one kind and width, one upon the other, in a single loop.
 
-    The same function as `rnn`, `lstm` or `gru` (``reset_after=True``) applied in turn.
+    The same function as `seqjax.ops.run` applied in turn.
 
     Args:
-        layers: each layer's parameters, from the input upwards, without layer norm.
+        cell: of every layer; a function of its gates that does not look across features.
+        layers: each layer's parameters, from the input upwards.
         x: inputs [batch, time, inputs].
         initial_carries: the state of each layer before its first step; zeros by default.
-        activation: of simple layers.
-        seq_lengths: number of valid steps of each right-padded sequence.
-        return_carry: return ``(carries, y)`` in place of ``y``.
+        **options: of `seqjax.ops.Options` seq_lengths, return_carry, mesh.
 
     Returns:
         The last layer's ``y`` [batch, time, features], or ``(carries, y)`` with a carry
         for each layer.
 
     Raises:
-        ValueError: where shapes do not fit each other, dtypes differ, or a layer has a
-            layer norm.
+        ValueError: where shapes do not fit each other, dtypes differ, or a cell or option
+            cannot run so.
 
     Example:
-        >>> from seqjax.ops import rnn
-        >>> first = RNNParams(jnp.ones((1, 2)), jnp.eye(2))
-        >>> second = RNNParams(jnp.eye(2), -jnp.eye(2))
+        >>> from seqjax import ops
+        >>> first = ops.RNNParams(jnp.ones((1, 2)), jnp.eye(2))
+        >>> second = ops.RNNParams(jnp.eye(2), -jnp.eye(2))
         >>> x = jnp.ones((1, 3, 1))
-        >>> together = wavefront([first, second], x)
-        >>> bool(jnp.allclose(together, rnn(second, rnn(first, x)), atol=1e-6))
+        >>> together = wavefront(ops.RNNCell(), [first, second], x)
+        >>> bool(jnp.allclose(together, ops.rnn(second, ops.rnn(first, x)), atol=1e-6))
         True
 
     Source: Appleyard, Kocisky and Blunsom, "Optimizing performance of recurrent neural
     networks on GPUs", arXiv 1604.01946, section 3.3; as one cell here.
     """
-    cell, gates = _cell_of(layers, activation)
-    width, (batch, steps, inputs) = layers[0].recurrent_kernel.shape[0], x.shape
+    form, op = cell.form, "wavefront"
+    if reason := refuses(cell):
+        raise ValueError(f"{op}: {cell} cannot run so: {reason}.")
+    if unknown := sorted(options.keys() - {"seq_lengths", "return_carry", "mesh"}):
+        raise ValueError(f"{op} has no option {', '.join(unknown)}; run the layers in turn.")
+    assert isinstance(form, Elementwise)
+    batch, steps, inputs = x.shape
+    width = cell.features(layers[0])
     for params, features in zip(layers, [inputs] + [width] * (len(layers) - 1), strict=True):
-        check_shapes("wavefront", tuple(params)[:3], jnp.zeros((1, 1, features)), gates, ndim=3)
+        check_params(op, cell, params, jnp.zeros((1, 1, features)), ndim=3)
+    if len({jax.tree.structure(params) for params in layers}) > 1:
+        raise ValueError(f"{op}: some layers lack a parameter that others have.")
     dtypes = {leaf.dtype for leaf in jax.tree.leaves((x, list(layers)))}
     if len(dtypes) > 1:
         found = ", ".join(sorted(map(str, dtypes)))
-        raise ValueError(f"wavefront: x and all parameters must have one dtype, not {found}.")
+        raise ValueError(f"{op}: x and all parameters must have one dtype, not {found}.")
     dtype = carry_dtype(x)
     if initial_carries is None:
-        zeros = jnp.zeros((batch, width), dtype)
-        initial_carries = [LSTMCarry(zeros, zeros) if gates == 4 else zeros] * len(layers)
-    check_carry("wavefront", initial_carries, batch, width)
+        initial_carries = [None] * len(layers)
+    carries = [checked_carry(op, cell, carry, batch, width, dtype) for carry in initial_carries]
     more = len(layers) - 1
+    together = form._replace(summed=form.summed + 2 * form.split, split=0)
 
-    def together(*leaves: Array) -> Array:
-        return jnp.concatenate([leaf.astype(dtype) for leaf in leaves], axis=-1)
+    def side_by_side(*leaves: Array) -> Array:
+        return jnp.concatenate(leaves, axis=-1)
 
-    def loop(x: Array, mask: Array | None) -> tuple[Any, Array]:
-        x = jnp.concatenate([x, jnp.zeros((more, *x.shape[1:]), x.dtype)])
-        carries, h = recurrence(
-            cell._replace(summed=cell.summed + 2 * cell.split, split=0),
-            jax.tree.map(together, *(_own(params, dtype) for params in layers)),
-            _weights(cell, [_plain(params) for params in layers], inputs),
-            x,
-            jax.tree.map(together, *initial_carries),
-            _active(steps, len(layers), width, mask),
+    def loop(shared: Sequence[Any], x: Array, carry: Any, mask: Array | None) -> tuple[Any, Array]:
+        weights, own = zip(*(cell.weights(params, dtype) for params in shared), strict=True)
+        active = _active(steps, len(layers), width, mask)
+        end, h = engine.scan(
+            together,
+            jax.tree.map(side_by_side, *own),
+            _weights(form, weights, inputs),
+            jnp.concatenate([x, jnp.zeros((more, *x.shape[1:]), x.dtype)]),
+            carry,
+            active,
         )
-        return carries, h[more:, :, more * width :]
+        return end, h[more:, :, more * width :]
 
     result = over_sequence(
+        op,
         loop,
+        tuple(layers),
         x,
-        seq_lengths=seq_lengths,
-        return_carry=return_carry,
-        reverse=False,
-        keep_order=False,
-        time_major=False,
-        dtype=jnp.result_type(x, layers[0].kernel),
+        jax.tree.map(side_by_side, *carries),
+        options,
+        shared_axes=(None,) * len(layers),
+        dtype=jnp.result_type(x),
     )
-    if not return_carry:
+    if not options.get("return_carry"):
         return result
-    carries, y = result
+    end, y = result
     slices = [slice(k * width, (k + 1) * width) for k in range(len(layers))]
-    return tuple(jax.tree.map(lambda a, s=s: a[:, s], carries) for s in slices), y
+    return tuple(jax.tree.map(lambda a, s=s: a[:, s], end) for s in slices), y
 
 
-def _cell_of(layers: Sequence[Any], activation: Activation) -> tuple[Cell, int]:
-    first = layers[0]
-    if any(type(params) is not type(first) for params in layers):
-        raise ValueError("wavefront: all layers must be of one kind.")
-    if isinstance(first, RNNParams):
-        if any(params.layer_norm is not None for params in layers):
-            raise ValueError("wavefront: a layer norm looks across its layer's features; none may.")
-        return elementwise_rnn(activation), 1
-    return (ELEMENTWISE_LSTM, 4) if isinstance(first, LSTMParams) else (ELEMENTWISE_GRU, 3)
+def refuses(cell: Cell) -> str | None:
+    """Why layers of a cell cannot run as one; None where they can."""
+    form = cell.form
+    if not isinstance(form, Elementwise):
+        return "it is no elementwise function of its gates"
+    if form.across_features:
+        return "a layer norm looks across its layer's features; none may"
+    return None
 
 
-def _plain(params: Any) -> Weights:
-    return engine_weights(params)[0] if isinstance(params, GRUParams) else Weights(*params[:3])
-
-
-def _own(params: Any, dtype: jnp.dtype) -> Any:
-    """The cell's own parameters; zeros stand for a bias that a GRU lacks."""
-    if not isinstance(params, GRUParams):
-        return None if isinstance(params, RNNParams) else ()
-    own = engine_weights(params)[1]
-    return jnp.zeros(params.recurrent_kernel.shape[0], dtype) if own is None else own
-
-
-def _weights(cell: Cell, layers: Sequence[Weights], inputs: int) -> Weights:
+def _weights(cell: Elementwise, layers: Sequence[Weights], inputs: int) -> Weights:
     """All layers' kernels as one, gate by gate: [gate, layer, feature] along the columns.
 
     A gate that sees its two parts apart becomes two: with zeros where the other part is.
