@@ -73,10 +73,11 @@ class Arrays(NamedTuple):
 def kernel_norm(gradients: Sequence[FloatArray]) -> FloatArray:
     """The norm of all matrices among the gradients, [1]: the same in any packing and order.
 
-    Biases are left out, which libraries split differently, and so are kernels of one
-    input, which some keep as vectors.
+    Biases, which libraries split differently, are vectors and left out; a peer that keeps
+    them as matrices picks its kernels itself. A kernel of one input feature counts: some
+    pack it with the recurrent kernel.
     """
-    matrices = [g.astype(np.float64) for g in gradients if g.ndim > 1 and min(g.shape) > 1]
+    matrices = [g.astype(np.float64) for g in gradients if g.ndim > 1]
     return np.sqrt(np.array([sum(float(np.sum(np.square(g))) for g in matrices)]))
 
 

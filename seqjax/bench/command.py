@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from rich.console import Console
 
-from seqjax.bench import compilation, generation, layers, training
+from seqjax.bench import compilation, generation, layers, machine, training
 from seqjax.bench.report import Report, show, write
 from seqjax.bench.turns import BenchError
 
@@ -20,13 +21,14 @@ _RUN: dict[type, Callable[[Any], Report]] = {
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run, print, write."""
+    """Tell whether the machine is busy; run, print, write."""
     options = tyro.cli(
         layers.Layers | compilation.Compile | training.Train | generation.Generate,
         args=args,
         prog="scripts/bench",
         description="Compare seqjax with other libraries, in turns, on this machine.",
     )
+    _warn_of_others()
     try:
         report = _RUN[type(options)](options)
     except BenchError as error:
@@ -40,6 +42,17 @@ def main(args: Sequence[str] | None = None) -> None:
             print(path)
     except OSError as error:
         sys.exit(f"error: {error.filename or options.out}: {error.strerror}; choose another --out.")
+
+
+def _warn_of_others() -> None:
+    load = machine.measure_load()
+    if load is not None and load > machine.IDLE:
+        Console(stderr=True).print(
+            f"warning: other programs keep {load:.1f} of {machine.cpu_cores()} cores busy;"
+            " times and ratios may suffer.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _pictures(report: Report, folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import pytest
 
-from seqjax.bench import command, compilation, compilers, plots, report
+from seqjax.bench import command, compilation, compilers, machine, plots, report
 from seqjax.bench.cases import Case
 from seqjax.bench.report import Figure
 
@@ -100,6 +100,7 @@ def test_tables_and_pictures(tmp_path):
 def test_the_command_prints_and_writes(tmp_path, monkeypatch, capsys):
     made = report.Report("compile", {}, figures(), compilation.tables(figures()))
     monkeypatch.setitem(command._RUN, compilation.Compile, lambda options: made)
+    monkeypatch.setattr(machine, "busy_cores", lambda: 0.0)
     command.main(["compile", "--quick", "--out", str(tmp_path)])
     shown = capsys.readouterr().out
     assert "flax is not installed" in shown

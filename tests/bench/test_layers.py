@@ -28,24 +28,26 @@ def outputs(module, case, **arguments):
 def test_a_peer_computes_the_same(peer, kind):
     if peer in ("haiku", "equinox"):
         pytest.importorskip(PEERS[peer], reason="an extra: pip install -e '.[bench]'")
-    case = Case(kind, 2, 5, 3, 4)
-    ours = outputs("seqjax.bench.peers.ours", case)
-    try:
-        with jax.numpy_rank_promotion("allow"):  # Keras promotes
-            theirs = outputs(f"seqjax.bench.peers.{peer}", case)
-    except NoSuchLayerError:
-        assert (peer, kind) in {("haiku", "rnn"), ("haiku", "gru"), ("equinox", "rnn")}
-        return
-    assert disagreement(ours, theirs, 1e-5) is None
+    for inputs in (3, 1):  # one: its kernel is [1, K*H], or packed (Haiku)
+        case = Case(kind, 2, 5, inputs, 4)
+        ours = outputs("seqjax.bench.peers.ours", case)
+        try:
+            with jax.numpy_rank_promotion("allow"):  # Keras promotes
+                theirs = outputs(f"seqjax.bench.peers.{peer}", case)
+        except NoSuchLayerError:
+            assert (peer, kind) in {("haiku", "rnn"), ("haiku", "gru"), ("equinox", "rnn")}
+            return
+        assert disagreement(ours, theirs, 1e-5) is None
 
 
 @pytest.mark.torch
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru", "conv"])
 def test_pytorch_computes_the_same(kind):
     pytest.importorskip("torch", reason="an extra: pip install -e '.[bench]'")
-    case = Case(kind, 2, 5, 3, 4)
-    theirs = outputs("seqjax.bench.peers.torch", case)
-    assert disagreement(outputs("seqjax.bench.peers.ours", case), theirs, 1e-5) is None
+    for inputs in (3, 1):
+        case = Case(kind, 2, 5, inputs, 4)
+        theirs = outputs("seqjax.bench.peers.torch", case)
+        assert disagreement(outputs("seqjax.bench.peers.ours", case), theirs, 1e-5) is None
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,10 @@ def layer(case: dict[str, Any]) -> Prepared:
         module = eqx.combine(params, static)
         return jax.vmap(lambda series: one(module, series))(x)
 
-    return jax_programs(apply, params, arrays)
+    def kernels(params: Any) -> Any:  # a convolution's bias is a matrix [H, 1]
+        return [conv.weight for conv in params] if found.kind == "conv" else params
+
+    return jax_programs(apply, params, arrays, kernels=kernels)
 
 
 def _loop(cell: Any, series: jax.Array) -> jax.Array:
