@@ -231,7 +231,7 @@ def _read_header(path: Path, file: Any) -> _Header:
                 raise ValueError(f"{name} lies within another leaf")
     except WeightsError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: the header is damaged: {error!r}.") from error
     if set(leaves) != set(file.keys()):
         odd = sorted(set(leaves) ^ set(file.keys()))
