@@ -31,7 +31,8 @@ from rich.table import Table
 from experiments import synthetic_pictures
 from experiments.chapter15 import HORIZON, RECIPES, WINDOW, Recipe, Training, optimizer_of
 from seqjax import data, launch, models, train
-from seqjax.report import Kind, Row, write_json
+from seqjax.report import Kind, Row
+from seqjax.storage.files import write_json
 
 NAME = "experiments.synthetic_forecast"
 SERIES = 10_000

@@ -3,14 +3,16 @@
 import dataclasses
 import difflib
 import json
-import math
 import os
-import reprlib
-import types
+import re
 import typing
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
+
+import msgspec
+
+from seqjax.storage.strict_json import parse_object, show
 
 AnyConfig = TypeVar("AnyConfig")
 
@@ -18,9 +20,6 @@ OF_THE_CALL = ("config", "out", "resume", "platform", "cluster", "debug_nans")
 """Options that tell where and how to run, not what: they stay out of config.json."""
 
 _LARGEST = 2**20  # bytes; ours have less than a thousand
-_brief = reprlib.Repr()  # a hostile value may have any size
-_brief.maxstring = 200
-_show = _brief.repr
 
 
 class RunError(RuntimeError):
@@ -79,10 +78,8 @@ def read_config(config_type: type[AnyConfig], path: Path) -> AnyConfig:
         if name in saved:
             try:
                 values[name] = _value(hints[name], saved[name])
-            except ValueError:
-                raise RunError(
-                    f"{path}: {name!r} is {_show(saved[name])}; it must be {_words(hints[name])}."
-                ) from None
+            except ValueError as error:
+                raise RunError(f"{path}: {name!r} is {show(saved[name])}; {error}.") from None
     config: Any = config_type(**values)
     try:
         resolved = _plain(config.resolved())
@@ -96,7 +93,7 @@ def read_config(config_type: type[AnyConfig], path: Path) -> AnyConfig:
         if saved[key] != resolved[key]:
             where, then, now = _difference(key, saved[key], resolved[key])
             raise RunError(
-                f"{path}: {where} was {_show(then)}, but this version has {_show(now)}; use the"
+                f"{path}: {where} was {show(then)}, but this version has {show(now)}; use the"
                 f" version that wrote the file, or take {key!r} out of it."
             )
     return config
@@ -124,7 +121,7 @@ def check_same(path: Path, current: dict[str, Any], may_differ: Iterable[str]) -
             raise RunError(f"{path}: there is no {key!r}, which this version has; {advice}")
         if (then := saved.get(key)) != now:
             raise RunError(
-                f"{path}: the run was started with {key} = {_show(then)}, not {_show(now)};"
+                f"{path}: the run was started with {key} = {show(then)}, not {show(now)};"
                 " resume with the same options, or choose another --out."
             )
 
@@ -151,22 +148,9 @@ def read_object(path: Path) -> dict[str, Any]:
     if len(raw) > _LARGEST:
         raise RunError(f"{path}: more than {_LARGEST:,} bytes; that is no configuration.")
     try:
-        found = json.loads(
-            raw.decode("utf-8-sig"),
-            object_pairs_hook=_object,
-            parse_float=_finite,
-            parse_constant=_finite,
-        )
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise RunError(f"{path}: line {line} is not UTF-8; is this a config.json?") from None
+        return parse_object(raw)
     except ValueError as error:
-        raise RunError(f"{path}: not readable as JSON: {error}.") from None
-    except RecursionError:
-        raise RunError(f"{path}: not readable as JSON: nested too deeply.") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{path}: must be a JSON object {{...}}, not {_show(found)}.")
-    return found
+        raise RunError(f"{path}: {error}.") from None
 
 
 def _names(config_type: Any) -> list[str]:
@@ -177,25 +161,10 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=os.fspath))
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {_show(key)} stands there twice")
-        found[key] = value
-    return found
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError(f"{_show(text)} is not a finite number")
-    return value
-
-
 def _unknown(key: str, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"there is no setting {_show(key)}; there are {', '.join(known)}.{hint}"
+    return f"there is no setting {show(key)}; there are {', '.join(known)}.{hint}"
 
 
 def _difference(where: str, then: Any, now: Any) -> tuple[str, Any, Any]:
@@ -203,47 +172,33 @@ def _difference(where: str, then: Any, now: Any) -> tuple[str, Any, Any]:
     if isinstance(then, dict) and isinstance(now, dict):
         for key in {**now, **then}:
             if then.get(key) != now.get(key):
-                return _difference(f"{where}.{_show(key)[1:-1]}", then.get(key), now.get(key))
+                return _difference(f"{where}.{show(key)[1:-1]}", then.get(key), now.get(key))
     return where, then, now
 
 
 def _value(hint: Any, value: Any) -> Any:
-    """The value as a field of that type has it; ValueError where it does not fit."""
-    kind, parts = typing.get_origin(hint), typing.get_args(hint)
-    if kind in (typing.Union, types.UnionType):
-        for part in parts:
-            try:
-                return _value(part, value)
-            except ValueError:
-                continue
-    elif kind is Literal:
-        for choice in parts:
-            if type(choice) is type(value) and choice == value:
-                return choice
-    elif kind is tuple and isinstance(value, list):
-        if parts[1:] == (...,):
-            parts = parts[:1] * len(value)
-        return tuple(_value(part, one) for part, one in zip(parts, value, strict=True))
-    elif hint in (int, float) and type(value) is int and abs(value) < 2**63:
-        return hint(value)
-    elif hint in (str, Path) and isinstance(value, str) and "\0" not in value:
-        value.encode()  # half a surrogate pair is a ValueError
-        return hint(value)
-    elif hint in (bool, float, types.NoneType) and type(value) is hint:
-        return value
-    raise ValueError
+    """The value as a field of that type has it; ValueError, half a sentence, where it is none."""
+    try:
+        found = msgspec.convert(value, hint, strict=True, dec_hook=_path)
+    except msgspec.ValidationError:  # its words may hold a hostile value, at full length
+        name = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+        raise ValueError(f"it must be {name}") from None
+    _check_range(value)
+    return found
 
 
-def _words(hint: Any) -> str:
-    """What a field of that type takes."""
-    kind, parts = typing.get_origin(hint), typing.get_args(hint)
-    if kind in (typing.Union, types.UnionType):
-        return " or ".join(map(_words, parts))
-    if kind is Literal:
-        return "one of " + ", ".join(map(repr, parts))
-    if kind is tuple:
-        each = [_words(part) for part in parts if part is not ...]
-        return f"a list of {', '.join(each)}"
-    words = {int: "a whole number", float: "a number", bool: "true or false"}
-    words |= {str: "a text", Path: "a path", types.NoneType: "null"}
-    return words.get(hint, "given on the command line")
+def _path(kind: type, value: Any) -> Path:
+    if kind is not Path:
+        raise ValueError
+    return Path(value)
+
+
+def _check_range(value: Any) -> None:
+    """ValueError for what fits a type, but neither XLA nor the file system."""
+    if isinstance(value, list):
+        for one in value:
+            _check_range(one)
+    elif type(value) is int and abs(value) >= 2**63:
+        raise ValueError("a number must fit into 64 bits")
+    elif isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
+        raise ValueError("a text must hold no NUL and no half of a surrogate pair")

@@ -6,13 +6,13 @@ import os
 import platform as host
 import stat
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from seqjax.config import RunError
+from seqjax.storage.versions import version
 from seqjax.train.mesh import cpu_cores
 from seqjax.train.processes import ProcessError, join_processes
 
@@ -50,7 +50,7 @@ def set_up(platform: str | None, *, cluster: bool = False) -> str:
         extra = {"gpu": "cuda", "tpu": "tpu"}.get(platform or "", "cuda")
         raise RunError(
             f"--platform {platform}: JAX finds no such device. Install its support with"
-            f" pip install -e '.[{extra}]', or use --platform cpu. ({error})"
+            f" pip install 'seqjax[{extra}]', or use --platform cpu. ({error})"
         ) from None
     kind = devices[0].device_kind
     together = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""

@@ -19,7 +19,9 @@ from rich.table import Table
 from seqjax import devices
 from seqjax.config import RunError as RunError, check_same, read_config, settings_of
 from seqjax.data import DataError
-from seqjax.report import Row, print_table, versions, write_json
+from seqjax.report import Row, print_table
+from seqjax.storage.files import write_json
+from seqjax.storage.versions import versions
 from seqjax.train import CheckpointError, TrainingStopped, listen_for_stop
 from seqjax.train.processes import all_agree, is_primary, wait_for_all
 from seqjax.train.stopping import STOPPED as STOPPED

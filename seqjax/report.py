@@ -1,11 +1,7 @@
 """The table that an experiment ends with: on the terminal, and as result.json."""
 
 import dataclasses
-import json
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pandas", "seqjax")
+from seqjax.storage.files import write_json as write_json  # seqjax.bench takes it from here
 
 Kind = Literal["model", "baseline", "published"]
 
@@ -59,24 +55,6 @@ class Row:
             "sd": self.sd,
             "seeds": list(self.seeds),
         }
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a kill leaves the old file or the new one, whole."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    temporary.replace(path)
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a checkout that is not installed
-            found[package] = "not installed"
-    return found
 
 
 def print_table(rows: Sequence[Row], *, title: str, unit: str, console: Console) -> None:

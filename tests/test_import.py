@@ -18,7 +18,7 @@ written = [a for a in opened if isinstance(a[1], str) and set(a[1]) & set("wax+"
 written = [a for a in written if "__pycache__" not in str(a[0])]
 assert not written, f"the disk was touched: {written}"
 heavy = new & {"pandas", "orbax", "tensorstore", "matplotlib", "tyro", "beartype", "scipy", "optax"}
-heavy |= new & {"safetensors", "flatbuffers"}
+heavy |= new & {"safetensors", "flatbuffers", "msgspec"}
 assert not heavy, f"heavy imports: {heavy}"
 assert seqjax.train.fit and seqjax.data.read_series and seqjax.forecast.rmse
 assert {"ops", "nn", "models", "data", "train"} <= set(dir(seqjax))

@@ -1,10 +1,9 @@
 import io
-import json
 import math
 
 from rich.console import Console
 
-from seqjax.report import Row, print_table, write_json
+from seqjax.report import Row, print_table
 
 ROWS = [
     Row("net", "model", "test", "rmse", (3.0, 5.0), 1, 1234),
@@ -32,11 +31,3 @@ def test_a_network_that_loses_is_seen_to_lose():
     assert text.index("naive, y[t-12]") < text.index("net")
     assert "4.00 ± 1.41" in text
     assert "1,234" in text
-
-
-def test_json_is_written_whole(tmp_path):
-    path = tmp_path / "result.json"
-    write_json(path, {"a": 1})
-    write_json(path, {"a": 2})
-    assert json.loads(path.read_text()) == {"a": 2}
-    assert list(tmp_path.iterdir()) == [path]

@@ -1,4 +1,4 @@
-"""Pictures of forecasts. Needs matplotlib: ``pip install -e '.[plot]'``."""
+"""Pictures of forecasts. Needs matplotlib: ``pip install 'seqjax[plot]'``."""
 
 import itertools
 from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ from jax import Array, export
 from jaxtyping import DTypeLike
 
 from seqjax import models
-from seqjax.io.files import write_atomically
+from seqjax.storage.files import write_atomically
 
 
 def export_forecaster(
@@ -79,7 +79,7 @@ def export_forecaster(
     if importlib.util.find_spec("flatbuffers") is None:
         raise ImportError(
             "seqjax.io.export_forecaster needs flatbuffers, which jax.export writes with:"
-            " pip install -e '.[export]'"
+            " pip install 'seqjax[export]'"
         )
     function = forecaster.apply if isinstance(forecaster, models.Model) else forecaster
     (batch,) = export.symbolic_shape("batch")

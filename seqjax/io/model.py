@@ -12,8 +12,9 @@ import jax.numpy as jnp
 
 from seqjax import models, nn
 from seqjax.io.errors import WeightsError
-from seqjax.io.trees import differences, named_leaves, specs
+from seqjax.io.trees import named_leaves
 from seqjax.io.weights import load_config, load_weights, save_weights
+from seqjax.storage.trees import described as specs, differences
 
 _LAYERS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU, "conv": nn.CausalConv}
 

@@ -1,7 +1,6 @@
 """Weights in a safetensors file, with the configuration that they belong to."""
 
 import hashlib
-import importlib.metadata
 import json
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.io.errors import WeightsError
-from seqjax.io.files import write_atomically
-from seqjax.io.trees import Spec, differences, named_leaves, nested, specs
+from seqjax.io.trees import named_leaves, nested
+from seqjax.storage.files import write_atomically
+from seqjax.storage.strict_json import parse_object
+from seqjax.storage.trees import (
+    Leaf,
+    checksum,
+    described,
+    differences,
+    leaves_from_json,
+    leaves_to_json,
+)
+from seqjax.storage.versions import version
 
 FORMAT = 1
 
@@ -26,14 +35,9 @@ _NATIVE = {"bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64
 _NATIVE |= {"float16", "bfloat16", "float32", "float64", "complex64"}
 
 
-class _Leaf(NamedTuple):
-    spec: Spec
-    sha256: str
-
-
 class _Header(NamedTuple):
     config: dict[str, Any]
-    leaves: dict[str, _Leaf]
+    leaves: dict[str, Leaf]
 
 
 def save_weights(path: str | Path, params: Any, config: dict[str, Any] | None = None) -> None:
@@ -72,19 +76,15 @@ def save_weights(path: str | Path, params: Any, config: dict[str, Any] | None = 
     text = _config_json(path, {} if config is None else config)
     try:
         named, _ = named_leaves(params)
-        specs(named)
         arrays = {name: _to_numpy(name, leaf) for name, leaf in named.items()}
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
     about = {
         "format": FORMAT,
-        "version": importlib.metadata.version("seqjax"),
+        "version": version(),
         "config": json.loads(text),
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "leaves": {
-            name: {"dtype": a.dtype.name, "shape": list(a.shape), "sha256": _digest(a)}
-            for name, a in arrays.items()
-        },
+        "leaves": leaves_to_json(arrays),
     }
     stored = {name: _to_stored(array) for name, array in arrays.items()}
     # Not `save_file`, which makes a file that its owner alone can read and does not sync it.
@@ -127,19 +127,19 @@ def load_weights(path: str | Path, like: Any = None) -> tuple[Any, dict[str, Any
     path = Path(path)
     with _open(path) as file:
         header = _read_header(path, file)
-        found = {name: leaf.spec for name, leaf in header.leaves.items()}
         structure = None
-        order = list(found)
+        order = list(header.leaves)
         if like is not None:
             named, structure = named_leaves(like)
-            wrong = differences(found, specs(named), here="in the file", there="in `like`")
-            if wrong:
+            if wrong := differences(
+                header.leaves, described(named), here="in the file", there="in `like`"
+            ):
                 raise WeightsError(f"{path} does not fit: {wrong}")
             order = list(named)
-        for name, spec in found.items():
-            if jax.dtypes.canonicalize_dtype(spec.dtype) != _dtype(spec.dtype):
+        for name, leaf in header.leaves.items():
+            if jax.dtypes.canonicalize_dtype(leaf.dtype) != jnp.dtype(leaf.dtype):
                 raise WeightsError(
-                    f"{path}: {name} is {spec}, which JAX would narrow; set jax_enable_x64."
+                    f"{path}: {name} is {leaf}, which JAX would narrow; set jax_enable_x64."
                 )
         leaves = {name: jnp.array(_read(path, file, name, header.leaves[name])) for name in order}
     if structure is None:
@@ -182,7 +182,7 @@ def _safetensors() -> ModuleType:
         import safetensors.numpy
     except ImportError as error:
         raise ImportError(
-            "seqjax.io needs safetensors for files of weights: pip install -e '.[weights]'"
+            "seqjax.io needs safetensors for files of weights: pip install 'seqjax[weights]'"
         ) from error
     return safetensors
 
@@ -209,7 +209,7 @@ def _read_header(path: Path, file: Any) -> _Header:
             " safetensors.numpy.load_file, and see seqjax.io.from_torch."
         )
     try:
-        about = json.loads(metadata[_ENTRY], object_pairs_hook=_without_duplicates)
+        about = parse_object(metadata[_ENTRY])
         written = about["format"]
         if written != FORMAT:
             raise WeightsError(
@@ -224,10 +224,8 @@ def _read_header(path: Path, file: Any) -> _Header:
             raise ValueError("the configuration does not have its checksum")
         if not isinstance(config, dict):
             raise ValueError("the configuration is no JSON object")
-        leaves = {
-            name: _Leaf(Spec(_number(leaf["dtype"]), tuple(leaf["shape"])), leaf["sha256"])
-            for name, leaf in about["leaves"].items()
-        }
+        saved = leaves_from_json(about["leaves"])
+        leaves = {name: _of_numbers(leaf) for name, leaf in saved.items()}
         for name in leaves:
             if any(parent in leaves for parent in _parents(name)):
                 raise ValueError(f"{name} lies within another leaf")
@@ -240,34 +238,24 @@ def _read_header(path: Path, file: Any) -> _Header:
         raise WeightsError(f"{path}: the header is damaged: {odd} stand in one of its two lists.")
     for name, leaf in leaves.items():
         stored = tuple(file.get_slice(name).get_shape())
-        if stored != _stored_shape(leaf.spec):
+        if stored != _stored_shape(leaf):
             raise WeightsError(
-                f"{path}: the header is damaged: {name} is {leaf.spec}, but stored as"
-                f" {list(stored)}."
+                f"{path}: the header is damaged: {name} is {leaf}, but stored as {list(stored)}."
             )
     return _Header(config, leaves)
 
 
-def _number(name: str) -> str:
-    dtype = _dtype(name)
-    if not (jnp.issubdtype(dtype, np.number) or dtype.kind == "b"):
-        raise ValueError(f"{name!r} is no dtype of numbers")
-    return str(dtype)
+def _of_numbers(leaf: Leaf) -> Leaf:
+    if leaf.dtype.isidentifier():  # NumPy reads others, such as "(2,3", as Python
+        dtype = jnp.dtype(leaf.dtype)
+        if jnp.issubdtype(dtype, np.number) or dtype.kind == "b":
+            return leaf._replace(dtype=dtype.name)
+    raise ValueError(f"{leaf.dtype!r} is no dtype of numbers")
 
 
 def _parents(name: str) -> list[str]:
     parts = name.split("/")
     return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(
-            f"{sorted({key for key in keys if keys.count(key) > 1})} stand there twice"
-        )
-    return found
 
 
 def _config_json(path: Path, config: dict[str, Any]) -> str:
@@ -304,32 +292,24 @@ def _to_numpy(name: str, leaf: Any) -> np.ndarray:
     return np.asarray(array, order="C")
 
 
-def _dtype(name: str) -> np.dtype:
-    return jnp.dtype(name)
-
-
-def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(array.tobytes()).hexdigest()
-
-
-def _stored_shape(spec: Spec) -> tuple[int, ...]:
-    if spec.dtype in _NATIVE:
-        return spec.shape
-    return *spec.shape, _dtype(spec.dtype).itemsize
+def _stored_shape(leaf: Leaf) -> tuple[int, ...]:
+    if leaf.dtype in _NATIVE:
+        return leaf.shape
+    return *leaf.shape, jnp.dtype(leaf.dtype).itemsize
 
 
 def _to_stored(array: np.ndarray) -> np.ndarray:
     if array.dtype.name in _NATIVE:
         return array
-    shape = _stored_shape(Spec(array.dtype.name, array.shape))
+    shape = _stored_shape(Leaf(array.dtype.name, array.shape))
     return np.frombuffer(array.tobytes(), np.uint8).reshape(shape)
 
 
-def _read(path: Path, file: Any, name: str, leaf: _Leaf) -> np.ndarray:
+def _read(path: Path, file: Any, name: str, leaf: Leaf) -> np.ndarray:
     stored: np.ndarray = file.get_tensor(name)
-    data, dtype = stored.tobytes(), _dtype(leaf.spec.dtype)
-    if hashlib.sha256(data).hexdigest() != leaf.sha256:
+    if checksum(stored) != leaf.sha256:
         raise WeightsError(f"{path}: {name} is damaged: it does not have the checksum of its save.")
-    if stored.dtype != (dtype if leaf.spec.dtype in _NATIVE else np.uint8):
+    dtype = jnp.dtype(leaf.dtype)
+    if stored.dtype != (dtype if leaf.dtype in _NATIVE else np.uint8):
         raise WeightsError(f"{path}: the header is damaged: {name} is stored as {stored.dtype}.")
-    return np.frombuffer(data, dtype).reshape(leaf.spec.shape)
+    return np.frombuffer(stored.tobytes(), dtype).reshape(leaf.shape)

@@ -21,10 +21,9 @@ from seqjax.train.processes import all_agree, is_primary, wait_for_all
 from seqjax.train.records import (
     DamagedError,
     Record,
+    changes,
     check_leaves,
     check_record,
-    differences,
-    likely_cause,
     make_record,
     mismatches,
 )
@@ -38,7 +37,6 @@ State = Any  # a pytree of arrays
 
 _log = logging.getLogger(__name__)
 _COMMITTED = "commit_success.txt"  # Orbax writes it last
-_SHOWN = 3  # differences told in an error
 
 
 class CheckpointError(RuntimeError):
@@ -224,17 +222,15 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder / str(step)}: {error}") from None
 
     def _check_run(self, step: int, record: Record, like: State, run: dict[str, Any]) -> None:
-        if other := differences(record["run"], self.metadata | run):
+        if other := changes(record["run"], self.metadata | run):
             raise CheckpointError(
                 f"{self.folder}: step {step} belongs to another run: {'; '.join(other)}."
                 " Run with the same settings, or into another folder."
             )
         if found := mismatches(record, like):
-            shown = "; ".join(mismatch.sentence for mismatch in found[:_SHOWN])
-            more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
             raise CheckpointError(
-                f"{self.folder}: step {step} holds another model: {shown}{more}"
-                f" ({likely_cause(found)}). Run with the same settings, or into another folder."
+                f"{self.folder}: step {step} holds another model: {found}"
+                " Run with the same settings, or into another folder."
             )
 
     def _read_state(self, step: int, record: Record, like: State) -> State:

@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from seqjax.storage.files import write_atomically
 from seqjax.train.checkpoints import CheckpointError
 
 
@@ -25,9 +26,9 @@ class MetricsLog:
     CheckpointError that names the line.
     """
 
-    def __init__(self, path: Path, **common: Any) -> None:
+    def __init__(self, path: str | Path, **common: Any) -> None:
         """Log to `path`; `common` fields (such as the seed) start every line."""
-        self.path = path
+        self.path = Path(path)
         self.common = common
 
     def _mine(self, line: dict[str, Any]) -> bool:
@@ -64,9 +65,7 @@ class MetricsLog:
         lines = self._lines()
         kept = [line for line in lines if not self._mine(line) or line["step"] <= step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        temporary.replace(self.path)
+        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         return [line for line in kept if self._mine(line)]
 
     def write(self, line: dict[str, Any]) -> None:

@@ -151,6 +151,10 @@ def test_what_stands_in_the_file_is_known_or_refused(path):
         (lambda text: "no JSON", "header is damaged"),
         (lambda text: "[" * 100_000, "header is damaged"),
         (lambda text: text.replace("int32", "U4"), "no dtype of numbers"),
+        (lambda text: text.replace("int32", "(2,3"), "no dtype of numbers"),
+        (lambda text: text.replace("[2, 4]", "[2.0, 4.0]"), r"damaged: .*\[2\.0, 4\.0\]"),
+        (lambda text: text.replace("[2, 4]", "[true, 4]"), "header is damaged"),
+        (lambda text: text.replace('"lag": 12', '"lag": NaN'), "not a finite number"),
         (lambda text: text.replace('"step"', '"layers_0"'), "lies within another leaf"),
         (without_object, "configuration is no JSON object"),
     ]:
@@ -244,9 +248,9 @@ def test_a_failed_save_leaves_the_old_file(path, monkeypatch):
 
 def test_without_safetensors_the_extra_is_named(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(ImportError, match=r"\[weights\]"):
+    with pytest.raises(ImportError, match=r"pip install .seqjax\[weights\]"):
         io.save_weights(path, PARAMS)
-    with pytest.raises(ImportError, match=r"\[weights\]"):
+    with pytest.raises(ImportError, match=r"pip install .seqjax\[weights\]"):
         io.load_config(path)
 
 

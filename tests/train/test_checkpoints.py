@@ -211,12 +211,21 @@ def test_two_hundred_flipped_bits_and_every_file_truncated(tmp_path, record_prop
     [
         (
             STATE | {"w": jnp.zeros((3, 8))},
-            r"\['w'\] is \(3, 4\) in the checkpoint and \(3, 8\) he",
+            r"\['w'\] is float32\[3, 4\] in the checkpoint and float32\[3, 8\] in this",
         ),
         (STATE | {"w": jnp.zeros((3, 8))}, r"another width \(features\)"),
-        (STATE | {"w": jnp.zeros((3, 4), jnp.float16)}, r"is float32 in the .* float16 .*dtype"),
-        (STATE | {"more": jnp.zeros(2)}, r"\['more'\] \(2,\) float32 is not in the checkpoint"),
-        ({"w": STATE["w"]}, r"\['count'\] \(\) int32 is not in this run's state.*architecture"),
+        (
+            STATE | {"w": jnp.zeros((3, 4), jnp.float16)},
+            r"is float32.* in the .* float16.* another dtype",
+        ),
+        (
+            STATE | {"more": jnp.zeros(2)},
+            r"\['more'\] is missing in the checkpoint and float32\[2\] in",
+        ),
+        (
+            {"w": STATE["w"]},
+            r"\['count'\] is int32\[\] in .* and missing in this run.*architecture",
+        ),
     ],
 )
 def test_another_model_is_named_by_leaf_and_shape(tmp_path, like, message):
@@ -229,7 +238,9 @@ def test_another_model_is_told_before_any_array_is_read(tmp_path):
     """An array that was never allocated, of a size that never could be."""
     folder = saved(tmp_path / "saves")
     like = STATE | {"w": jax.ShapeDtypeStruct((1 << 40, 1 << 20), jnp.float32)}
-    with pytest.raises(CheckpointError, match=r"\(3, 4\) in the checkpoint and \(1099511627776, "):
+    with pytest.raises(
+        CheckpointError, match=r"\[3, 4\] in the checkpoint and float32\[1099511627776, "
+    ):
         restored(folder, like)
 
 

@@ -47,7 +47,7 @@ def test_a_line_of_something_else_is_named(tmp_path, line):
 
 def test_a_line_holds_what_was_logged(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    MetricsLog(path, seed=1).write({"step": 3, "loss": 0.1})
+    MetricsLog(str(path), seed=1).write({"step": 3, "loss": 0.1})
     assert path.read_text() == '{"seed": 1, "step": 3, "loss": 0.1}\n'
 
 

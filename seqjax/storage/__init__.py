@@ -1,0 +1,1 @@
+"""What a file is made of, for every floor above: whole files, leaves, versions, strict JSON."""
