@@ -4,15 +4,13 @@ import dataclasses
 import difflib
 import json
 import os
-import re
 import typing
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from seqjax.storage.strict_json import parse_object, show
+from seqjax.storage.typed import convert
 
 AnyConfig = TypeVar("AnyConfig")
 
@@ -77,7 +75,7 @@ def read_config(config_type: type[AnyConfig], path: Path) -> AnyConfig:
     for name in names:
         if name in saved:
             try:
-                values[name] = _value(hints[name], saved[name])
+                values[name] = convert(saved[name], hints[name])
             except ValueError as error:
                 raise RunError(f"{path}: {name!r} is {show(saved[name])}; {error}.") from None
     config: Any = config_type(**values)
@@ -174,31 +172,3 @@ def _difference(where: str, then: Any, now: Any) -> tuple[str, Any, Any]:
             if then.get(key) != now.get(key):
                 return _difference(f"{where}.{show(key)[1:-1]}", then.get(key), now.get(key))
     return where, then, now
-
-
-def _value(hint: Any, value: Any) -> Any:
-    """The value as a field of that type has it; ValueError, half a sentence, where it is none."""
-    try:
-        found = msgspec.convert(value, hint, strict=True, dec_hook=_path)
-    except msgspec.ValidationError:  # its words may hold a hostile value, at full length
-        name = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-        raise ValueError(f"it must be {name}") from None
-    _check_range(value)
-    return found
-
-
-def _path(kind: type, value: Any) -> Path:
-    if kind is not Path:
-        raise ValueError
-    return Path(value)
-
-
-def _check_range(value: Any) -> None:
-    """ValueError for what fits a type, but neither XLA nor the file system."""
-    if isinstance(value, list):
-        for one in value:
-            _check_range(one)
-    elif type(value) is int and abs(value) >= 2**63:
-        raise ValueError("a number must fit into 64 bits")
-    elif isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
-        raise ValueError("a text must hold no NUL and no half of a surrogate pair")

@@ -13,7 +13,7 @@ always have them. Arrays keep their dtype, but JAX narrows 64 bits without jax_e
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,21 +21,20 @@ from jax import Array
 
 from seqjax import ops
 
-Kind = Literal["rnn", "lstm", "gru", "conv", "dense"]
-
-_GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+_FEEDFORWARD = ("conv", "dense")
 
 
-def from_keras(kind: Kind, weights: Sequence[Any], *, reset_after: bool = True) -> Any:
+def from_keras(kind: str, weights: Sequence[Any], **options: Any) -> Any:
     """Parameters out of ``layer.get_weights()`` of a Keras layer.
 
     Args:
-        kind: "rnn" (SimpleRNN), "lstm", "gru", "conv" (Conv1D, ``padding="causal"`` for
-            `ops.causal_conv1d`'s default) or "dense".
+        kind: a cell that Keras has, "rnn" (SimpleRNN), "lstm" or "gru"; "conv" (Conv1D,
+            ``padding="causal"`` for `ops.causal_conv1d`'s default) or "dense".
         weights: kernel, recurrent kernel (of a recurrent layer) and, unless
             ``use_bias=False``, bias. A Bidirectional layer's list is the forward layer's
             followed by the backward layer's.
-        reset_after: the GRU's argument of the same name; `ops.gru` must be given it, too.
+        **options: of the cell, such as a GRU's ``reset_after=False``; `ops.gru` must be
+            given it, too.
 
     Returns:
         `ops.RNNParams`, `ops.LSTMParams`, `ops.GRUParams` or `ops.ConvParams`; for "dense"
@@ -51,31 +50,30 @@ def from_keras(kind: Kind, weights: Sequence[Any], *, reset_after: bool = True) 
 
     Source: keras.layers (3.15): LSTM, GRU, SimpleRNN, Conv1D, Dense.
     """
-    _check_kind("from_keras", kind)
+    caller, names = "from_keras", ("weights[0]", "weights[1]", "weights[2]")
     arrays = [np.asarray(array) for array in weights]
-    least = 2 if kind in _GATES else 1
+    least = 1 if kind in _FEEDFORWARD else 2
+    cell = None if kind in _FEEDFORWARD else _cell(caller, kind, "keras", options)
     if len(arrays) not in (least, least + 1):
         raise ValueError(
-            f"from_keras: a {kind} layer has {least} arrays and perhaps a bias, but here are"
+            f"{caller}: a {kind} layer has {least} arrays and perhaps a bias, but here are"
             f" {len(arrays)}, of shapes {[array.shape for array in arrays]}."
         )
     bias = arrays[least] if len(arrays) > least else None
-    if kind == "conv" or kind == "dense":
-        return _feedforward("from_keras", kind, arrays[0], bias, ("weights[0]", "weights[1]"))
-    kernel, recurrent = _recurrent("from_keras", kind, arrays[:2], ("weights[0]", "weights[1]"))
-    packed = kernel.shape[1]
-    double = kind == "gru" and reset_after
-    shape = (2, packed) if double else (packed,)
+    if cell is None:
+        return _feedforward(caller, kind, arrays[0], bias, names)
+    kernel, recurrent = _recurrent(caller, cell, arrays[:2], names)
+    count, packed = _biases(cell), kernel.shape[1]
+    shape = (count, packed) if count > 1 else (packed,)
     if bias is not None and bias.shape != shape:
-        hint = f"; is it a GRU with reset_after={not reset_after}?" if kind == "gru" else ""
-        _refuse("from_keras", "weights[2]", "the bias", shape, bias.shape, hint)
+        hint = f"; is it a GRU with reset_after={count == 1}?" if cell.name == "gru" else ""
+        _refuse(caller, names[2], "the bias", shape, bias.shape, hint)
     bias = np.zeros(shape, kernel.dtype) if bias is None else bias
-    parts = [kernel, recurrent, *(bias if double else (bias,))]
-    return _params(kind, map(_zrn_to_rzn, parts) if kind == "gru" else parts)
+    return _packed(cell, cell.keras, [kernel, recurrent, *(bias if count > 1 else (bias,))])
 
 
 def from_torch(
-    kind: Kind,
+    kind: str,
     state: Mapping[str, Any],
     *,
     prefix: str = "",
@@ -88,8 +86,8 @@ def from_torch(
     a state. (A `torch.nn.RNN` with ``nonlinearity="relu"`` asks for `ops.rnn`'s activation.)
 
     Args:
-        kind: "rnn", "lstm", "gru" (`ops.gru` with ``reset_after=True``), "conv" (Conv1d;
-            PyTorch pads nothing itself: pad the past for a causal one, or call
+        kind: a cell that PyTorch has, "rnn", "lstm" or "gru"; "conv" (Conv1d; PyTorch
+            pads nothing itself: pad the past for a causal one, or call
             `ops.causal_conv1d` with ``padding="valid"``) or "dense" (Linear).
         state: arrays by name.
         prefix: what stands before the layer's own names, such as "encoder.".
@@ -112,7 +110,7 @@ def from_torch(
 
     Source: torch.nn (2.13): RNN, LSTM, GRU, Conv1d, Linear.
     """
-    _check_kind("from_torch", kind)
+    cell = None if kind in _FEEDFORWARD else _cell("from_torch", kind, "torch", {})
 
     def find(name: str) -> np.ndarray | None:
         found = state.get(prefix + name)
@@ -126,7 +124,7 @@ def from_torch(
             raise ValueError(f"from_torch: the state has no {prefix + name!r}; it has {has}.")
         return found
 
-    if kind == "conv" or kind == "dense":
+    if cell is None:
         names = (prefix + "weight", prefix + "bias")
         return _feedforward("from_torch", kind, need("weight").T, find("bias"), names, flip=True)
     suffix = f"_l{layer}{'_reverse' if reverse else ''}"
@@ -138,7 +136,7 @@ def from_torch(
     names = ("weight_ih" + suffix, "weight_hh" + suffix)
     kernel, recurrent = _recurrent(
         "from_torch",
-        kind,
+        cell,
         [need(name).T for name in names],
         (prefix + names[0], prefix + names[1]),
         flip=True,
@@ -150,17 +148,17 @@ def from_torch(
         if bias is not None and bias.shape != shape:
             _refuse("from_torch", prefix + name, "a bias", shape, bias.shape)
         biases.append(np.zeros(shape, kernel.dtype) if bias is None else bias)
-    if kind != "gru":  # a GRU's second bias stands, for n, inside the reset gate's product
+    if _biases(cell) == 1:  # a GRU's second bias stands, for n, inside the reset gate's product
         biases = [biases[0] + biases[1]]
-    return _params(kind, [kernel, recurrent, *biases])
+    return _packed(cell, cell.torch, [kernel, recurrent, *biases])
 
 
 def layer_params(params: Any) -> Any:
     """Parameters of an op as those of the layer of `seqjax.nn` of the same name.
 
     Args:
-        params: `ops.RNNParams`, `ops.LSTMParams`, `ops.GRUParams` or `ops.ConvParams`; or
-            a dict, in which such are looked for and arrays stay.
+        params: a cell's, such as `ops.LSTMParams`, or `ops.ConvParams`; or a dict, in which
+            such are looked for and arrays stay.
 
     Returns:
         The dict of the layer's parameters; a missing bias becomes zeros.
@@ -169,24 +167,31 @@ def layer_params(params: Any) -> Any:
         ValueError: for anything else.
 
     Example:
-        >>> import jax
         >>> params = ops.RNNParams(jnp.ones((1, 2)), jnp.zeros((2, 2)))
         >>> jax.tree.map(jnp.shape, layer_params(params))
         {'bias': (2,), 'kernel': (1, 2), 'recurrent_kernel': (2, 2)}
     """
-    if isinstance(params, ops.RNNParams | ops.LSTMParams | ops.GRUParams | ops.ConvParams):
-        named = {k: v for k, v in params._asdict().items() if v is not None}
-        layer_norm = named.pop("layer_norm", None)
-        named |= {} if layer_norm is None else layer_norm._asdict()
+    if isinstance(params, (ops.ConvParams, *(cell.Params for cell in ops.CELLS.values()))):
+        named = _named(params)
+        if "kernel" not in named:
+            return named
         return {"bias": jnp.zeros(params.kernel.shape[-1], params.kernel.dtype)} | named
     if isinstance(params, Mapping):
         return {key: layer_params(value) for key, value in params.items()}
     if isinstance(params, Array | np.ndarray):
         return jnp.asarray(params)
     raise ValueError(
-        "layer_params takes parameters of rnn, lstm, gru or causal_conv1d, or dicts of them, not"
+        "layer_params takes parameters of a cell or of causal_conv1d, or dicts of them, not"
         f" {type(params).__name__}."
     )
+
+
+def _named(params: Any) -> dict[str, Any]:
+    """Arrays by their field, those of named tuples within among them."""
+    found: dict[str, Any] = {}
+    for field, value in params._asdict().items():
+        found |= _named(value) if hasattr(value, "_asdict") else {field: value}
+    return {field: value for field, value in found.items() if value is not None}
 
 
 def stack_params(layers: Sequence[Any]) -> dict[str, Any]:
@@ -226,9 +231,18 @@ def stack_params(layers: Sequence[Any]) -> dict[str, Any]:
 # -- shapes --------------------------------------------------------------------
 
 
-def _check_kind(caller: str, kind: str) -> None:
-    if kind not in get_args(Kind):
-        raise ValueError(f"{caller}: kind must be one of {get_args(Kind)}, not {kind!r}.")
+def _cell(caller: str, kind: str, library: str, options: dict[str, Any]) -> ops.Cell:
+    known = [name for name, cell in ops.CELLS.items() if getattr(cell, library) is not None]
+    if kind not in known:
+        raise ValueError(f"{caller}: kind must be one of {(*known, *_FEEDFORWARD)}, not {kind!r}.")
+    return ops.CELLS[kind](**options)
+
+
+def _biases(cell: ops.Cell) -> int:
+    """How many packed biases a cell has."""
+    names: list[str] = []
+    cell.parameters(lambda name, *_, **__: names.append(name), 1, 1)
+    return sum(name.endswith("bias") for name in names)
 
 
 def _refuse(
@@ -240,20 +254,20 @@ def _refuse(
 
 def _recurrent(
     caller: str,
-    kind: str,
+    cell: ops.Cell,
     kernels: Sequence[np.ndarray],
-    names: tuple[str, str],
+    names: Sequence[str],
     *,
     flip: bool = False,
 ) -> Sequence[np.ndarray]:
     """Both kernels, [inputs, gates * features], after a look at their shapes."""
     kernel, recurrent = kernels
-    gates, step = _GATES[kind], -1 if flip else 1  # shapes are told as the caller has them
+    gates, step = cell.gates, -1 if flip else 1  # shapes are told as the caller has them
     hint = ""
     if recurrent.ndim == 2 and recurrent.shape[0] and not recurrent.shape[1] % recurrent.shape[0]:
-        found = {count: name for name, count in _GATES.items()}
-        other = found.get(recurrent.shape[1] // recurrent.shape[0], kind)
-        hint = "" if other == kind else f"; is it of the kind {other!r}?"
+        found = {other.gates: name for name, other in ops.CELLS.items() if other.keras}
+        kind = found.get(recurrent.shape[1] // recurrent.shape[0], cell.name)
+        hint = "" if kind == cell.name else f"; is it of the kind {kind!r}?"
     width = recurrent.shape[0] if recurrent.ndim else 0
     if recurrent.shape != (width, gates * width):
         expected = ("features", f"{gates} * features")[::step]
@@ -264,12 +278,20 @@ def _recurrent(
     return kernel, recurrent
 
 
+def _packed(cell: ops.Cell, peer: ops.Peer | None, arrays: Sequence[np.ndarray]) -> Any:
+    """A cell's parameters, their gates in our order."""
+    assert peer is not None
+    split = [np.split(array, cell.gates, axis=-1) for array in arrays]
+    parts = (np.concatenate([gates[k] for k in peer.gates], axis=-1) for gates in split)
+    return cell.Params(*map(jnp.array, parts))
+
+
 def _feedforward(
     caller: str,
     kind: str,
     kernel: np.ndarray,
     bias: np.ndarray | None,
-    names: tuple[str, str],
+    names: Sequence[str],
     *,
     flip: bool = False,
 ) -> Any:
@@ -284,13 +306,3 @@ def _feedforward(
     if kind == "conv":
         return ops.ConvParams(jnp.array(kernel), jnp.array(bias))
     return {"dense": {"kernel": jnp.array(kernel), "bias": jnp.array(bias)}}
-
-
-def _params(kind: str, arrays: Any) -> Any:
-    types = {"rnn": ops.RNNParams, "lstm": ops.LSTMParams, "gru": ops.GRUParams}
-    return types[kind](*map(jnp.array, arrays))
-
-
-def _zrn_to_rzn(packed: np.ndarray) -> np.ndarray:
-    z, r, n = np.split(packed, 3, axis=-1)
-    return np.concatenate([r, z, n], axis=-1)

@@ -1,77 +1,94 @@
-"""A whole model in one file: the parameters, and the arguments that make the model again."""
+"""A whole model in one file: the parameters, and the layers that make the model again."""
 
-import dataclasses
-import inspect
-import types
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from seqjax import models, nn
+from seqjax import models
 from seqjax.io.errors import WeightsError
 from seqjax.io.trees import named_leaves
 from seqjax.io.weights import load_config, load_weights, save_weights
-from seqjax.storage.trees import described as specs, differences
+from seqjax.nn.layer import Inputs, Layer
+from seqjax.nn.spec import (
+    LayerError,
+    inputs_from_json,
+    inputs_to_json,
+    layer_from_json,
+    layer_to_json,
+)
+from seqjax.storage.strict_json import show
+from seqjax.storage.trees import described, differences
 
-_LAYERS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU, "conv": nn.CausalConv}
 
-# Fields of a layer that are no options of `models.make`: what it sets itself, Flax's own,
-# and initialisers, which have no JSON and no say once there are parameters.
-_NO_OPTIONS = {"features", "dropout", "dilation", "parent", "name"}
-_NO_OPTIONS |= {"kernel_init", "recurrent_init", "bias_init"}
-_DTYPES = {"dtype", "param_dtype"}
-
-
-def save_model(path: str | Path, params: Any, **arguments: Any) -> None:
-    """Write a model of `seqjax.models.make` as one file: parameters and arguments.
+def save_model(
+    path: str | Path,
+    model: models.Model | Layer,
+    params: Any,
+    *,
+    inputs: Inputs | None = None,
+    last: bool = False,
+) -> None:
+    """Write a model as one file: parameters and layers.
 
     Args:
         path: a safetensors file; see `seqjax.io.save_weights`.
-        params: the model's parameters.
-        **arguments: those that `models.make` was given, `architecture` among them. An
-            activation is given by its name, not as a function; initialisers are left out.
+        model: a model, or a layer.
+        params: its parameters.
+        inputs: of a layer: number of input features, or `seqjax.nn.Tokens`.
+        last: of a layer: see `seqjax.models.from_layer`.
 
     Raises:
-        WeightsError: for arguments that are unknown, missing, or of the wrong kind, or
-            parameters that are not those of such a model.
+        WeightsError: for a layer that has no JSON (see `seqjax.nn.spec`), a layer without
+            `inputs`, or parameters that are not the model's.
         FileNotFoundError: where the folder does not exist.
         ImportError: without safetensors (the extra "weights").
 
     Example:
         >>> import tempfile
-        >>> arguments = dict(architecture="gru", inputs=1, features=(8,), outputs=1, last=True)
-        >>> model = models.make(**arguments)
+        >>> from seqjax import nn
+        >>> model = models.from_layer(nn.Stack((nn.GRU(8), nn.Dense(1))), inputs=1, last=True)
         >>> params = model.init(jax.random.key(0))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_model(f"{folder}/gru.safetensors", params, **arguments)
-        ...     model, params = load_model(f"{folder}/gru.safetensors")
-        >>> model.apply(params, jnp.ones((2, 12, 1))).shape
-        (2, 1)
+        ...     save_model(f"{folder}/gru.safetensors", model, params)
+        ...     again, params = load_model(f"{folder}/gru.safetensors")
+        >>> again.layer == model.layer, again.apply(params, jax.numpy.ones((2, 12, 1))).shape
+        (True, (2, 1))
     """
-    arguments = _checked(Path(path), arguments)
-    like = jax.eval_shape(models.make(**arguments).init, jax.random.key(0))
+    path = Path(path)
+    if isinstance(model, Layer):
+        if inputs is None:
+            raise WeightsError(
+                f"{path} is not written: a layer alone does not tell its inputs; say inputs=..., or"
+                " pass the model of seqjax.models.from_layer."
+            )
+        model = models.from_layer(model, inputs, last=last)
+    try:
+        config = {"inputs": inputs_to_json(model.inputs), "last": model.last}
+        config |= {"layer": layer_to_json(model.layer)}
+        layer_from_json(config["layer"])  # what cannot be read is not written
+    except LayerError as error:
+        raise WeightsError(f"{path} is not written: {error}") from None
     wrong = differences(
-        specs(named_leaves(params)[0]),
-        specs(named_leaves(like)[0]),
+        described(named_leaves(params)[0]),
+        described(named_leaves(_shapes(path, model))[0]),
         here="in the parameters",
-        there="in the model of these arguments",
+        there="in the model",
     )
     if wrong:
         raise WeightsError(f"{path} is not written: {wrong}")
-    save_weights(path, params, arguments)
+    save_weights(path, params, config)
 
 
 def load_model(path: str | Path) -> tuple[models.Model, Any]:
     """The model and the parameters from a file of `save_model`.
 
     Args:
-        path: the file.
+        path: the file; one of an older version, whose configuration is the arguments of
+            `seqjax.models.make`, too.
 
     Returns:
-        ``(model, params)``; the arguments of the model are `seqjax.io.load_config`'s.
+        ``(model, params)``; ``model.layer`` is the layer.
 
     Raises:
         WeightsError: for a file that `seqjax.io.load_weights` refuses, or one whose
@@ -80,107 +97,58 @@ def load_model(path: str | Path) -> tuple[models.Model, Any]:
 
     Example: see `save_model`.
     """
-    model = models.make(**_checked(Path(path), load_config(path)))
-    params, _ = load_weights(path, like=jax.eval_shape(model.init, jax.random.key(0)))
+    path = Path(path)
+    config = load_config(path)
+    if "architecture" in config:
+        config = _from_arguments(path, config)
+    if unknown := sorted(config.keys() - {"layer", "inputs", "last"}):
+        raise WeightsError(f"{path}: the configuration of a model has no {', '.join(unknown)}.")
+    if missing := sorted({"layer", "inputs"} - config.keys()):
+        raise WeightsError(
+            f"{path}: the configuration of a model lacks {', '.join(missing)}. Parameters alone:"
+            " seqjax.io.load_weights."
+        )
+    last = config.get("last", False)
+    if not isinstance(last, bool):
+        raise WeightsError(f"{path}: last is {show(last)}; it must be true or false.")
+    try:
+        layer, inputs = layer_from_json(config["layer"]), inputs_from_json(config["inputs"])
+    except LayerError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    model = models.from_layer(layer, inputs, last=last)
+    params, _ = load_weights(path, like=_shapes(path, model))
     return model, params
 
 
-# -- arguments of models.make ----------------------------------------------------
-
-
-def _checked(path: Path, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, dtypes by name, or a WeightsError that says what is known."""
-    architecture = arguments.get("architecture")
-    if not isinstance(architecture, str) or architecture not in _LAYERS:
-        raise WeightsError(
-            f"{path}: the configuration of a model names its architecture, one of"
-            f" {tuple(_LAYERS)}, not {architecture!r}. Other models: seqjax.io.save_weights."
-        )
-    known = _known(architecture)
-    if unknown := sorted(arguments.keys() - known.keys()):
-        raise WeightsError(
-            f"{path}: models.make({architecture!r}) has no {', '.join(unknown)}; a file holds"
-            f" {', '.join(known)}."
-        )
-    signature = inspect.signature(models.make)
-    required = [
-        name
-        for name, parameter in signature.parameters.items()
-        if parameter.default is parameter.empty and name in known
-    ]
-    if missing := [name for name in required if name not in arguments]:
-        raise WeightsError(f"{path}: the configuration of a model lacks {', '.join(missing)}.")
-    checked = {}
-    for name, value in arguments.items():
-        if name in _DTYPES:
-            value = _dtype_name(path, name, value)
-        elif not _fits(known[name], value):
-            hint = " by name: a function has no JSON" if name == "activation" else ""
-            raise WeightsError(
-                f"{path}: {name} must be {_words(known[name])}{hint}, not {value!r}."
-            )
-        checked[name] = value
-    return checked
-
-
-def _known(architecture: str) -> dict[str, Any]:
-    """Names and types of what `models.make` takes for this architecture."""
-    hints = get_type_hints(models.make)
-    own = {
-        name: hints[name]
-        for name, parameter in inspect.signature(models.make).parameters.items()
-        if parameter.kind is not parameter.VAR_KEYWORD
-    }
-    layer = _LAYERS[architecture]
-    hints = get_type_hints(layer)
-    fields = [field.name for field in dataclasses.fields(layer)]
-    return own | {name: hints[name] for name in fields if name not in _NO_OPTIONS}
-
-
-def _dtype_name(path: Path, name: str, value: Any) -> str | None:
-    if value is None and name == "dtype":
-        return None
+def _shapes(path: Path, model: models.Model) -> Any:
+    """What the model's parameters look like."""
     try:
-        dtype = jnp.dtype(value)
-    except TypeError:
-        dtype = None
-    if dtype is None or value is None or not jnp.issubdtype(dtype, jnp.floating):
-        raise WeightsError(f'{path}: {name} must be a dtype such as "bfloat16", not {value!r}.')
-    return dtype.name
+        return jax.eval_shape(model.init, jax.random.key(0))
+    except (ValueError, TypeError, MemoryError, OverflowError) as error:
+        raise WeightsError(f"{path}: there is no such model: {error}") from error
 
 
-def _fits(hint: Any, value: Any) -> bool:
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return isinstance(value, str) and value in parts
-    if origin in (Union, types.UnionType):
-        return any(_fits(part, value) for part in parts)
-    if origin is Sequence:
-        several = isinstance(value, list | tuple) and len(value) > 0
-        return several and all(_fits(parts[0], item) for item in value)
-    if hint is types.NoneType:
-        return value is None
-    if isinstance(value, bool) or hint is bool:
-        return isinstance(value, bool) and hint is bool
-    if hint is int:  # all are counts
-        return isinstance(value, int) and value >= 1
-    if hint is float:  # all are rates of dropout
-        return isinstance(value, int | float) and 0 <= value < 1
-    return False  # functions
+_OLD = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "conv": "CausalConv"}
 
 
-def _words(hint: Any) -> str:
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return " or ".join(f'"{part}"' for part in parts)
-    if origin in (Union, types.UnionType):
-        return " or ".join(filter(None, map(_words, parts)))
-    if origin is Sequence:
-        return "one or more, each " + _words(parts[0])
-    words = {
-        types.NoneType: "None",
-        bool: "True or False",
-        int: "a positive integer",
-        float: "a rate in [0, 1)",
-    }
-    return words.get(hint, "")
+def _from_arguments(path: Path, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of today out of the arguments of `models.make` of seqjax 0.1."""
+    options = dict(arguments)
+    kind, features = options.pop("architecture"), options.pop("features", None)
+    if kind not in _OLD:
+        raise WeightsError(
+            f"{path}: a model's architecture is one of {tuple(_OLD)}, not {show(kind)}."
+        )
+    if not isinstance(features, list) or not features:
+        raise WeightsError(
+            f"{path}: features is {show(features)}; it must be one or more whole numbers."
+        )
+    config = {name: options.pop(name) for name in ("inputs", "last") if name in options}
+    stack = {name: options.pop(name) for name in ("dropout", "remat") if name in options}
+    head = {"kind": "Dense", "features": options.pop("outputs", None)}
+    if kind == "conv":
+        options = {"kernel_size": 2, "activation": "relu"} | options
+    layers = [{"kind": _OLD[kind], "features": width} | options for width in features]
+    if kind == "conv":
+        layers = [one | {"dilation": 2**depth} for depth, one in enumerate(layers)]
+    return config | {"layer": {"kind": "Stack", "layers": [*layers, head]} | stack}

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from seqjax.nn.layer import Context, Inputs, Layer, Rate, at_last, check_parts
+from seqjax.nn.layer import Context, Inputs, Layer, at_last, check_parts
 from seqjax.nn.recurrent import Recurrent, run_wavefront, wavefront_kind
 from seqjax.ops import as_lengths
+from seqjax.ops.bounds import Rate
 from seqjax.ops.wavefront import pays as wavefront_pays
 
 

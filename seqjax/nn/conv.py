@@ -9,8 +9,9 @@ from jax import Array
 from jax.nn import initializers
 
 from seqjax import ops
-from seqjax.nn.layer import Context, Count, Inputs, Layer, Repeats
+from seqjax.nn.layer import Context, Inputs, Layer
 from seqjax.ops.activations import activation_function
+from seqjax.ops.bounds import Count, Repeats
 
 
 class CausalConv(Layer):
@@ -134,6 +135,7 @@ class CausalConv(Layer):
     def initial_carry(self, batch: Any, inputs: Inputs) -> ops.ConvCarry:
         """A past of zeros, [batch, (kernel_size - 1) * dilation, inputs]."""
         dtype = self.param_dtype if self.dtype is None else self.dtype
+        assert isinstance(inputs, int)
         return ops.conv_carry(batch, inputs, self.kernel_size, self.dilation, dtype)
 
     def output_length(self, length: Any) -> Any:

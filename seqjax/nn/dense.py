@@ -8,8 +8,9 @@ from flax.typing import Dtype
 from jax import Array
 from jax.nn import initializers
 
-from seqjax.nn.layer import Context, Count, Inputs, Layer, without_padding
+from seqjax.nn.layer import Context, Inputs, Layer, without_padding
 from seqjax.ops.activations import Activation, activation_function
+from seqjax.ops.bounds import Count
 
 
 class Dense(Layer):

@@ -1,7 +1,7 @@
 """What every layer of `seqjax.nn` offers, so that layers stack, stream and can be written down."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +9,6 @@ from flax import linen as nn
 from jax import Array
 
 from seqjax.ops import as_lengths, check_input, length_mask
-
-
-class Bounds(NamedTuple):
-    """What a number in a layer's field may be; files are held to it (`seqjax.nn.spec`)."""
-
-    ge: float
-    le: float
-    open: bool = False  # `le` itself is left out
-
-
-Count = Annotated[int, Bounds(1, 2**24)]  # so many features, steps or taps
-Size = Annotated[int, Bounds(0, 2**24)]  # likewise, or none
-Repeats = Annotated[int, Bounds(1, 4096)]  # of what is traced again for each
-Rate = Annotated[float, Bounds(0, 1, open=True)]  # of dropout
 
 
 class Tokens(NamedTuple):

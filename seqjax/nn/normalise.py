@@ -1,6 +1,6 @@
 """Batch normalisation whose running statistics are parameters like any other."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,8 @@ from flax.typing import Dtype
 from jax import Array, lax
 from jax.nn import initializers
 
-from seqjax.nn.layer import Bounds, Context, Layer, without_padding
+from seqjax.nn.layer import Context, Layer, without_padding
+from seqjax.ops.bounds import Share
 
 
 @jax.custom_vjp
@@ -56,7 +57,7 @@ class BatchNorm(Layer):
     Source: Ioffe and Szegedy, arXiv 1502.03167; epsilon after Keras.
     """
 
-    epsilon: Annotated[float, Bounds(0, 1)] = 1e-3
+    epsilon: Share = 1e-3
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
 

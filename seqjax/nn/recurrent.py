@@ -5,6 +5,7 @@ its equation and source are the cell's.
 """
 
 import dataclasses
+import types
 from collections.abc import Sequence
 from typing import Any, ClassVar, get_type_hints
 
@@ -15,16 +16,18 @@ from flax.typing import Dtype, Initializer
 from jax import Array
 
 from seqjax import ops
-from seqjax.nn.layer import Context, Count, Inputs, Layer, Rate
+from seqjax.nn.layer import Context, Inputs, Layer
+from seqjax.ops.bounds import Count, Rate
 from seqjax.ops.wavefront import refuses
 
-SETTINGS = get_type_hints(ops.Settings)
+SETTINGS = get_type_hints(ops.Settings, include_extras=True)
 
 
 def _module(name: str, base: type, hints: dict[str, Any], **namespace: Any) -> Any:
     """A Linen class whose fields come from elsewhere."""
-    fields = {"__annotations__": hints, "__module__": __name__, "__qualname__": name}
-    return type(nn.Module)(name, (base,), fields | namespace, kw_only=base is Layer)
+    fields = {"__annotations__": dict(hints), "__module__": __name__, "__qualname__": name}
+    options = {"kw_only": base is Layer}
+    return types.new_class(name, (base,), options, lambda body: body.update(fields | namespace))
 
 
 # False where an option is a flag, else None: left to the op.
@@ -36,7 +39,7 @@ _WithSettings: Any = _module(
 )
 
 
-class Recurrent(_WithSettings, kw_only=True):
+class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTypeIssues, reportCallIssue]
     """A recurrent layer; a subclass says of which cell.
 
     Attributes:

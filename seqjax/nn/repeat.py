@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from seqjax.nn.layer import Context, Count, Inputs, Layer, Rate
+from seqjax.nn.layer import Context, Inputs, Layer
+from seqjax.ops.bounds import Count, Rate
 
 
 class Repeat(Layer):
@@ -49,7 +50,7 @@ class Repeat(Layer):
             one,
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
-            in_axes=((0, 1),),  # carries begin with the batch, then the depth
+            in_axes=((0, 1),),  # type: ignore[arg-type] # carries begin with the batch, then the depth
             out_axes=1,
             length=self.depth,
         )

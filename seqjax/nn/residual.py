@@ -9,7 +9,8 @@ from flax.typing import Dtype
 from jax import Array
 from jax.nn import initializers
 
-from seqjax.nn.layer import Context, Count, Inputs, Layer, Rate, without_padding
+from seqjax.nn.layer import Context, Inputs, Layer, without_padding
+from seqjax.ops.bounds import Count, Rate
 
 
 class Residual(Layer):

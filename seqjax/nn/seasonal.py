@@ -7,8 +7,9 @@ from flax import linen as nn
 from jax import Array
 from jax.nn import initializers
 
-from seqjax.nn.layer import Context, Count, Inputs, Layer, Repeats, without_padding
+from seqjax.nn.layer import Context, Inputs, Layer, without_padding
 from seqjax.ops import as_lengths
+from seqjax.ops.bounds import Count, Repeats
 
 
 class SeasonalResidual(Layer):

@@ -11,17 +11,8 @@ from jax.nn import initializers
 
 from seqjax import ops
 from seqjax.nn.conv import CausalConv
-from seqjax.nn.layer import (
-    Context,
-    Count,
-    Inputs,
-    Layer,
-    Rate,
-    Repeats,
-    Size,
-    check_parts,
-    without_padding,
-)
+from seqjax.nn.layer import Context, Inputs, Layer, check_parts, without_padding
+from seqjax.ops.bounds import Count, Rate, Repeats, Size
 
 Carries = tuple[ops.ConvCarry, ...]
 

@@ -28,7 +28,7 @@ from seqjax.ops.conv import (
 from seqjax.ops.convolve import ConvImplementation as ConvImplementation
 from seqjax.ops.layout import carry_dtype as carry_dtype
 from seqjax.ops.linear_recurrence import linear_recurrence as linear_recurrence
-from seqjax.ops.registry import *  # noqa: F403
+from seqjax.ops.registry import *
 from seqjax.ops.sequence import (
     Options as Options,
     Settings as Settings,

@@ -194,7 +194,7 @@ class Cell:
         """Its recurrence."""
         raise TypeError(f"{type(self).__name__} does not say its form.")
 
-    def parameters(self, declare: Declare, inputs: int, features: int) -> Params:
+    def parameters(self, declare: Declare, inputs: int, features: int) -> Any:
         """Its parameters, each made by `declare`: their names, shapes and initialisers."""
         width = self.gates * features
         return self.Params(
@@ -203,11 +203,11 @@ class Cell:
             declare("bias", (width,), initializers.zeros),
         )
 
-    def features(self, params: Params) -> int:
+    def features(self, params: Any) -> int:
         """H, out of the parameters."""
         return packed_features(self, params.recurrent_kernel, "recurrent_kernel")
 
-    def weights(self, params: Params, dtype: Any) -> tuple[Weights, Any]:
+    def weights(self, params: Any, dtype: Any) -> tuple[Weights, Any]:
         """The engine's weights and the cell's own parameters (in `dtype`), of an `Elementwise`."""
         del dtype
         return Weights(*params[:3]), ()

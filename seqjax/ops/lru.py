@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, ClassVar, NamedTuple, Unpack
+from typing import Annotated, Any, ClassVar, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jax import Array, lax
 from jax.nn import initializers
 from jaxtyping import Complex, Float
 
+from seqjax.ops.bounds import Bounds, Count, Share
 from seqjax.ops.cell import Cell, Declare, Linear
 from seqjax.ops.layout import dot
 from seqjax.ops.sequence import Options, run, step
@@ -92,10 +93,10 @@ class LRUCell(Cell):
     sequences", arXiv 2303.06349; initialisation after its section 3 and appendix A.
     """
 
-    state: int | None = None
-    r_min: float = 0.0
-    r_max: float = 1.0
-    max_phase: float = 2 * math.pi
+    state: Count | None = None
+    r_min: Share = 0.0
+    r_max: Share = 1.0
+    max_phase: Annotated[float, Bounds(0, 1000)] = 2 * math.pi
 
     name: ClassVar = "lru"
     Params: ClassVar = LRUParams

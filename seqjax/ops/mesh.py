@@ -36,8 +36,8 @@ def data_devices(mesh: Mesh | AbstractMesh | None = None) -> int:
         return 1
     if types.get(DATA_AXIS) == AxisType.Explicit:
         raise ValueError(
-            f'the axis "{DATA_AXIS}" of the mesh is explicit; recurrent layers take automatic ones:'
-            f" jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,)), or seqjax.train.data_mesh()."
+            f'the axis "{DATA_AXIS}" of the mesh is explicit, which recurrent layers do not take:'
+            " jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,)) makes it automatic."
         )
     return mesh.shape[DATA_AXIS] if types.get(DATA_AXIS) == AxisType.Auto else 1
 

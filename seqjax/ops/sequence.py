@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from seqjax.ops.backends import Implementation, choose, kernel_of, run_form, run_step
+from seqjax.ops.bounds import Count, Repeats
 from seqjax.ops.cell import Cell, Linear, Params
 from seqjax.ops.layout import carry_dtype, vary_alike
 from seqjax.ops.mesh import over_batch
@@ -36,12 +37,12 @@ class Settings(TypedDict, total=False):
     """Run from each sequence's last step to its first."""
     keep_order: bool
     """With `reverse`, outputs in the order of the inputs, not in that of computation."""
-    unroll: int | None
+    unroll: Repeats | None
     """Steps per loop iteration, as in `jax.lax.scan`; 1 by default."""
-    chunk_size: int | None
+    chunk_size: Count | None
     """Recompute the backward pass in chunks of so many steps: memory grows as about
     ``time / chunk_size + chunk_size``."""
-    truncation: int | None
+    truncation: Count | None
     """Let the gradient pass only within groups of so many steps, counted from each
     sequence's first in the loop: truncated back-propagation through time."""
     implementation: Implementation | None
@@ -343,7 +344,8 @@ def check_params(op: str, cell: Cell, params: Params, x: Array, ndim: int) -> in
                 " features; leave it None."
             )
         if given is not None:
-            jax.tree.map(partial(_check_leaf, op, x, features), wanted, given)
+            check = partial(_check_leaf, op, x, features)
+            jax.tree.map(check, wanted, given, is_leaf=lambda one: isinstance(one, _Expected))
     return features
 
 

@@ -1,0 +1,188 @@
+"""Any layer as a tuple of pure functions."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from seqjax import nn
+from seqjax.nn.layer import Context, Inputs, Tokens
+
+Params = Any
+
+
+class Model(NamedTuple):
+    """A model as pure functions.
+
+    Attributes:
+        init: ``key -> params``.
+        apply: ``(params, x, initial_carry=None, *, key=None, seq_lengths=None,
+            return_carry=False, context=None) -> y``, or ``(carry, y)``; x is [batch,
+            time, inputs] (tokens [batch, time]), y [batch, time, outputs] ([batch, outputs]
+            for a model that answers at the end only). Dropout acts where `key` is given;
+            `context` is what else the layers read, arrays by name (see `seqjax.nn.WaveNet`).
+        initial_carry: ``batch -> carry`` before the first step; its leaves begin with the
+            batch.
+        step: ``(params, carry, x, *, context=None) -> (carry, y)``, x [batch, inputs], y
+            [batch, outputs]; the cost of a step does not grow with the steps before it.
+        layer: what it is made of.
+        inputs: number of input features, or `seqjax.nn.Tokens`.
+        last: it answers when each sequence is over.
+    """
+
+    init: Callable[[Array], Params]
+    apply: Callable[..., Any]
+    initial_carry: Callable[[int], Any]
+    step: Callable[..., tuple[Any, Array]]
+    layer: nn.Layer
+    inputs: Inputs
+    last: bool
+
+
+def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
+    """Pure functions out of any layer of `seqjax.nn` (see `seqjax.nn.Layer`).
+
+    Args:
+        layer: the layer, a Linen module.
+        inputs: number of input features, or ``nn.Tokens(vocabulary)``.
+        last: answer when each sequence is over (many-to-one): at its last step, of two
+            directions each at its own end (see `seqjax.nn.Layer.last`).
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: (of the functions) for shapes that do not fit, or a context that no layer
+            reads.
+
+    Example:
+        >>> model = from_layer(nn.Bidirectional(nn.GRU(features=4)), inputs=3)
+        >>> model.apply(model.init(jax.random.key(0)), jnp.ones((2, 5, 3))).shape
+        (2, 5, 8)
+        >>> layer = nn.Stack((nn.Embed(vocabulary=50, features=8), nn.LSTM(4), nn.Dense(2)))
+        >>> model = from_layer(layer, nn.Tokens(50), last=True)
+        >>> model.apply(model.init(jax.random.key(0)), jnp.array([[3, 1, 4]])).shape
+        (1, 2)
+    """
+
+    def init(key: Array) -> Params:
+        return layer.init(key, example(inputs, 64))["params"]
+
+    def apply(
+        params: Params,
+        x: Array,
+        initial_carry: Any = None,
+        *,
+        key: Array | None = None,
+        seq_lengths: Any = None,
+        return_carry: bool = False,
+        context: Context | None = None,
+    ) -> Any:
+        _check_context(layer, context)
+        return layer.apply(
+            {"params": params},
+            x,
+            initial_carry,
+            seq_lengths=seq_lengths,
+            return_carry=return_carry,
+            deterministic=key is None,
+            context=context,
+            rngs=None if key is None else {"dropout": key},
+            method="last" if last else None,
+        )
+
+    def step(
+        params: Params, carry: Any, x: Array, *, context: Context | None = None
+    ) -> tuple[Any, Array]:
+        _check_context(layer, context)
+        return layer.apply({"params": params}, carry, x, context=context, method="step")
+
+    def initial_carry(batch: int) -> Any:
+        return layer.initial_carry(batch, inputs)
+
+    # One compilation in place of one for every initialiser's every operation.
+    return Model(jax.jit(init), apply, initial_carry, step, layer, inputs, last)
+
+
+def example(inputs: Inputs, steps: int) -> Array:
+    """One sequence of so many steps, zeros.
+
+    Example:
+        >>> example(3, 5).shape, example(nn.Tokens(50), 5).dtype
+        ((1, 5, 3), dtype('int32'))
+    """
+    if isinstance(inputs, Tokens):
+        return jnp.zeros((1, steps), jnp.int32)
+    return jnp.zeros((1, steps, inputs))
+
+
+def _check_context(layer: nn.Layer, context: Context | None) -> None:
+    if context is None:
+        return
+    known = layer.context_names()
+    if unknown := sorted(context.keys() - known):
+        reads = f"they read {sorted(known)}" if known else "they read none"
+        raise ValueError(f"no layer reads the context {unknown}; {reads}.")
+
+
+def make(
+    architecture: str,
+    *,
+    inputs: Inputs,
+    features: Sequence[int],
+    outputs: int,
+    last: bool = False,
+    dropout: float = 0.0,
+    remat: bool = False,
+    **options: Any,
+) -> Model:
+    """A stack of like layers under a dense head, as pure functions.
+
+    Args:
+        architecture: the name of a cell (`seqjax.ops.CELLS`: "rnn", "lstm", "gru", ...), or
+            "conv" (causal convolutions with relu, dilated by 1, 2, 4, ... from layer to layer).
+        inputs: number of input features.
+        features: width of each layer, from the input upwards.
+        outputs: number of outputs of the head.
+        last: answer at each sequence's last step only (many-to-one), rather
+            than at every step (many-to-many).
+        dropout: rate of the dropout after each layer below the head.
+        remat: recompute each layer in the backward pass (`jax.checkpoint`).
+        **options: further attributes of every layer (`seqjax.nn.RNN`, `LSTM`,
+            `GRU`, `CausalConv`, ...); "conv" needs none: its kernel_size is 2.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: for an unknown architecture, or no layers.
+
+    Example:
+        >>> model = make("lstm", inputs=1, features=(8, 8), outputs=1, last=True)
+        >>> params = model.init(jax.random.key(0))
+        >>> model.apply(params, jnp.ones((2, 12, 1))).shape
+        (2, 1)
+        >>> carry, y = model.step(params, model.initial_carry(2), jnp.ones((2, 1)))
+        >>> y.shape
+        (2, 1)
+    """
+    if not features:
+        raise ValueError("features must name the width of at least one layer.")
+    if architecture == "conv":
+        options = {"kernel_size": 2, "activation": "relu"} | options
+        layers = [
+            nn.CausalConv(width, dilation=2**depth, **options)
+            for depth, width in enumerate(features)
+        ]
+    elif architecture in nn.LAYERS:
+        layers = [nn.LAYERS[architecture](width, **options) for width in features]
+    else:
+        known = (*nn.LAYERS, "conv")
+        near = difflib.get_close_matches(str(architecture), known, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"architecture must be one of {known}, not {architecture!r}.{hint}")
+    stack = nn.Stack((*layers, nn.Dense(outputs)), dropout=dropout, remat=remat)
+    return from_layer(stack, inputs, last=last)
