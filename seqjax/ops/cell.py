@@ -9,7 +9,7 @@ Dimensions: B batch, I input features, H features (width), K gates, T time.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -138,6 +138,7 @@ Form = Elementwise | Linear | Steps
 # -- the description -------------------------------------------------------------
 
 
+@runtime_checkable
 class Declare(Protocol):
     """Takes one parameter after the other from `Cell.parameters`."""
 

@@ -269,7 +269,7 @@ def as_lengths(seq_lengths: ArrayLike | None, *, batch: BatchSize, steps: int) -
     """
     if seq_lengths is None:
         return None
-    lengths = jnp.asarray(seq_lengths)
+    lengths: Any = seq_lengths if hasattr(seq_lengths, "clip") else jnp.asarray(seq_lengths)
     if lengths.shape != (batch,):
         raise ValueError(
             f"seq_lengths must be [{batch}], one length for each sequence, but its shape is"
@@ -281,7 +281,7 @@ def as_lengths(seq_lengths: ArrayLike | None, *, batch: BatchSize, steps: int) -
         )
     # Clipped as what they are: a narrow type cannot hold `steps`, a wide one is cut by int32.
     most = min(steps, int(jnp.iinfo(lengths.dtype).max))
-    return jnp.clip(lengths, 0, most).astype(jnp.int32)
+    return jnp.asarray(lengths.clip(0, most), jnp.int32)
 
 
 def length_mask(seq_lengths: Array, steps: int) -> Array:

@@ -188,7 +188,7 @@ def test_derivative_equals_that_of_xlas_convolution(setting, extra, carried, x64
     before = jnp.asarray(rng.normal(size=(B, past, inputs)))
 
     def loss(params, x, before, implementation):
-        carry = ops.ConvCarry(before, jnp.int32(0)) if carried else None
+        carry = ops.ConvCarry(before, jnp.zeros(len(before), jnp.int32)) if carried else None
         y = ops.causal_conv1d(params, x, carry, implementation=implementation, **keywords)
         return jnp.sum(jnp.sin(y))
 

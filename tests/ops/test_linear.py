@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec as P
 
-from seqjax.ops import linear
-from seqjax.ops.linear import linear_recurrence
+from seqjax import ops
+from seqjax.ops import linear_recurrence
+from seqjax.ops.backends import choose
 
 B, T, F = 3, 5, 4
 LENGTHS = np.array([5, 0, 1])
@@ -113,6 +114,36 @@ def test_second_derivatives(kind, options, implementation, x64):
         return linear_recurrence(*args, return_carry=True, implementation=implementation, **options)
 
     assert_close(product(by_op), product(loop), 1e-9)
+
+
+@by_hand
+def test_forward_mode_of_the_gradient(implementation, x64):
+    a, b, carry = make()
+
+    def gradient(implementation):
+        return jax.grad(
+            lambda b: loss(linear_recurrence(a, b, carry, implementation=implementation))
+        )
+
+    ours, reference = (
+        jax.jvp(gradient(name), (b,), (carry[:, None] * b,))[1]
+        for name in (implementation, "autodiff")
+    )
+    assert_close(ours, reference, 1e-10)
+
+
+def test_chunks_change_nothing(x64):
+    a, b, carry = make()
+
+    def of(**options):
+        def value(a, b, carry):
+            return loss(
+                linear_recurrence(a, b, carry, seq_lengths=LENGTHS, return_carry=True, **options)
+            )
+
+        return jax.jit(jax.value_and_grad(value, (0, 1, 2)))(a, b, carry)
+
+    assert_close(of(chunk_size=2, unroll=2), of(), 1e-10)
 
 
 def test_forward_mode_of_autodiff(x64):
@@ -323,7 +354,7 @@ def test_vmap_over_factors_equals_one_by_one(implementation, x64):
 def test_the_best_implementation_depends_on_the_platform(monkeypatch):
     for backend, best in (("cpu", "scan"), ("gpu", "associative"), ("tpu", "associative")):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        assert linear._checked(None) == best
+        assert choose("linear_recurrence", ops.Linear(None), None) == best
 
 
 def test_errors_say_what_is_wrong():
@@ -335,9 +366,11 @@ def test_errors_say_what_is_wrong():
         run(a[:, :2], b)
     with pytest.raises(ValueError, match=r"the carry must be \[3, 4\]"):
         run(a, b, carry[:2])
+    with pytest.raises(ValueError, match="no product with h"):
+        run(a, b, recurrent_mask=carry)
     with pytest.raises(ValueError, match="a complex carry"):
         run(a, b, carry + 1j)
     with pytest.raises(ValueError, match="seq_lengths must be"):
         run(a, b, seq_lengths=np.array([3]))
-    with pytest.raises(ValueError, match=r"one of \('scan', 'associative', 'autodiff'\)"):
-        linear._checked.__wrapped__("fast")
+    with pytest.raises(ValueError, match="one of 'scan', 'autodiff', 'associative', not 'fast'"):
+        run(a, b, implementation="fast")

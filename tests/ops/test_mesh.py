@@ -7,30 +7,23 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 from seqjax import ops
+from tests.ops.cells import CASES, H, I, T, every_case, make
 
-B, T, I, H = 4, 5, 2, 3
+B = 4
 MESH = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
-CASES = {
-    "rnn": (ops.rnn, ops.RNNParams, 1),
-    "lstm": (ops.lstm, ops.LSTMParams, 4),
-    "gru": (ops.gru, ops.GRUParams, 3),
-    "gru original": (lambda *a, **k: ops.gru(*a, reset_after=False, **k), ops.GRUParams, 3),
-}
+LENGTHS = jnp.array([5, 0, 1, 3])
 
 
-def make(name):
-    op, kind, gates = CASES[name]
-    rng = np.random.default_rng(0)
-    shapes = [(I, gates * H), (H, gates * H), (gates * H,)]
-    params = kind(*(jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes))
-    return op, params, jnp.asarray(rng.normal(size=(B, T, I)), jnp.float32)
+def four(case):
+    """Parameters and four sequences."""
+    params, x, _ = make(case, np.float32)
+    return jax.tree.map(lambda leaf: 0.5 * leaf, params), jnp.concatenate([x, x])[:B]
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("options", [{}, {"chunk_size": 2}, {"reverse": True}])
-def test_loss_and_gradient_equal_those_of_one_device(name, options):
-    op, params, x = make(name)
-    lengths = jnp.array([5, 0, 1, 3])
+@every_case
+@pytest.mark.parametrize("options", [{"chunk_size": 2}, {"reverse": True}])
+def test_loss_and_gradient_equal_those_of_one_device(case, options):
+    op, (params, x), lengths = case.op, four(case), LENGTHS
 
     def loss(params, x, lengths):
         return jnp.sum(op(params, x, seq_lengths=lengths, **options) ** 2)
@@ -46,14 +39,13 @@ def test_loss_and_gradient_equal_those_of_one_device(name, options):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, reference)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_loop_runs_on_each_device_alone(name):
+@every_case
+def test_a_loop_runs_on_each_device_alone(case):
     """XLA's partitioner would sum gradients over the devices inside the loop, at every turn."""
-    op, params, x = make(name)
-    lengths = jnp.array([5, 0, 1, 3])
+    params, x = four(case)
 
     def loss(params, x):
-        return jnp.sum(op(params, x, seq_lengths=lengths, chunk_size=2) ** 2)
+        return jnp.sum(case.op(params, x, seq_lengths=LENGTHS, chunk_size=2) ** 2)
 
     reference = jax.jit(jax.value_and_grad(loss, (0, 1)))(params, x)
     with jax.set_mesh(MESH):
@@ -88,3 +80,36 @@ def test_inside_a_shard_map_over_another_axis_a_loop_simply_runs():
         )
         y = jax.jit(split)(params, x)
     np.testing.assert_allclose(y, ops.rnn(params, x), atol=1e-6)
+
+
+def test_an_argument_may_say_the_mesh():
+    params, x = four(CASES["lstm"])
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+    found = jax.jit(lambda x: ops.lstm(params, x, mesh=mesh))
+    assert "shard_map" in str(jax.make_jaxpr(found)(x))
+    np.testing.assert_allclose(found(x), ops.lstm(params, x), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lstm", "min_gru"])
+def test_weights_split_over_another_axis_stay_split(name):
+    kinds = (AxisType.Auto, AxisType.Auto)
+    mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=kinds)
+    params, x = four(CASES[name])
+    gradient = jax.jit(
+        jax.value_and_grad(lambda p, x: jnp.sum(CASES[name].op(p, x, chunk_size=2) ** 2), (0, 1))
+    )
+    expected = gradient(params, x)
+    by_columns = NamedSharding(mesh, P(None, "model"))
+    split = params._replace(kernel=jax.device_put(params.kernel, by_columns))
+    with jax.set_mesh(mesh):
+        ours = gradient(split, jax.device_put(x, NamedSharding(mesh, P("data"))))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, expected)
+    of_kernel = ours[1][0].kernel
+    assert of_kernel.addressable_shards[0].data.shape[1] == of_kernel.shape[1] // 2
+
+
+def test_an_explicit_axis_is_refused_with_the_way_out():
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,))
+    params, x = four(CASES["rnn"])
+    with jax.set_mesh(mesh), pytest.raises(ValueError, match=r"explicit.*AxisType\.Auto"):
+        ops.rnn(params, x)

@@ -1,0 +1,132 @@
+"""Every cell of the registry as cases of the tests: a new one is tested by being there."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import ops
+
+B, T, I, H = 3, 5, 2, 4
+LENGTHS = np.array([5, 0, 1])
+MASK = np.array([[2.0, 0, 0, 2], [1, 1, 0, 1], [0, 0.5, 0.5, 0]])
+
+# Options worth a case of their own; other cells have none.
+VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
+    "rnn": ({}, {"activation": "relu"}, {"layer_norm": True}),
+    "gru": ({}, {"reset_after": False}),
+    "lru": ({"state": 3},),
+}
+
+
+class Case(NamedTuple):
+    """A cell, and what is drawn for it."""
+
+    cell: ops.Cell
+    inputs: int = I
+    biased: bool = True
+
+    @property
+    def op(self):
+        return functools.partial(ops.run, self.cell)
+
+    @property
+    def step(self):
+        return functools.partial(ops.step, self.cell)
+
+    @property
+    def linear(self):
+        return isinstance(self.cell.form, ops.Linear)
+
+    @property
+    def implementations(self):
+        return ("scan", "associative", "autodiff") if self.linear else ("scan", "autodiff")
+
+
+def _named(name, options):
+    return " ".join([name, *(f"{key}={value}" for key, value in options.items())])
+
+
+CASES = {
+    _named(name, options): Case(kind(**options))
+    for name, kind in ops.CELLS.items()
+    for options in VARIANTS.get(name, ({},))
+}
+CASES["lru, as many inputs as features"] = Case(ops.LRUCell(3), inputs=H)
+CASES["min_lstm, no bias"] = Case(ops.MinLSTMCell(), biased=False)
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+# With a matrix of their own in the loop, where dropout masks stand.
+every_recurrent_case = pytest.mark.parametrize(
+    "case",
+    [case for case in CASES.values() if not case.linear],
+    ids=[name for name, case in CASES.items() if not case.linear],
+)
+
+
+def make(case: Case, dtype=np.float64, seed=0, steps=T):
+    """Parameters, inputs and a carry, all drawn."""
+    rng = np.random.default_rng(seed)
+
+    def declare(name, shape, init, *, wide=False):
+        if name.endswith("bias") and not case.biased:
+            return None
+        return jnp.asarray(rng.normal(size=shape), dtype)
+
+    params = case.cell.parameters(declare, case.inputs, H)
+    x = jnp.asarray(rng.normal(size=(B, steps, case.inputs)), dtype)
+
+    def draw(zero):
+        drawn = rng.normal(size=zero.shape) + 1j * rng.normal(size=zero.shape)
+        return jnp.asarray(drawn if jnp.iscomplexobj(zero) else drawn.real, zero.dtype)
+
+    return params, x, jax.tree.map(draw, case.cell.initial_carry(B, H, jnp.dtype(dtype)))
+
+
+def loop(case, params, x, carry, *, recurrent_mask=None, seq_lengths=None, reverse=False, **order):
+    """The definition: a Python loop over the one-step cell, sequence by sequence: (carry, y)."""
+    steps = x.shape[1]
+
+    def row(x, carry, length, mask):
+        # (h * mask) U = h (diag(mask) U)
+        own = params if mask is None else masked(params, mask)
+        outputs = {}
+        for t in reversed(range(steps)) if reverse else range(steps):
+            before = jax.tree.map(lambda leaf: leaf[None], carry)
+            after, y = case.step(own, before, x[t][None])
+            valid = t < length
+            carry = jax.tree.map(lambda a, b, v=valid: jnp.where(v, a[0], b), after, carry)
+            outputs[t] = jnp.where(valid, y[0], jnp.zeros_like(y[0]))
+        return carry, jnp.stack([outputs[t] for t in range(steps)])
+
+    lengths = np.full(len(x), steps) if seq_lengths is None else np.asarray(seq_lengths)
+    mask = None if recurrent_mask is None else jnp.asarray(recurrent_mask)
+    axes = (0, 0, 0, None if mask is None else 0)
+    carry, y = jax.vmap(row, in_axes=axes)(x, carry, lengths, mask)
+    if reverse and not order.get("keep_order"):
+        y = jnp.stack([jnp.r_[u[:n][::-1], u[n:]] for u, n in zip(y, lengths, strict=True)])
+    return carry, y
+
+
+def masked(params, mask):
+    return params._replace(recurrent_kernel=mask[:, None] * params.recurrent_kernel)
+
+
+def total(tree):
+    """A loss of everything in a tree, real or complex."""
+    leaves = jax.tree.leaves(tree)
+    return sum(jnp.sum(jnp.sin(u.real)) + jnp.sum(jnp.cos(2 * u.imag)) for u in leaves)
+
+
+def assert_close(a, b, tolerance=1e-12):
+    jax.tree.map(
+        lambda u, v: np.testing.assert_allclose(u, v, rtol=tolerance, atol=tolerance), a, b
+    )
+
+
+def alone(tree, b):
+    """One sequence of a batch."""
+    return jax.tree.map(lambda leaf: leaf[b : b + 1], tree)
