@@ -167,6 +167,7 @@ def layer_params(params: Any) -> Any:
         ValueError: for anything else.
 
     Example:
+        >>> import jax
         >>> params = ops.RNNParams(jnp.ones((1, 2)), jnp.zeros((2, 2)))
         >>> jax.tree.map(jnp.shape, layer_params(params))
         {'bias': (2,), 'kernel': (1, 2), 'recurrent_kernel': (2, 2)}

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from seqjax.ops.convolve import ConvImplementation, Window, convolve
 from seqjax.ops.layout import vary_alike
@@ -117,13 +117,13 @@ def conv_carry(
 def causal_conv1d(
     params: ConvParams,
     x: Float[Array, "batch time inputs"],
-    initial_carry: ConvCarry | None = None,
+    initial_carry: Any = None,
     *,
     stride: int = 1,
     dilation: int = 1,
     groups: int = 1,
     padding: Literal["causal", "valid"] = "causal",
-    seq_lengths: Int[ArrayLike, " batch"] | None = None,
+    seq_lengths: Integer[ArrayLike, " batch"] | None = None,
     return_carry: bool = False,
     implementation: ConvImplementation | None = None,
 ) -> Any:
@@ -135,7 +135,7 @@ def causal_conv1d(
     Args:
         params: kernel and bias.
         x: inputs [batch, time, inputs].
-        initial_carry: the inputs before the first, as an earlier call or
+        initial_carry: the inputs before the first, a `ConvCarry` as an earlier call or
             `causal_conv1d_step` left them; zeros by default.
         stride: steps between outputs.
         dilation: steps between taps.
@@ -287,7 +287,9 @@ def _check(op: str, params: ConvParams, x: Array, groups: int, ndim: int) -> Non
         raise ValueError(f"{op}: bias must be [{features}], but its shape is {params.bias.shape}.")
 
 
-def _check_carry(op: str, carry: ConvCarry, shape: tuple[BatchSize, int, int]) -> None:
+def _check_carry(op: str, carry: Any, shape: tuple[BatchSize, int, int]) -> None:
+    if not isinstance(carry, ConvCarry):
+        raise ValueError(f"{op}: the carry must be a ConvCarry, not {type(carry).__name__}.")
     if carry.buffer.shape != shape or carry.oldest.shape != shape[:1]:
         raise ValueError(
             f"{op}: the carry's buffer must be {shape}, [batch, (kernel_size - 1) * dilation,"
@@ -298,7 +300,7 @@ def _check_carry(op: str, carry: ConvCarry, shape: tuple[BatchSize, int, int]) -
 
 def _check_padding(
     padding: str,
-    initial_carry: ConvCarry | None,
+    initial_carry: Any,
     return_carry: bool,
     lengths: Array | None,
     stride: int,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import AbstractMesh, Mesh
 from jax.typing import ArrayLike
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from seqjax.ops.backends import Implementation, choose, kernel_of, run_form, run_step
 from seqjax.ops.bounds import Count, Repeats
@@ -57,7 +57,7 @@ class Options(Settings, total=False):
     Left out, False or None is the default.
     """
 
-    seq_lengths: Int[ArrayLike, " batch"] | None
+    seq_lengths: Integer[ArrayLike, " batch"] | None
     """Number of valid steps of each right-padded sequence; more than there are count as
     all. Outputs after the end are zero, whatever the padding holds; the carry is the one
     at the sequence's own end."""
@@ -264,7 +264,7 @@ def as_lengths(seq_lengths: ArrayLike | None, *, batch: BatchSize, steps: int) -
         ValueError: for another shape, or for what are no integers.
 
     Example:
-        >>> as_lengths([3, 9], batch=2, steps=5).tolist()
+        >>> as_lengths(jnp.array([3, 9]), batch=2, steps=5).tolist()
         [3, 5]
     """
     if seq_lengths is None:

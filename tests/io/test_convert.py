@@ -110,5 +110,5 @@ def test_stacks_of_all_kinds_take_converted_layers():
     like = jax.eval_shape(models.from_layer(stack, 3).init, jax.random.key(0))
     assert jax.tree.structure(params) == jax.tree.structure(like)
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, like)
-    with pytest.raises(ValueError, match="not LRUParams"):
-        io.stack_params([ops.LRUParams(*[None] * len(ops.LRUParams._fields))])
+    with pytest.raises(ValueError, match="not ConvCarry"):
+        io.stack_params([ops.conv_carry(1, 1, 2)])

@@ -10,10 +10,8 @@ from seqjax.nn import combine
 B, T, I = 3, 8, 2
 LENGTHS = np.array([8, 0, 3])
 LAYERS = {
-    "rnn": nn.RNN(4),
+    **{name: kind(4) for name, kind in nn.LAYERS.items()},
     "rnn layer norm": nn.RNN(4, layer_norm=True),
-    "lstm": nn.LSTM(4),
-    "gru": nn.GRU(4),
     "gru original": nn.GRU(4, reset_after=False),
     "conv": nn.CausalConv(4, kernel_size=3, dilation=2, activation=jax.nn.relu),
     "conv weight norm": nn.CausalConv(4, kernel_size=2, weight_norm=True),
@@ -29,8 +27,6 @@ LAYERS = {
         gated=False,
         weight_norm=True,
     ),
-    "min_gru": nn.MinGRU(5),
-    "min_lstm": nn.MinLSTM(5),
     "lru with the skip": nn.LRU(I, 6, r_min=0.5, r_max=0.9),
     "residual": nn.Stack((nn.Dense(4), nn.Residual(nn.LRU(3, 4), 4))),
     "dense": nn.Dense(4, activation=jnp.tanh),
@@ -100,9 +96,41 @@ def test_causality_by_gradient(layer):
     assert (np.diag(reach) > 0).any()
 
 
-def test_every_layer_offers_the_protocol():
-    for layer in (*LAYERS.values(), nn.Bidirectional(nn.LSTM(4))):
-        assert isinstance(layer, nn.Layer)
+@every_layer
+def test_every_leaf_of_a_carry_begins_with_the_batch(layer):
+    """So that one `jax.tree.map` reorders beams, or splits a batch."""
+    x, variables = make(layer)
+
+    def end(x, carry=None):
+        return jax.jit(lambda x: layer.apply(variables, x, carry, return_carry=True))(x)
+
+    carry, _ = end(x)
+    for found in (carry, layer.initial_carry(B, I)):
+        assert {leaf.shape[0] for leaf in jax.tree.leaves(found)} <= {B}
+    same = jax.tree.map(lambda a, b: a.shape == b.shape, carry, layer.initial_carry(B, I))
+    assert all(jax.tree.leaves(same))
+    order = jnp.array([2, 0, 1])
+    turned = jax.tree.map(lambda leaf: leaf[order], carry)
+    _, y = end(x, carry)
+    np.testing.assert_allclose(end(x[order], turned)[1], y[order], atol=1e-6)
+
+
+@every_layer
+def test_errors_say_what_does_not_fit(layer):
+    x, variables = make(layer)
+    if not isinstance(layer, nn.Dense):  # which takes any rank
+        with pytest.raises(ValueError, match=r"x must be \[batch, time, features\]"):
+            layer.apply(variables, x[0])
+    with pytest.raises(ValueError, match=r"x holds int32.*nn\.Embed"):
+        layer.apply(variables, jnp.ones((B, T, 1), int))
+    with pytest.raises(ValueError, match=r"(must be|are for).*"):
+        layer.apply(variables, jnp.ones((B, T, I + 3)))
+    if jax.tree.leaves(layer.initial_carry(B, I)):
+        with pytest.raises(ValueError, match="carry|carries"):
+            layer.apply(variables, x, jnp.ones((B, 17)))
+    long = layer.apply(variables, x, seq_lengths=np.array([8, 200, 3], np.uint8))
+    clipped = layer.apply(variables, x, seq_lengths=np.array([8, 8, 3]))
+    np.testing.assert_array_equal(long, clipped)
 
 
 def test_bidirectional_is_two_layers_side_by_side():

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from seqjax.nn.linear import LRU, MinGRU, MinLSTM
 
 from seqjax import nn
+from seqjax.nn import LRU, MinGRU, MinLSTM
 
 B, T, I = 3, 8, 4
 LENGTHS = np.array([8, 0, 3])

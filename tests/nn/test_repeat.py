@@ -26,7 +26,7 @@ def test_it_is_its_layers_in_turn(kind):
         ends.append(end)
     found_ends, found = deep.apply(params, X, return_carry=True)
     np.testing.assert_allclose(found, y, atol=1e-6)
-    together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ends)
+    together = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *ends)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found_ends, together)
     start = deep.initial_carry(2, 4)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a.shape, b.shape), found_ends, start)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from seqjax.nn.linear import LRU
 
 from seqjax import nn
+from seqjax.nn import LRU
 from seqjax.nn.residual import Residual
 
 B, T, F = 3, 8, 4

@@ -59,7 +59,7 @@ def test_equals_the_equations():
 
 def test_one_step_at_a_time_equals_whole_sequence_with_conditions():
     x, conditions, variables = conditioned()
-    whole = jax.jit(CONDITIONED.apply)(variables, x, **conditions)
+    whole = jax.jit(CONDITIONED.apply)(variables, x, context=conditions)
     step = jax.jit(lambda *a, **k: CONDITIONED.apply(variables, *a, method="step", **k))
     local = conditions["local_condition"]
     carry = CONDITIONED.initial_carry(B, 1)
@@ -67,8 +67,7 @@ def test_one_step_at_a_time_equals_whole_sequence_with_conditions():
         carry, y = step(
             carry,
             x[:, t],
-            global_condition=conditions["global_condition"],
-            local_condition=local[:, t],
+            context=conditions | {"local_condition": local[:, t]},
         )
         np.testing.assert_allclose(y, whole[:, t], atol=1e-5)
 
@@ -79,7 +78,7 @@ def test_conditions_reach_the_output_where_they_should():
     apply = jax.jit(CONDITIONED.apply)
 
     def y(**changed):
-        return apply(variables, x, **(conditions | changed))
+        return apply(variables, x, context=conditions | changed)
 
     plain = y()
     other_speaker = y(global_condition=conditions["global_condition"].at[0].add(1))
@@ -89,7 +88,7 @@ def test_conditions_reach_the_output_where_they_should():
     np.testing.assert_array_equal(later[:, :15], plain[:, :15])
     assert (later[:, 15] != plain[:, 15]).any()
     zeros = jax.tree.map(jnp.zeros_like, conditions)
-    np.testing.assert_allclose(apply(variables, x), apply(variables, x, **zeros), atol=1e-6)
+    np.testing.assert_allclose(apply(variables, x), apply(variables, x, context=zeros), atol=1e-6)
 
 
 def test_padding_reaches_neither_outputs_nor_gradients():
@@ -103,15 +102,16 @@ def test_padding_reaches_neither_outputs_nor_gradients():
             variables,
             dirty,
             seq_lengths=lengths,
-            global_condition=conditions["global_condition"],
-            local_condition=dirty_local,
+            context=conditions | {"local_condition": dirty_local},
         )
 
     alone = CONDITIONED.apply(
         variables,
         x[1:, :7],
-        global_condition=conditions["global_condition"][1:],
-        local_condition=conditions["local_condition"][1:, :7],
+        context={
+            "global_condition": conditions["global_condition"][1:],
+            "local_condition": conditions["local_condition"][1:, :7],
+        },
     )
     np.testing.assert_allclose(y(variables)[1:, :7], alone, atol=1e-5)
     assert not y(variables)[1, 7:].any()
@@ -130,9 +130,9 @@ def test_the_receptive_field_is_where_the_gradient_ends():
 
 def test_every_parameter_is_used():
     x, conditions, variables = conditioned()
-    gradient = jax.jit(jax.grad(lambda v: jnp.sum(CONDITIONED.apply(v, x, **conditions) ** 2)))(
-        variables
-    )
+    gradient = jax.jit(
+        jax.grad(lambda v: jnp.sum(CONDITIONED.apply(v, x, context=conditions) ** 2))
+    )(variables)
     for path, leaf in jax.tree.leaves_with_path(gradient):
         assert leaf.any(), path
 
@@ -153,10 +153,10 @@ def test_a_model_takes_conditions():
     model = models.from_layer(CONDITIONED, inputs=1)
     x, conditions, _ = conditioned()
     params = model.init(jax.random.key(0))
-    y = model.apply(params, x, **conditions)
-    np.testing.assert_array_equal(y, CONDITIONED.apply({"params": params}, x, **conditions))
+    y = model.apply(params, x, context=conditions)
+    np.testing.assert_array_equal(y, CONDITIONED.apply({"params": params}, x, context=conditions))
     first = {key: value[:, 0] if value.ndim == 3 else value for key, value in conditions.items()}
-    _, y_0 = model.step(params, model.initial_carry(B), x[:, 0], **first)
+    _, y_0 = model.step(params, model.initial_carry(B), x[:, 0], context=first)
     np.testing.assert_allclose(y_0, y[:, 0], atol=1e-5)
 
 
@@ -169,11 +169,11 @@ def test_generating_reads_the_conditions_of_every_step():
     params = model.init(jax.random.key(1))
     series, apply = x.at[:, 20:].set(0), jax.jit(model.apply)
     for t in range(20, T):  # the whole series read anew for every sample
-        series = series.at[:, t].set(apply(params, series, **conditions)[:, t - 1])
-    ours = models.generate(model, params, x[:, :20], T - 20, **conditions)
+        series = series.at[:, t].set(apply(params, series, context=conditions)[:, t - 1])
+    ours = models.generate(model, params, x[:, :20], T - 20, context=conditions)
     np.testing.assert_allclose(ours, series[:, 20:], atol=1e-5)
-    with pytest.raises(ValueError, match="local_condition must tell 20 steps of context and 3"):
-        models.generate(model, params, x[:, :20], 3, **conditions)
+    with pytest.raises(ValueError, match="local_condition must tell 20 known steps and 3"):
+        models.generate(model, params, x[:, :20], 3, context=conditions)
 
 
 def test_a_low_precision_network_stays_so_without_conditions():
@@ -196,9 +196,12 @@ def test_dropout_acts_in_training_only():
 def test_errors_name_the_condition():
     x, conditions, variables = conditioned()
     with pytest.raises(ValueError, match=r"global_condition must be \[2, 2\]"):
-        CONDITIONED.apply(variables, x, global_condition=jnp.ones((B, 5)))
-    layer = nn.WaveNet(1)
-    with pytest.raises(ValueError, match="local_features=0"):
-        layer.init(jax.random.key(0), x, local_condition=conditions["local_condition"])
+        CONDITIONED.apply(variables, x, context={"global_condition": jnp.ones((B, 5))})
+    model = models.from_layer(nn.WaveNet(1, global_features=2), inputs=1)
+    params = model.init(jax.random.key(0))
+    with pytest.raises(
+        ValueError, match=r"no layer reads .*local.*they read \['global_condition'\]"
+    ):
+        model.apply(params, x, context=conditions)
     with pytest.raises(ValueError, match="at least one block"):
         nn.WaveNet(1, dilations=()).init(jax.random.key(0), x)
