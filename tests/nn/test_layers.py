@@ -126,7 +126,7 @@ def test_errors_say_what_does_not_fit(layer):
     with pytest.raises(ValueError, match=r"(must be|are for).*"):
         layer.apply(variables, jnp.ones((B, T, I + 3)))
     if jax.tree.leaves(layer.initial_carry(B, I)):
-        with pytest.raises(ValueError, match="carry|carries"):
+        with pytest.raises(ValueError, match="carr"):
             layer.apply(variables, x, jnp.ones((B, 17)))
     long = layer.apply(variables, x, seq_lengths=np.array([8, 200, 3], np.uint8))
     clipped = layer.apply(variables, x, seq_lengths=np.array([8, 8, 3]))

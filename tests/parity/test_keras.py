@@ -101,6 +101,22 @@ def test_a_whole_model():
     compare(both.apply({"params": params}, jnp.asarray(X)), layer)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("lstm", "LSTM"), ("gru", "GRU")])
+def test_both_directions_at_the_end_of_each_sequence(kind, name):
+    """``return_sequences=False``, with a mask: each direction's state at its own end."""
+    layer = keras.layers.Bidirectional(getattr(keras.layers, name)(H))
+    weights = weights_of(layer)
+    half = len(weights) // 2
+    forward, backward = (io.from_keras(kind, part) for part in (weights[:half], weights[half:]))
+    model = models.from_layer(nn.Bidirectional(nn.LAYERS[kind](H)), I, last=True)
+    params = io.layer_params({"forward": forward, "backward_layer": backward})
+    compare(model.apply(params, jnp.asarray(X)), layer)
+    lengths = np.array([9, 2, 5])
+    mask = np.arange(T)[None] < lengths[:, None]
+    ours = model.apply(params, jnp.asarray(X), seq_lengths=lengths)
+    np.testing.assert_allclose(ours, np.asarray(layer(X, mask=mask)), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
 def test_initialisers_draw_from_the_same_distributions(name):
     """Moments and ranges of each weight, over a wide layer."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import io, ops
+from seqjax import io, models, nn, ops
 
 torch = pytest.importorskip(
     "torch", reason="PyTorch is not installed; ./scripts/test --torch installs it and runs this"
@@ -103,3 +103,21 @@ def test_gradients():
     (layer(torch.from_numpy(X))[0] ** 2).sum().backward()
     for mine, name in zip(ours[:2], ("weight_ih_l0", "weight_hh_l0"), strict=True):
         np.testing.assert_allclose(mine, getattr(layer, name).grad.numpy().T, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("lstm", "LSTM"), ("gru", "GRU"), ("rnn", "RNN")])
+def test_both_directions_at_the_end_of_each_sequence(kind, name):
+    """The final states of a packed batch."""
+    layer = getattr(torch.nn, name)(I, H, batch_first=True, bidirectional=True)
+    halves = [io.from_torch(kind, state_of(layer), reverse=reverse) for reverse in (False, True)]
+    lengths = np.array([9, 2, 5])
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        torch.from_numpy(X), torch.from_numpy(lengths), batch_first=True, enforce_sorted=False
+    )
+    with torch.no_grad():
+        end = layer(packed)[1]
+    h = (end[0] if isinstance(end, tuple) else end).numpy()  # [2, batch, features]
+    model = models.from_layer(nn.Bidirectional(nn.LAYERS[kind](H)), I, last=True)
+    params = io.layer_params({"forward": halves[0], "backward_layer": halves[1]})
+    ours = model.apply(params, jnp.asarray(X), seq_lengths=lengths)
+    np.testing.assert_allclose(ours, np.concatenate([h[0], h[1]], axis=-1), atol=1e-5)

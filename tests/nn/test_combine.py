@@ -1,0 +1,96 @@
+"""Answers at the end of a sequence, and stacks of mixed precision."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import models, nn
+
+B, T, I = 3, 8, 2
+LENGTHS = np.array([8, 1, 3])
+X = jax.random.normal(jax.random.key(0), (B, T, I))
+STACKS = {
+    "both ways": nn.Bidirectional(nn.GRU(3)),
+    "under a head": nn.Stack((nn.Bidirectional(nn.LSTM(3)), nn.BatchNorm(), nn.Dense(2))),
+    "above others": nn.Stack(
+        (nn.RNN(3), nn.Bidirectional(nn.RNN(3), nn.LSTM(2)), nn.Dense(2, activation="tanh"))
+    ),
+    "above a stride": nn.Stack(
+        (nn.CausalConv(3, 2, stride=2), nn.Bidirectional(nn.MinGRU(3)), nn.Dense(2))
+    ),
+}
+
+
+@pytest.mark.parametrize("layer", STACKS.values(), ids=STACKS)
+def test_each_direction_answers_at_its_own_end(layer):
+    """As one sequence after the other, whose backward half ends at its first step."""
+    model = models.from_layer(layer, I, last=True)
+    every = models.from_layer(layer, I)
+    params = model.init(jax.random.key(1))
+    y = model.apply(params, X.at[1, 1:].set(jnp.nan), seq_lengths=LENGTHS)
+    for b, n in enumerate(LENGTHS):
+        np.testing.assert_allclose(y[b : b + 1], model.apply(params, X[b : b + 1, :n]), atol=1e-6)
+    # The backward half's last step has seen one input: there the answer must not stand.
+    assert (np.abs(y - every.apply(params, X, seq_lengths=LENGTHS)[:, -1]) > 1e-6).any()
+    changed = model.apply(params, X.at[0, 0].add(3))
+    assert (changed[0] != model.apply(params, X)[0]).any()
+
+
+def test_both_directions_end_in_their_carries():
+    layer = nn.Bidirectional(nn.GRU(3))
+    model = models.from_layer(layer, I, last=True)
+    params = model.init(jax.random.key(1))
+    carry, y = model.apply(params, X, seq_lengths=LENGTHS, return_carry=True)
+    np.testing.assert_allclose(y, jnp.concatenate(carry, axis=-1), atol=1e-6)
+    stack = models.from_layer(nn.Stack((nn.Dense(2), layer, nn.Dense(1))), I, last=True)
+    ends, y = stack.apply(stack.init(jax.random.key(1)), X, return_carry=True)
+    assert jax.tree.map(jnp.shape, ends) == ((), ((B, 3), (B, 3)), ())
+    assert y.shape == (B, 1)
+
+
+def test_below_another_recurrent_layer_it_answers_every_step():
+    """The last step of the layer above is the answer, as in Keras."""
+    layer = nn.Stack((nn.Bidirectional(nn.GRU(3)), nn.LSTM(4)))
+    params = models.from_layer(layer, I).init(jax.random.key(1))
+    last = models.from_layer(layer, I, last=True).apply(params, X)
+    np.testing.assert_array_equal(last, models.from_layer(layer, I).apply(params, X)[:, -1])
+
+
+@pytest.mark.parametrize("name", nn.LAYERS)
+def test_parameters_of_another_precision_than_the_inputs(name):
+    """A stack of alike layers takes what a layer alone takes."""
+    kind = nn.LAYERS[name]
+    stack = nn.Stack((kind(8), kind(8)))
+    params = stack.init(jax.random.key(1), X)
+    low = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    y = stack.apply(low, X)
+    assert y.dtype == jnp.float32
+    np.testing.assert_allclose(y, stack.apply(params, X), atol=0.1)
+    assert stack.apply(low, X.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("name", nn.LAYERS)
+def test_parameters_are_drawn_in_any_precision(name):
+    layer = nn.LAYERS[name](8, param_dtype=jnp.bfloat16)
+    variables = layer.init(jax.random.key(0), X)
+    leaves = jax.tree.leaves(variables)
+    assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.bfloat16)}
+    assert all(np.isfinite(leaf.astype(np.float32)).all() for leaf in leaves)
+    assert jnp.isfinite(layer.apply(variables, X)).all()
+
+
+def test_a_given_initialiser_is_the_whole_of_it():
+    """A chrono initialisation, say, of an LSTM's forget gate."""
+    layer = nn.LSTM(2, bias_init=lambda key, shape, dtype: jnp.arange(8.0, dtype=dtype))
+    bias = layer.init(jax.random.key(0), X)["params"]["bias"]
+    assert bias.tolist() == list(range(8))
+    with pytest.raises(ValueError, match="MinGRU has no recurrent_kernel to draw"):
+        nn.MinGRU(2, recurrent_init=jax.nn.initializers.zeros).init(jax.random.key(0), X)
+
+
+def test_a_carry_for_another_number_of_layers_is_refused():
+    stack = nn.Stack((nn.GRU(3), nn.Dense(2)))
+    params = stack.init(jax.random.key(1), X)
+    with pytest.raises(ValueError, match=r"a carry must be a tuple of 2.*not \(\(3, 3\),\)"):
+        stack.apply(params, X, (jnp.zeros((B, 3)),))
