@@ -8,7 +8,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 def test_the_examples_run_one_after_the_other(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 9
     names = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)

@@ -5,14 +5,20 @@ Dimensions: B batch, T time, I input features, H features (width), K gates.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-Kind = Literal["rnn", "lstm", "gru", "conv", "linear"]
+from seqjax import ops
+from seqjax.bench.turns import BenchError
+
+KINDS = (*ops.CELLS, "conv", "linear")
+"""Every cell; a stack of convolutions; ``h_t = a_t h_{t-1} + b_t``."""
+COMMON = ("rnn", "lstm", "gru", "conv", "linear")
+"""What other libraries have, or are built of; the rest by name only."""
+
 FloatArray: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 CONV_LAYERS = 8
 CONV_TAPS = 2
 
@@ -33,15 +39,15 @@ class Case:
     """One layer at one shape.
 
     Attributes:
-        kind: of the layer; "conv" is a stack of `CONV_LAYERS` causal convolutions with
-            relu and dilations 1, 2, 4, ...; "linear" is ``h_t = a_t h_{t-1} + b_t``.
+        kind: of the layer, one of `KINDS`; "conv" is a stack of `CONV_LAYERS` causal
+            convolutions with relu and dilations 1, 2, 4, ...
         batch: sequences.
         time: steps.
         inputs: input features; a linear recurrence has none of its own.
         features: width.
     """
 
-    kind: Kind
+    kind: str
     batch: int
     time: int
     inputs: int
@@ -58,16 +64,23 @@ class Arrays(NamedTuple):
 
     Attributes:
         x: [B, T, I] ([B, T, H] where the layer is a linear recurrence).
-        weights: for a recurrent layer ``kernel`` [I, K*H], ``recurrent_kernel``
-            [H, K*H] and ``bias`` [K*H], gates packed as in `seqjax.ops`; for
-            convolutions a ``kernel`` [taps, in, H] and a ``bias`` [H] for each
-            layer; for a linear recurrence ``decay`` [B, T, H].
+        weights: of a cell its parameters by name, as in `seqjax.ops`, without the second
+            bias of a GRU, which not all have; for convolutions a ``kernel`` [taps, in, H]
+            and a ``bias`` [H] for each layer; for a linear recurrence ``decay`` [B, T, H].
         cotangent: [B, T, H].
     """
 
     x: FloatArray
     weights: dict[str, FloatArray]
     cotangent: FloatArray
+
+
+def check_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """`kinds`; BenchError where one is not among `KINDS`."""
+    for kind in kinds:
+        if kind not in KINDS:
+            raise BenchError(f"--only: one of {', '.join(KINDS)}, not {kind!r}.")
+    return kinds
 
 
 def kernel_norm(gradients: Sequence[FloatArray]) -> FloatArray:
@@ -103,11 +116,13 @@ def make_arrays(case: Case, seed: int = 0) -> Arrays:
             weights[f"bias {layer}"] = normal(width, scale=0.1)
             inputs = width
         return Arrays(x, weights, cotangent)
-    packed = GATES[case.kind] * width
-    weights = {
-        "kernel": normal(case.inputs, packed, scale=case.inputs**-0.5),
-        # Well below 1, so that rounding does not grow over 16,384 steps.
-        "recurrent_kernel": normal(width, packed, scale=0.5 * width**-0.5),
-        "bias": normal(packed, scale=0.1),
-    }
+    weights = {}
+
+    def declare(name: str, shape: tuple[int, ...], init: Any, *, wide: bool = False) -> None:
+        if name != "recurrent_bias":
+            scale = 0.1 if len(shape) == 1 else shape[0] ** -0.5
+            # Well below 1, so that rounding does not grow over 16,384 steps.
+            weights[name] = normal(*shape, scale=scale / 2 if "recurrent" in name else scale)
+
+    ops.CELLS[case.kind]().parameters(declare, case.inputs, width)
     return Arrays(x, weights, cotangent)

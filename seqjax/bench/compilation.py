@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from rich.progress import Progress
 from rich.table import Table
 
-from seqjax.bench.cases import Case, Kind
+from seqjax import ops
+from seqjax.bench.cases import COMMON, Case, check_kinds
 from seqjax.bench.report import Figure, Options, Report, table
 from seqjax.bench.turns import BenchError, Worker
 
-_KINDS: tuple[Kind, ...] = ("rnn", "lstm", "gru", "conv", "linear")
 BASE = Case("lstm", batch=16, time=64, inputs=32, features=32)
 _STEPS = (16, 32, 64, 128, 256, 512, 1024)
 _WIDTHS = (16, 32, 64, 128, 256)
@@ -30,8 +30,8 @@ class Compile(Options):
     flax.nnx.RNN and an unrolled loop. Every contestant compiles in a fresh process.
     """
 
-    only: tuple[Kind, ...] = _KINDS
-    """Layers to run."""
+    only: tuple[str, ...] = COMMON
+    """Layers to run: any cell, conv, linear."""
     rounds: int = 3
     """Fresh processes of each contestant."""
 
@@ -45,7 +45,7 @@ class Size(NamedTuple):
     depth: int = 1
 
 
-def sizes(kind: Kind, maker: str, quick: bool) -> list[Size]:
+def sizes(kind: str, maker: str, quick: bool) -> list[Size]:
     """What a contestant compiles."""
     base = dataclasses.replace(BASE, kind=kind)
     every = 3 if quick else 1
@@ -61,7 +61,7 @@ def sizes(kind: Kind, maker: str, quick: bool) -> list[Size]:
             Size("width", width, dataclasses.replace(base, inputs=width, features=width))
             for width in _WIDTHS
         ]
-    if kind in ("rnn", "lstm", "gru") and maker not in ("autodiff", "chunks"):
+    if kind in ops.CELLS and maker not in ("autodiff", "chunks"):
         found += [Size("depth", depth, base, depth) for depth in _DEPTHS[::every]]
     if kind == "lstm" and maker in ("scan", "chunks", "autodiff", "linen", "nnx"):
         long = Case("lstm", batch=4, time=1, inputs=32, features=64)
@@ -71,7 +71,7 @@ def sizes(kind: Kind, maker: str, quick: bool) -> list[Size]:
     return found
 
 
-def makers(kind: Kind) -> dict[str, str]:
+def makers(kind: str) -> dict[str, str]:
     """Contestants by name: who makes the layer (see `seqjax.bench.compilers.measure`)."""
     if kind == "linear":
         return {f"seqjax, {name}": name for name in ("scan", "associative", "autodiff")}
@@ -99,8 +99,8 @@ def run(config: Compile) -> Report:
     Returns:
         A figure for each contestant, size and quantity, and the tables.
     """
-    kinds: tuple[Kind, ...] = config.only
-    if config.quick and kinds == _KINDS:
+    kinds = check_kinds(config.only)
+    if config.quick and kinds == COMMON:
         kinds = ("lstm",)
     rounds = 1 if config.quick else config.rounds
     found: dict[_Label, list[float]] = {}
@@ -144,7 +144,7 @@ def _unit(quantity: str) -> str:
     return {"instructions": "instructions", "temporary bytes": "bytes"}.get(quantity, "s")
 
 
-def _one_round(kind: Kind, name: str, maker: str, quick: bool) -> Iterator[tuple[_Label, float]]:
+def _one_round(kind: str, name: str, maker: str, quick: bool) -> Iterator[tuple[_Label, float]]:
     """Every size in one process; then the base again in another, from the cache."""
     entry = "seqjax.bench.compilers:measure"
     with tempfile.TemporaryDirectory() as cache:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from seqjax import nn, ops
-from seqjax.bench.cases import Case, Kind, make_arrays
+from seqjax.bench.cases import Case, make_arrays
 from seqjax.bench.peers import ours
 from seqjax.bench.peers.jax_layer import Apply, gradient_of
 from seqjax.bench.worker import NoSuchLayerError
@@ -77,7 +77,7 @@ def measure(
 
 
 @functools.cache
-def _warm_up(maker: str, kind: Kind) -> None:
+def _warm_up(maker: str, kind: str) -> None:
     """What a process spends once, on the first program of its kind, is not compile time."""
     case = Case(kind, batch=2, time=3, inputs=2, features=2)
     apply, params = _stacked(maker, case, 1)
@@ -116,42 +116,36 @@ def _layer(maker: str, case: Case, weights: dict[str, Any]) -> tuple[Apply, Any]
 
 def _chunked(case: Case, weights: dict[str, Any]) -> tuple[Apply, Any]:
     """Ours, recomputed in chunks of about the square root of the steps."""
-    op, _ = ours.RECURRENT[case.kind]
-    params = ours.recurrent_params(case, weights)
+    cell, params = ours.cell_and_params(case, weights)
     size = round(math.sqrt(case.time))
-    return lambda params, x: op(params, x, chunk_size=size), params
+    return lambda params, x: ops.run(cell, params, x, chunk_size=size), params
 
 
 def _unrolled(case: Case, weights: dict[str, Any]) -> tuple[Apply, Any]:
     """A Python loop over the one-step cell: what a scan spares."""
-    cells = {"rnn": ops.rnn_cell, "lstm": ops.lstm_cell, "gru": ops.gru_cell}
-    if case.kind not in cells:
+    if case.kind not in ops.CELLS:
         raise NoSuchLayerError("unrolled: recurrent layers only")
-    params = ours.recurrent_params(case, weights)
-    zeros = jnp.zeros((case.batch, case.features))
-    start = ops.LSTMCarry(zeros, zeros) if case.kind == "lstm" else zeros
+    cell, params = ours.cell_and_params(case, weights)
+    start = cell.initial_carry(case.batch, case.features, jnp.float32)
 
     def apply(params: Any, x: Array) -> Array:
         carry, outputs = start, []
         for t in range(case.time):
-            carry, y = cells[case.kind](params, carry, x[:, t])
+            carry, y = ops.step(cell, params, carry, x[:, t])
             outputs.append(y)
         return jnp.stack(outputs, axis=1)
 
     return apply, params
 
 
-_LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-
-
 def _repeated(case: Case, depth: int) -> tuple[Apply, Any]:
     """`seqjax.nn.Repeat`: a loop over layers that are alike."""
-    return _module(nn.Repeat(_LAYERS[case.kind](case.features), depth=depth), case)
+    return _module(nn.Repeat(nn.LAYERS[case.kind](case.features), depth=depth), case)
 
 
 def _nn_stack(case: Case, depth: int) -> tuple[Apply, Any]:
     """`seqjax.nn.Stack`: the layers one by one."""
-    return _module(nn.Stack(tuple(_LAYERS[case.kind](case.features) for _ in range(depth))), case)
+    return _module(nn.Stack(tuple(nn.LAYERS[case.kind](case.features) for _ in range(depth))), case)
 
 
 def _module(module: Any, case: Case) -> tuple[Apply, Any]:

@@ -9,16 +9,17 @@ from typing import NamedTuple
 from rich.progress import Progress
 from rich.table import Table
 
-from seqjax.bench.cases import SHAPES, Case, Kind
+from seqjax import ops
+from seqjax.bench.cases import COMMON, SHAPES, Case, check_kinds
 from seqjax.bench.report import Figure, Options, Report, ratio, table, write
 from seqjax.bench.turns import BenchError, Contestant, Worker, take_turns, workers
+from seqjax.ops.backends import BACKENDS, choose
 from seqjax.train.mesh import cpu_cores
 
 PROGRAMS = ("forward", "forward + backward")
 OURS = "seqjax"
 PEERS = ("linen", "nnx", "keras", "torch", "haiku", "equinox")
-_KINDS: tuple[Kind, ...] = ("rnn", "lstm", "gru", "conv", "linear")
-_QUICK: tuple[Kind, ...] = ("lstm", "conv")
+_QUICK = ("lstm", "conv")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Layers(Options):
     timed, and has its turn in every round.
     """
 
-    only: tuple[Kind, ...] = _KINDS
-    """Layers to run."""
+    only: tuple[str, ...] = COMMON
+    """Layers to run: any cell, conv, linear."""
     shapes: tuple[int, ...] = tuple(range(len(SHAPES)))
     """Which shapes of the grid, by number."""
     peers: tuple[str, ...] = PEERS
@@ -42,17 +43,13 @@ class Layers(Options):
     """How long a program runs in each turn, at least."""
 
 
-def contestants(kind: Kind, peers: Sequence[str], devices: int) -> list[Contestant]:
+def contestants(kind: str, peers: Sequence[str], devices: int) -> list[Contestant]:
     """Ours first (the default), then our other implementations, then the peers."""
     entry = "seqjax.bench.peers.ours:layer"
     found = [Contestant(OURS, entry)]
     if devices > 1:
         found.append(Contestant(f"{OURS}, {devices} devices", entry, {"devices": devices}))
-    others: dict[str, tuple[str, ...]] = {
-        "conv": ("products", "lax"),
-        "linear": ("associative", "autodiff"),
-    }
-    for name in others.get(kind, ("autodiff",)):
+    for name in _others(kind):
         found.append(Contestant(f"{OURS}, {name}", entry, {"implementation": name}))
     for name in peers:
         arguments = {"threads": devices} if name == "torch" else {}
@@ -60,6 +57,15 @@ def contestants(kind: Kind, peers: Sequence[str], devices: int) -> list[Contesta
     # Eight relus: what one side rounds to just above 0 and the other to just below passes
     # its gradient on one side only. Both are right; a wrong layer differs by far more.
     return [one._replace(tolerance=0.03) for one in found] if kind == "conv" else found
+
+
+def _others(kind: str) -> list[str]:
+    """Our implementations besides the default."""
+    if kind == "conv":
+        return ["products", "lax"]
+    form = ops.Linear(lambda *_: None) if kind == "linear" else ops.CELLS[kind]().form  # type: ignore[arg-type, return-value]
+    able = [name for name, backend in BACKENDS.items() if backend.refuses(form) is None]
+    return [name for name in able if name != choose(kind, form, None)]
 
 
 def run(config: Layers) -> Report:
@@ -71,13 +77,13 @@ def run(config: Layers) -> Report:
     Returns:
         A figure for each contestant, case and program, and the tables.
     """
-    kinds: tuple[Kind, ...] = config.only
+    kinds = check_kinds(config.only)
     if not set(config.shapes) <= set(range(len(SHAPES))):
         raise BenchError(f"--shapes: numbers from 0 to {len(SHAPES) - 1}, not {config.shapes}.")
     shapes = [SHAPES[number] for number in config.shapes]
     rounds, seconds = config.rounds, config.seconds
     if config.quick:
-        kinds = _QUICK if kinds == _KINDS else kinds
+        kinds = _QUICK if kinds == COMMON else kinds
         shapes, rounds, seconds = shapes[:3], 3, 0.05
     settings = dataclasses.asdict(config) | {"rounds": rounds, "seconds": seconds}
     figures: list[Figure] = []

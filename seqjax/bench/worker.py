@@ -22,6 +22,13 @@ class NoSuchLayerError(LookupError):
     """A contestant's library does not have the layer of the case; the row says so."""
 
 
+def find(library: str, layers: dict[str, Any], kind: str) -> Any:
+    """A library's layer of that kind, or NoSuchLayerError."""
+    if kind not in layers:
+        raise NoSuchLayerError(f"{library} has no layer for {kind!r}")
+    return layers[kind]
+
+
 class Prepared(NamedTuple):
     """What a contestant's entry returns.
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from seqjax.bench import layers, plots, report
-from seqjax.bench.cases import Case
+from seqjax.bench.cases import KINDS, Case
 from seqjax.bench.report import Figure
 from seqjax.bench.turns import BenchError, disagreement
 from seqjax.bench.worker import NoSuchLayerError
@@ -50,14 +50,25 @@ def test_pytorch_computes_the_same(kind):
         assert disagreement(outputs("seqjax.bench.peers.ours", case), theirs, 1e-5) is None
 
 
-@pytest.mark.parametrize(
-    ("kind", "implementation"),
-    [("conv", "lax"), ("linear", "associative"), ("linear", "autodiff"), ("gru", "autodiff")],
-)
-def test_our_implementations_agree(kind, implementation):
-    case = Case(kind, 2, 5, 3, 4)
-    other = outputs("seqjax.bench.peers.ours", case, implementation=implementation)
-    assert disagreement(outputs("seqjax.bench.peers.ours", case), other, 1e-5) is None
+@pytest.mark.parametrize("kind", KINDS)
+def test_our_implementations_agree(kind):
+    """Every cell has its row, with all that can run it."""
+    case = Case(kind, 2, 5, 1, 4)
+    ours = outputs("seqjax.bench.peers.ours", case)
+    assert all(array.any() for array in ours.values())
+    names = [one.arguments.get("implementation") for one in layers.contestants(kind, (), 1)]
+    assert names[0] is None
+    assert len(names) == {"conv": 3}.get(kind, len(names)) > 1
+    for implementation in names[1:]:
+        other = outputs("seqjax.bench.peers.ours", case, implementation=implementation)
+        assert disagreement(ours, other, 1e-5) is None
+
+
+def test_peers_say_what_they_lack():
+    case = Case("min_gru", 2, 5, 3, 4)
+    for peer in ("linen", "nnx", "keras"):
+        with pytest.raises(NoSuchLayerError, match="no layer for 'min_gru'"):
+            outputs(f"seqjax.bench.peers.{peer}", case)
 
 
 def figure(contestant, seconds, program="forward", shape="1, 2, 3, 4", problem=None):
@@ -143,3 +154,5 @@ def test_a_quick_run_measures_few_cases(monkeypatch, tmp_path):
 def test_a_shape_that_is_not_there_is_refused():
     with pytest.raises(BenchError, match="numbers from 0 to 6"):
         layers.run(layers.Layers(shapes=(0, 7)))
+    with pytest.raises(BenchError, match=r"--only: one of .*lstm.*, not 'lsmt'"):
+        layers.run(layers.Layers(only=("lsmt",)))

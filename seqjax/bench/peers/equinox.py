@@ -9,16 +9,15 @@ import numpy as np
 
 from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case, FloatArray, make_arrays
 from seqjax.bench.peers.jax_layer import jax_programs
-from seqjax.bench.worker import NoSuchLayerError, Prepared
+from seqjax.bench.worker import Prepared, find
 
 
 def layer(case: dict[str, Any]) -> Prepared:
     """The case on Equinox."""
     found = Case(**case)
     arrays = make_arrays(found)
-    if found.kind in ("rnn", "linear"):
-        raise NoSuchLayerError(f"Equinox has no layer for {found.kind!r}")
-    make, one = (_convolutions, _stack) if found.kind == "conv" else (_cell, _loop)
+    made = {"conv": (_convolutions, _stack), "lstm": (_cell, _loop), "gru": (_cell, _loop)}
+    make, one = find("Equinox", made, found.kind)
     params, static = eqx.partition(make(found, arrays.weights), eqx.is_array)
 
     def apply(params: Any, x: jax.Array) -> jax.Array:

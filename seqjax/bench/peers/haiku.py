@@ -13,7 +13,7 @@ import numpy as np
 
 from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case, FloatArray, make_arrays
 from seqjax.bench.peers.jax_layer import jax_programs
-from seqjax.bench.worker import NoSuchLayerError, Prepared
+from seqjax.bench.worker import NoSuchLayerError, Prepared, find
 
 
 def layer(case: dict[str, Any]) -> Prepared:
@@ -23,11 +23,10 @@ def layer(case: dict[str, Any]) -> Prepared:
     reasons = {
         "rnn": "Haiku's VanillaRNN is a relu network",
         "gru": "Haiku's GRU resets before the product: another function",
-        "linear": "Haiku has no linear recurrence",
     }
     if found.kind in reasons:
         raise NoSuchLayerError(reasons[found.kind])
-    function = _convolutions if found.kind == "conv" else _lstm
+    function = find("Haiku", {"conv": _convolutions, "lstm": _lstm}, found.kind)
     transformed = hk.without_apply_rng(hk.transform(lambda x: function(found, x)))
     shapes = jax.eval_shape(transformed.init, jax.random.key(0), arrays.x)
     params = _params(found, arrays.weights, shapes)

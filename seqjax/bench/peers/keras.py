@@ -11,7 +11,7 @@ import numpy as np
 
 from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case, FloatArray, make_arrays
 from seqjax.bench.peers.jax_layer import jax_programs
-from seqjax.bench.worker import NoSuchLayerError, Prepared
+from seqjax.bench.worker import Prepared, find
 
 
 def layer(case: dict[str, Any]) -> Prepared:
@@ -48,9 +48,7 @@ def _layers(case: Case) -> list[Any]:
         "lstm": keras.layers.LSTM,
         "gru": keras.layers.GRU,
     }
-    if case.kind not in kinds:
-        raise NoSuchLayerError("Keras has no linear recurrence")
-    return [kinds[case.kind](case.features, return_sequences=True)]
+    return [find("Keras", kinds, case.kind)(case.features, return_sequences=True)]
 
 
 def _weights(case: Case, weights: dict[str, FloatArray]) -> list[FloatArray]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case, FloatArray, make_arrays
 from seqjax.bench.peers.jax_layer import Apply, jax_programs
-from seqjax.bench.worker import NoSuchLayerError, Prepared
+from seqjax.bench.worker import Prepared, find
 
 
 class _Convolutions(nn.Module):
@@ -39,10 +39,8 @@ def apply_and_params(case: Case, weights: dict[str, FloatArray]) -> tuple[Apply,
             for k in range(CONV_LAYERS)
         }
         return lambda p, x: stack.apply({"params": p}, x), jax.tree.map(jnp.asarray, params)  # type: ignore[return-value]
-    if case.kind == "linear":
-        raise NoSuchLayerError("Linen has no linear recurrence")
     cells = {"rnn": nn.SimpleCell, "lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}
-    module = nn.RNN(cells[case.kind](case.features))
+    module = nn.RNN(find("Linen", cells, case.kind)(case.features))
     params = {"cell": _recurrent_params(case, weights)}
     return lambda p, x: module.apply({"params": p}, x), jax.tree.map(jnp.asarray, params)  # type: ignore[return-value]
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case, FloatArray, make_arrays
 from seqjax.bench.peers.jax_layer import Apply, jax_programs
-from seqjax.bench.worker import NoSuchLayerError, Prepared
+from seqjax.bench.worker import Prepared, find
 
 
 def layer(case: dict[str, Any]) -> Prepared:
@@ -66,6 +66,4 @@ def _module(case: Case) -> Any:
             ]
         return nnx.Sequential(*layers)
     cells = {"rnn": nnx.SimpleCell, "lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}
-    if case.kind not in cells:
-        raise NoSuchLayerError("NNX has no linear recurrence")
-    return nnx.RNN(cells[case.kind](case.inputs, case.features, rngs=rngs), rngs=rngs)
+    return nnx.RNN(find("NNX", cells, case.kind)(case.inputs, case.features, rngs=rngs), rngs=rngs)

@@ -13,12 +13,6 @@ from seqjax.bench.peers.jax_layer import Apply, jax_programs
 from seqjax.bench.worker import Prepared
 from seqjax.train.mesh import data_mesh, replicate
 
-RECURRENT = {
-    "rnn": (ops.rnn, ops.RNNParams),
-    "lstm": (ops.lstm, ops.LSTMParams),
-    "gru": (ops.gru, ops.GRUParams),
-}
-
 
 def layer(case: dict[str, Any], implementation: str | None = None, devices: int = 1) -> Prepared:
     """Our layer with an implementation (None: the default), the batch over `devices`."""
@@ -61,12 +55,16 @@ def apply_and_params(
             return x
 
         return stack, layers
-    op, _ = RECURRENT[case.kind]
-    params = recurrent_params(case, weights)
-    return lambda params, x: op(params, x, implementation=implementation), params
+    cell, params = cell_and_params(case, weights)
+    how = {"implementation": implementation}
+    return lambda params, x: ops.run(cell, params, x, **how), params  # type: ignore[arg-type]
 
 
-def recurrent_params(case: Case, weights: dict[str, Any]) -> Any:
-    """The parameters of a recurrent layer."""
-    names = ("kernel", "recurrent_kernel", "bias")
-    return RECURRENT[case.kind][1](*(jnp.asarray(weights[name]) for name in names))
+def cell_and_params(case: Case, weights: dict[str, Any]) -> tuple[ops.Cell, Any]:
+    """A cell, and its parameters out of the case's weights."""
+
+    def declare(name: str, shape: tuple[int, ...], init: Any, *, wide: bool = False) -> Any:
+        return jnp.asarray(weights[name]) if name in weights else None
+
+    cell = ops.CELLS[case.kind]()
+    return cell, cell.parameters(declare, case.inputs, case.features)

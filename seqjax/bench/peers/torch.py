@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case, FloatArray, kernel_norm, make_arrays
-from seqjax.bench.worker import NoSuchLayerError, Prepared
+from seqjax.bench.worker import Prepared, find
 
 
 class _Convolutions(torch.nn.Module):
@@ -85,9 +85,7 @@ def _module(case: Case, weights: dict[str, FloatArray]) -> torch.nn.Module:
             copy(conv.bias, weights[f"bias {k}"])
         return stack
     kinds = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
-    if case.kind not in kinds:
-        raise NoSuchLayerError("PyTorch has no linear recurrence")
-    module = kinds[case.kind](case.inputs, case.features, batch_first=True)
+    module = find("PyTorch", kinds, case.kind)(case.inputs, case.features, batch_first=True)
     copy(module.weight_ih_l0, weights["kernel"].T)
     copy(module.weight_hh_l0, weights["recurrent_kernel"].T)
     copy(module.bias_ih_l0, weights["bias"])

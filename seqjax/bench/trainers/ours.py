@@ -24,8 +24,6 @@ from seqjax.bench.tasks import (
 from seqjax.bench.worker import Prepared
 from seqjax.train.steps import initial_state, train_steps
 
-_RECURRENT = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-
 
 def training(task: dict[str, Any], seeds: int = 1) -> Prepared:
     """The task with `train.fit`; several seeds at once with `train.fit_seeds`."""
@@ -92,5 +90,5 @@ def make_model(name: Name) -> models.Model:
     if name == "wavenet":
         layers = [nn.CausalConv(FEATURES, 2, dilation=d, activation=jax.nn.relu) for d in DILATIONS]
     else:
-        layers = [_RECURRENT[name](FEATURES) for _ in range(2)]
+        layers = [nn.LAYERS[name](FEATURES) for _ in range(2)]
     return models.from_layer(nn.Stack((*layers, nn.Dense(HORIZON))), inputs=1)
