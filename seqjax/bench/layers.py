@@ -4,6 +4,7 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.progress import Progress
@@ -12,7 +13,7 @@ from rich.table import Table
 from seqjax import ops
 from seqjax.bench.cases import COMMON, SHAPES, Case, check_kinds
 from seqjax.bench.report import Figure, Options, Report, ratio, table, write
-from seqjax.bench.turns import BenchError, Contestant, Worker, take_turns, workers
+from seqjax.bench.turns import BenchError, Contestant, Worker, beside, take_turns, workers
 from seqjax.ops.backends import BACKENDS, choose
 from seqjax.train.mesh import cpu_cores
 
@@ -37,16 +38,21 @@ class Layers(Options):
     """Which shapes of the grid, by number."""
     peers: tuple[str, ...] = PEERS
     """Other libraries to run."""
+    beside: tuple[Path, ...] = ()
+    """Other checkouts of this repository to run too: a change and what it was before."""
     rounds: int = 5
     """Turns of each contestant."""
     seconds: float = 0.2
     """How long a program runs in each turn, at least."""
 
 
-def contestants(kind: str, peers: Sequence[str], devices: int) -> list[Contestant]:
-    """Ours first (the default), then our other implementations, then the peers."""
+def contestants(
+    kind: str, peers: Sequence[str], devices: int, checkouts: Sequence[Path] = ()
+) -> list[Contestant]:
+    """Ours first (the default), other checkouts', our other implementations, the peers."""
     entry = "seqjax.bench.peers.ours:layer"
     found = [Contestant(OURS, entry)]
+    found += beside(found[0], checkouts)
     if devices > 1:
         found.append(Contestant(f"{OURS}, {devices} devices", entry, {"devices": devices}))
     for name in _others(kind):
@@ -92,7 +98,7 @@ def run(config: Layers) -> Report:
     with Progress(transient=True) as progress:
         task = progress.add_task("layers", total=len(kinds) * len(shapes))
         for kind in kinds:
-            everyone = contestants(kind, config.peers, cpu_cores())
+            everyone = contestants(kind, config.peers, cpu_cores(), config.beside)
             of_kind: list[Figure] = []
             with workers(everyone) as processes:
                 for shape in shapes:

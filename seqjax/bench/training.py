@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.progress import Progress
 from rich.table import Table
 
 from seqjax.bench.report import Figure, Options, Report, ratio, table
 from seqjax.bench.tasks import BATCH, TASKS, TITLES, Name, Task
-from seqjax.bench.turns import Contestant, Worker, take_turns, workers
+from seqjax.bench.turns import Contestant, Worker, beside, take_turns, workers
 from seqjax.train.mesh import cpu_cores
 
 PROGRAMS = ("step", "epoch")
@@ -30,16 +31,21 @@ class Train(Options):
     """Models to train."""
     peers: tuple[str, ...] = PEERS
     """Other libraries to run."""
+    beside: tuple[Path, ...] = ()
+    """Other checkouts of this repository to run too: a change and what it was before."""
     rounds: int = 5
     """Turns of each contestant."""
     seconds: float = 0.5
     """How long a program runs in each turn, at least; an epoch is never cut short."""
 
 
-def contestants(peers: Sequence[str], devices: int) -> list[Contestant]:
-    """One seed, then as many at once as there are cores, then the peers."""
+def contestants(
+    peers: Sequence[str], devices: int, checkouts: Sequence[Path] = ()
+) -> list[Contestant]:
+    """One seed, then other checkouts', as many at once as there are cores, the peers."""
     entry = "seqjax.bench.trainers.ours:training"
     found = [Contestant(OURS, entry)]
+    found += beside(found[0], checkouts)
     if devices > 1:
         found.append(Contestant(f"{OURS}, {devices} seeds", entry, {"seeds": devices}))
     for name in peers:
@@ -61,7 +67,7 @@ def run(config: Train) -> Report:
     if config.quick:
         names = tuple(name for name in _QUICK if name in config.only) or config.only[:1]
         config = dataclasses.replace(config, only=names, rounds=2, seconds=0.1)
-    everyone = contestants(config.peers, cpu_cores())
+    everyone = contestants(config.peers, cpu_cores(), config.beside)
     figures: list[Figure] = []
     with Progress(transient=True) as progress, workers(everyone) as processes:
         bar = progress.add_task("training", total=len(config.only))

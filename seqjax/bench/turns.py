@@ -28,18 +28,21 @@ class Contestant(NamedTuple):
         arguments: of the function, beside those of the case; JSON.
         tolerance: by which its outputs may differ from the first contestant's, as a
             relative root mean square.
+        checkout: the folder of another checkout of this repository, whose code it runs.
     """
 
     name: str
     entry: str
     arguments: dict[str, Any] = {}  # noqa: RUF012 - never changed
     tolerance: float = 1e-3
+    checkout: Path | None = None
 
 
 class Worker:
     """One contestant's process, started again after it has died."""
 
-    def __init__(self) -> None:
+    def __init__(self, checkout: Path | None = None) -> None:
+        self._checkout = None if checkout is None else checkout.resolve()
         self._start()
 
     def _start(self) -> None:
@@ -50,8 +53,10 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            cwd=self._checkout,  # where -m looks first
             # On a GPU the contestants share its memory.
-            env={"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ},
+            env={"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
+            | ({} if self._checkout is None else {"PYTHONPATH": str(self._checkout)}),
         )
 
     def ask(self, **request: Any) -> dict[str, Any]:
@@ -110,12 +115,26 @@ class Rounds(NamedTuple):
 @contextlib.contextmanager
 def workers(contestants: Sequence[Contestant]) -> Iterator[dict[str, Worker]]:
     """A process for each contestant, ended with the context."""
-    found = {contestant.name: Worker() for contestant in contestants}
+    found = {one.name: Worker(one.checkout) for one in contestants}
     try:
         yield found
     finally:
         for worker in found.values():
             worker.end()
+
+
+def beside(ours: Contestant, checkouts: Sequence[Path]) -> list[Contestant]:
+    """`ours` as other checkouts of this repository have it.
+
+    Raises:
+        BenchError: for a folder that is none.
+    """
+    for folder in checkouts:
+        if not (folder / "seqjax" / "bench" / "worker.py").is_file():
+            raise BenchError(f"--beside: {folder} is no checkout of seqjax.")
+    return [
+        ours._replace(name=f"{ours.name} of {folder.name}", checkout=folder) for folder in checkouts
+    ]
 
 
 def take_turns(

@@ -109,3 +109,19 @@ def test_a_timing_answers_with_its_median(word):
     prepared = [worker.Prepared({"p": lambda: None}, dict)]
     request = {"do": "time", "program": "p", "seconds": 0.0001}
     assert worker._answer(request, prepared)[word] > 0
+
+
+def test_another_checkout_runs_its_own_code(tmp_path):
+    """`--beside`: the change and what it was before, in one run."""
+    folder = tmp_path / "old" / "seqjax" / "bench"
+    folder.mkdir(parents=True)
+    (folder / "worker.py").write_text(
+        "import json, sys\nfor line in sys.stdin: print(json.dumps({'failed': 'old'}), flush=True)"
+    )
+    ours = Contestant("seqjax", ENTRY)
+    (other,) = turns.beside(ours, [tmp_path / "old"])
+    assert other == ours._replace(name="seqjax of old", checkout=tmp_path / "old")
+    with turns.workers([other]) as processes:
+        assert processes[other.name].ask(do="prepare") == {"failed": "old"}
+    with pytest.raises(turns.BenchError, match="is no checkout of seqjax"):
+        turns.beside(ours, [tmp_path])

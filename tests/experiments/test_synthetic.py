@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from experiments import chapter15, synthetic_forecast as experiment
-from seqjax import data, launch
+from seqjax import data, launch, nn
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +147,7 @@ def test_a_row_whose_settings_changed_is_not_mixed_with_older_seeds(monkeypatch,
 
 def test_rows_beyond_the_book_report_the_test_part(monkeypatch, tmp_path):
     small = chapter15.RECIPES["best-1"]._replace(
-        model=lambda: chapter15.deep(experiment.models.nn.LSTM, 1, widths=(3,))
+        model=lambda: chapter15.deep(nn.LSTM, 1, widths=(3,))
     )
     monkeypatch.setitem(chapter15.RECIPES, "best-1", small)
     assert call("--out", "look", "--only", "best-1", "--quick") == 0
