@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from seqjax.storage.files import write_json as write_json  # seqjax.bench takes it from here
 
 Kind = Literal["model", "baseline", "published"]
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seqjax.bench.machine import describe
-from seqjax.report import write_json
+from seqjax.storage.files import write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +74,7 @@ def write(report: Report, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     value = {
         "benchmark": report.benchmark,
-        "settings": {
-            key: str(v) if isinstance(v, Path) else v for key, v in report.settings.items()
-        },
+        "settings": report.settings,
         "machine": describe(),
         "figures": [figure._asdict() for figure in report.figures],
     }

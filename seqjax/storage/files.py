@@ -64,9 +64,9 @@ def write_json(path: Path, value: Any) -> None:
 
     Args:
         path: the file; its folder must exist.
-        value: what `json.dumps` takes.
+        value: what `json.dumps` takes, and paths.
 
     Raises:
         OSError: from `write_atomically`.
     """
-    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(value, indent=2, default=os.fspath) + "\n").encode())

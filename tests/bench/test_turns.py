@@ -115,6 +115,8 @@ def test_another_checkout_runs_its_own_code(tmp_path):
     """`--beside`: the change and what it was before, in one run."""
     folder = tmp_path / "old" / "seqjax" / "bench"
     folder.mkdir(parents=True)
+    for package in (folder, folder.parent):
+        (package / "__init__.py").touch()
     (folder / "worker.py").write_text(
         "import json, sys\nfor line in sys.stdin: print(json.dumps({'failed': 'old'}), flush=True)"
     )
