@@ -1,5 +1,6 @@
 """Causal convolutions over time: whole sequences, and one step at a time."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -244,9 +245,8 @@ def causal_conv1d_step(
     if past:
         ring = _in_ring(carry, jnp.arange(taps - 1) * dilation)
         seen = jnp.concatenate([ring.astype(x.dtype), newest], axis=1)
-        buffer = jax.vmap(partial(lax.dynamic_update_slice_in_dim, axis=0))(
-            carry.buffer, newest.astype(carry.buffer.dtype), carry.oldest
-        )
+        write = partial(lax.dynamic_update_slice_in_dim, axis=0)
+        buffer = _each(write, carry.buffer, newest.astype(carry.buffer.dtype), carry.oldest)
         carry = ConvCarry(buffer, (carry.oldest + 1) % past)
     else:
         seen = newest
@@ -262,8 +262,14 @@ def causal_conv1d_step(
 def _in_ring(carry: ConvCarry, ages: Array) -> Array:
     """[batch, ages, inputs]: the inputs so many steps after each sequence's oldest."""
     past = max(carry.buffer.shape[1], 1)
-    places = (carry.oldest[:, None] + ages[None, :]) % past
-    return jnp.take_along_axis(carry.buffer, places[:, :, None], axis=1)
+    return _each(lambda ring, oldest: ring[(oldest + ages) % past], carry.buffer, carry.oldest)
+
+
+def _each(function: Callable[..., Array], *arguments: Array) -> Array:
+    """Of every sequence. One alone is spared the gathers and scatters that `jax.vmap` makes."""
+    if arguments[0].shape[0] == 1:
+        return function(*(a[0] for a in arguments))[None]
+    return jax.vmap(function)(*arguments)
 
 
 def _add_bias(y: Array, bias: Array | None) -> Array:
