@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-
 Kind = Literal["model", "baseline", "published"]
 
 
