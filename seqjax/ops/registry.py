@@ -6,6 +6,7 @@ from seqjax.ops.lru import *
 from seqjax.ops.lstm import *
 from seqjax.ops.min_gru import *
 from seqjax.ops.min_lstm import *
+from seqjax.ops.peephole import *
 from seqjax.ops.rnn import *
 
 CELLS: dict[str, type[Cell]] = {
