@@ -8,6 +8,7 @@ from seqjax.ops.min_gru import *
 from seqjax.ops.min_lstm import *
 from seqjax.ops.peephole import *
 from seqjax.ops.rnn import *
+from seqjax.ops.ugrnn import *
 
 CELLS: dict[str, type[Cell]] = {
     found.name: found
