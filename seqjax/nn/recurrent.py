@@ -169,8 +169,8 @@ def _layer(cell: type[ops.Cell]) -> Any:
     options = dataclasses.fields(cell)
     doc = f"""{(cell.__doc__ or "").strip()}
 
-    Attributes (besides those of `Recurrent` and `seqjax.ops.Settings`):
-        features: the width.
+    Attributes of every recurrent layer: `features`, and those of `Recurrent` and
+    `seqjax.ops.Settings`.
 
     Example:
         >>> import jax

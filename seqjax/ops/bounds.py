@@ -18,6 +18,9 @@ class Bounds(NamedTuple):
     most: float
     open: bool = False
 
+    def __repr__(self) -> str:  # in signatures
+        return f"{self.least} to {'below ' if self.open else ''}{self.most}"
+
 
 Count = Annotated[int, Bounds(1, 2**24)]  # so many features, steps or taps
 Size = Annotated[int, Bounds(0, 2**24)]  # likewise, or none

@@ -86,7 +86,7 @@ def with_ones(x: Array) -> Array:
     return jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
 
 
-def steps_at_once(steps: int, rows: int, row_bytes: int) -> int:
+def steps_at_once(steps: int, rows: Any, row_bytes: int) -> int:
     """For how many steps the backward pass gathers gradients before it multiplies them.
 
     On a CPU as many as stay in the cache (and make a product worth its name), so that the
@@ -94,10 +94,10 @@ def steps_at_once(steps: int, rows: int, row_bytes: int) -> int:
 
     Args:
         steps: T; the answer divides it, and is T where nothing smaller does well.
-        rows: B.
+        rows: B; all steps where it is a symbol (`jax.export`).
         row_bytes: of one row of the gates' gradients.
     """
-    if jax.default_backend() != "cpu" or rows * row_bytes == 0:
+    if jax.default_backend() != "cpu" or not isinstance(rows, int) or rows * row_bytes == 0:
         return steps
     most = max(_CACHE // (rows * row_bytes), -(-_LEAST_ROWS // rows))
     if steps <= most:

@@ -1,3 +1,5 @@
+import doctest
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,6 +133,12 @@ def test_errors_say_what_does_not_fit(layer):
     long = layer.apply(variables, x, seq_lengths=np.array([8, 200, 3], np.uint8))
     clipped = layer.apply(variables, x, seq_lengths=np.array([8, 8, 3]))
     np.testing.assert_array_equal(long, clipped)
+
+
+@pytest.mark.parametrize("kind", nn.LAYERS.values(), ids=nn.LAYERS)
+def test_the_examples_of_generated_layers_run(kind):
+    (example,) = doctest.DocTestFinder(recurse=False).find(kind, module=False)
+    assert doctest.DocTestRunner().run(example) == (0, 4)
 
 
 def test_bidirectional_is_two_layers_side_by_side():

@@ -261,3 +261,40 @@ def test_a_window_longer_than_its_input_has_no_output_and_no_gradient(features):
 
     for gradient, like in zip(jax.grad(total, (0, 1))(x, kernel), (x, kernel), strict=True):
         np.testing.assert_array_equal(gradient, jnp.zeros_like(like))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64])
+@pytest.mark.parametrize("setting", [{"stride": 2}, {"padding": "valid"}])
+def test_lengths_of_any_width_keep_the_padding_out(setting, dtype):
+    """Shorter than the kernel, and of a type that cannot go below zero or above 255."""
+    params = ops.ConvParams(jnp.ones((3, 1, 1)))
+    x = jnp.ones((3, 300, 1))
+    lengths = np.array([1, 0, 100], dtype)
+    y = ops.causal_conv1d(params, x, seq_lengths=lengths, **setting)
+    for b, n in enumerate(lengths.tolist()):
+        alone = ops.causal_conv1d(params, x[b : b + 1, :n], **setting) if n > 2 else y[b:, :0]
+        count = ops.conv_output_length(
+            n, 3, setting.get("stride", 1), 1, setting.get("padding", "causal")
+        )
+        assert not y[b, count:].any()
+        if n > 2:
+            np.testing.assert_allclose(y[b : b + 1, :count], alone)
+    found = ops.conv_output_length(lengths, 3, 1, 1, "valid")
+    assert found.tolist() == [0, 0, 98]
+
+
+def test_sequences_may_stand_at_different_places_in_their_rings(x64):
+    """Each row of a carry has a place of its own: batches may be put together and split."""
+    params, x = make(3, dilation=2)
+    options = {"dilation": 2}
+    one = ops.conv_carry(1, 4, 3, 2, x.dtype)
+    for t in range(3):
+        one, _ = ops.causal_conv1d_step(params, one, x[:1, t], **options)
+    other = ops.conv_carry(1, 4, 3, 2, x.dtype)
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), one, other)
+    assert both.oldest.tolist() == [3, 0]
+    both, y = ops.causal_conv1d_step(params, both, jnp.stack([x[0, 3], x[1, 0]]), **options)
+    whole = ops.causal_conv1d(params, x, **options)
+    np.testing.assert_allclose(y, jnp.stack([whole[0, 3], whole[1, 0]]), atol=1e-12)
+    y = ops.causal_conv1d(params, jnp.stack([x[0, 4:9], x[1, 1:6]]), both, **options)
+    np.testing.assert_allclose(y, jnp.stack([whole[0, 4:9], whole[1, 1:6]]), atol=1e-12)

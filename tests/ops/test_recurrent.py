@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -562,3 +563,15 @@ def test_activation_may_be_any_function(x64):
     params, x, carry = make(case)
     y = ops.rnn(params, x, carry, activation=jnp.sin)
     assert_close(y, loop(case, params, x, carry)[1])
+
+
+@pytest.mark.parametrize("name", ["gru", "lru state=3"])
+def test_the_gradient_is_exported_for_any_batch(name):
+    case = CASES[name]
+    params, x, _ = make(case, np.float32)
+    gradient = jax.jit(jax.value_and_grad(lambda p, x: jnp.sum(case.op(p, x) ** 2)))
+    (batch,) = jax.export.symbolic_shape("batch")
+    symbolic = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
+    exported = jax.export.export(gradient)(params, symbolic)
+    for some in (x, x[:1]):
+        assert_close(exported.call(params, some), gradient(params, some), 1e-5)
