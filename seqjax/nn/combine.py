@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from seqjax.nn.layer import Context, Inputs, Layer, at_last, check_parts
+from seqjax.nn.layer import Call, Context, Inputs, Layer, at_last, check_parts, with_carry
 from seqjax.nn.recurrent import Recurrent, run_wavefront, wavefront_kind
 from seqjax.ops import as_lengths
 from seqjax.ops.bounds import Rate
@@ -52,48 +52,22 @@ class Bidirectional(Layer):
         """Both layers, before the second is reversed."""
         return self.forward, self.forward if self.backward is None else self.backward
 
-    def _both(self, x: Array, initial_carry: Any, **options: Any) -> tuple[Any, Any]:
-        carries = check_parts(self, initial_carry, 2)
-        layers = (self.forward, self.backward_layer)
-        results = [
-            layer(x, carry, return_carry=True, **options)
-            for layer, carry in zip(layers, carries, strict=True)
-        ]
-        ends, outputs = zip(*results, strict=True)
-        return ends, outputs
+    def _both(self, x: Array, carry: Any, call: Call) -> tuple[Any, tuple[Array, Array]]:
+        before = check_parts(self, carry, 2)
+        end, forwards = with_carry(self.forward, x, before[0], call)
+        start, backwards = with_carry(self.backward_layer, x, before[1], call)
+        return (end, start), (forwards, backwards)
 
-    def __call__(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [batch, time, 2 * features], or ``((forward, backward) carries, y)``."""
-        options = {"seq_lengths": seq_lengths, "deterministic": deterministic, "context": context}
-        ends, outputs = self._both(x, initial_carry, **options)
-        y = jnp.concatenate(outputs, axis=-1)
-        return (ends, y) if return_carry else y
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``((forward, backward) carries, y)``, y [batch, time, 2 * features]."""
+        ends, outputs = self._both(x, carry, call)
+        return ends, jnp.concatenate(outputs, axis=-1)
 
-    def last(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [batch, 2 * features], each direction at its own end, or ``(carries, y)``."""
-        options = {"seq_lengths": seq_lengths, "deterministic": deterministic, "context": context}
-        ends, (forwards, backwards) = self._both(x, initial_carry, **options)
-        lengths = as_lengths(seq_lengths, batch=x.shape[0], steps=x.shape[1])
-        y = jnp.concatenate([at_last(forwards, lengths), backwards[:, 0]], axis=-1)
-        return (ends, y) if return_carry else y
+    def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``(carries, y)``, y [batch, 2 * features]: each direction at its own end."""
+        lengths = as_lengths(call.seq_lengths, batch=x.shape[0], steps=x.shape[1])
+        ends, (forwards, backwards) = self._both(x, carry, call)
+        return ends, jnp.concatenate([at_last(forwards, lengths), backwards[:, 0]], axis=-1)
 
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """Raises ValueError: the backward half needs the whole sequence."""
@@ -148,99 +122,59 @@ class Stack(Layer):
         """The layers."""
         return self.layers
 
-    def __call__(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [batch, time, features], or ``(carries, y)``, a carry for each layer."""
-        carries = check_parts(self, initial_carry, len(self.layers))
-        options = {"return_carry": return_carry, "deterministic": deterministic, "context": context}
-        ends, x = self._run(0, len(self.layers), x, carries, seq_lengths, options)
-        return (ends, x) if return_carry else x
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``(carries, y)``, y [batch, time, features], a carry for each layer."""
+        carries = check_parts(self, carry, len(self.layers))
+        ends, y, _ = self._run(range(len(self.layers)), x, carries, call)
+        return ends, y
 
-    def last(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [batch, features] when each sequence is over, or ``(carries, y)``.
+    def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``(carries, y)``, y [batch, features] when each sequence is over.
 
         Where the topmost layer with a memory has an answer of its own (`Bidirectional`),
         those above it see that alone, as in Keras.
         """
-        options = {"return_carry": return_carry, "deterministic": deterministic, "context": context}
+        count = len(self.layers)
         top = max((k for k, one in enumerate(self.layers) if not one.without_memory), default=0)
-        if type(self.layers[top]).last is Layer.last:
-            return super().last(x, initial_carry, seq_lengths=seq_lengths, **options)
-        carries = check_parts(self, initial_carry, len(self.layers))
-        ends, inputs = (), x
+        if not count or type(self.layers[top]).end is Layer.end:
+            return super().end(x, carry, call)
+        carries = check_parts(self, carry, count)
+        below, x, lengths = self._run(range(top), x, carries, call)
         if top:
-            ends, x = self._run(0, top, x, carries, seq_lengths, options)
-            x = self.between(x, deterministic=deterministic)
-        seq_lengths = as_lengths(seq_lengths, batch=inputs.shape[0], steps=inputs.shape[1])
-        for layer in self.layers[:top]:
-            seq_lengths = _output_lengths(layer, seq_lengths)
-        result = self.layers[top].last(x, carries[top], seq_lengths=seq_lengths, **options)
-        end, y = result if return_carry else (None, result)
-        if top + 1 < len(self.layers):
-            y = self.between(y[:, None], deterministic=deterministic)
-            above, y = self._run(top + 1, len(self.layers), y, carries, None, options)
-            ends, y = (*ends, end, *above), y[:, 0]
-        else:
-            ends = (*ends, end)
-        return (ends, y) if return_carry else y
+            x = self.between(x, deterministic=call.deterministic)
+        end, y = self.layers[top].end(x, carries[top], call._replace(seq_lengths=lengths))
+        if top + 1 == count:
+            return (*below, end), y
+        y = self.between(y[:, None], deterministic=call.deterministic)
+        above, y, _ = self._run(range(top + 1, count), y, carries, call._replace(seq_lengths=None))
+        return (*below, end, *above), y[:, 0]
 
     def _run(
-        self,
-        first: int,
-        end: int,
-        x: Array,
-        carries: tuple[Any, ...],
-        seq_lengths: Any,
-        options: dict[str, Any],
-    ) -> tuple[tuple[Any, ...], Array]:
-        """The layers from `first` to before `end`: their carries at the end, and outputs."""
+        self, which: range, x: Array, carries: tuple[Any, ...], call: Call
+    ) -> tuple[tuple[Any, ...], Array, Array | None]:
+        """Some of the layers: their carries at the end, outputs, and what lengths are left."""
         ends: list[Any] = []
-        seq_lengths = as_lengths(seq_lengths, batch=x.shape[0], steps=x.shape[1])
-        return_carry, deterministic = options["return_carry"], options["deterministic"]
+        lengths = as_lengths(call.seq_lengths, batch=x.shape[0], steps=x.shape[1])
 
-        def run(layer: Layer, x: Array, carry: Any, seq_lengths: Any) -> Any:
-            return layer(x, carry, seq_lengths=seq_lengths, **options)
+        def run(layer: Layer, x: Array, carry: Any, lengths: Any) -> tuple[Any, Array]:
+            return with_carry(layer, x, carry, call._replace(seq_lengths=lengths))
 
         if self.remat:
             run = nn.remat(run)
-        while (index := first + len(ends)) < end:
+        while (index := which.start + len(ends)) < which.stop:
             layer = self.layers[index]
-            if index > first:
-                x = self.between(x, deterministic=deterministic)
-            if count := self._in_wavefront(index, end, x, carries, deterministic):
+            if index > which.start:
+                x = self.between(x, deterministic=call.deterministic)
+            if count := self._in_wavefront(index, which.stop, x, carries, call.deterministic):
                 group = slice(index, index + count)
-                result = run_wavefront(
-                    self.layers[group],
-                    x,
-                    None if carries[index] is None else carries[group],
-                    seq_lengths=seq_lengths,
-                    return_carry=return_carry,
-                )
-                some, x = result if return_carry else ((None,) * count, result)
+                before = None if carries[index] is None else carries[group]
+                some, x = run_wavefront(self.layers[group], x, before, lengths)
                 ends.extend(some)
                 continue
-            result = run(layer, x, carries[index], seq_lengths)
-            after, x = result if return_carry else (None, result)
+            after, x = run(layer, x, carries[index], lengths)
             ends.append(after)
-            seq_lengths = _output_lengths(layer, seq_lengths)
-        return tuple(ends), x
+            lengths = None if lengths is None else layer.output_length(lengths)
+        return tuple(ends), x, lengths
 
     def _in_wavefront(
         self, index: int, end: int, x: Array, carries: tuple[Any, ...], deterministic: bool
@@ -298,7 +232,3 @@ class Stack(Layer):
     def without_memory(self) -> bool:
         """Whether that holds for all layers."""
         return all(layer.without_memory for layer in self.layers)
-
-
-def _output_lengths(layer: Layer, seq_lengths: Any) -> Any:
-    return None if seq_lengths is None else layer.output_length(seq_lengths)

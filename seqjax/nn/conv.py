@@ -9,7 +9,7 @@ from jax import Array
 from jax.nn import initializers
 
 from seqjax import ops
-from seqjax.nn.layer import Context, Inputs, Layer
+from seqjax.nn.layer import Call, Context, Inputs, Layer
 from seqjax.ops.activations import activation_function
 from seqjax.ops.bounds import Count, Repeats
 
@@ -86,36 +86,24 @@ class CausalConv(Layer):
     def _finish(self, y: Array) -> Array:
         return y if self.activation is None else activation_function(self.activation)(y)
 
-    def __call__(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [batch, ceil(time / stride), features], or ``(carry, y)``."""
-        del deterministic, context  # nothing random here
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``(carry, y)``, y [batch, ceil(time / stride), features]."""
         x = self.checked(x, 3)
         x = x if self.dtype is None else x.astype(self.dtype)
         result = ops.causal_conv1d(
             self._parameters(x.shape[-1]),
             x,
-            initial_carry,
+            carry,
             stride=self.stride,
             dilation=self.dilation,
             groups=self.groups,
             padding=self.padding,
-            seq_lengths=seq_lengths,
-            return_carry=return_carry,
+            seq_lengths=call.seq_lengths,
+            return_carry=call.return_carry,
             implementation=self.implementation,
         )
-        if return_carry:
-            carry, y = result
-            return carry, self._finish(y)
-        return self._finish(result)
+        carry, y = result if call.return_carry else (None, result)
+        return carry, self._finish(y)
 
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step: ``(carry, y)``."""

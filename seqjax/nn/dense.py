@@ -8,7 +8,7 @@ from flax.typing import Dtype
 from jax import Array
 from jax.nn import initializers
 
-from seqjax.nn.layer import Context, Inputs, Layer, without_padding
+from seqjax.nn.layer import Call, Context, Inputs, Layer, without_padding
 from seqjax.ops.activations import Activation, activation_function
 from seqjax.ops.bounds import Count
 
@@ -45,21 +45,11 @@ class Dense(Layer):
             param_dtype=self.param_dtype,
         )
 
-    def __call__(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [..., features], or ``((), y)``."""
-        del initial_carry, seq_lengths, deterministic, context  # each step stands alone
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``((), y)``, y [..., features]: each step stands alone."""
+        del carry, call
         y = self.dense(self._fitting(x))
-        y = y if self.activation is None else activation_function(self.activation)(y)
-        return ((), y) if return_carry else y
+        return (), y if self.activation is None else activation_function(self.activation)(y)
 
     def _fitting(self, x: Array) -> Array:
         x = self.checked(x, x.ndim)
@@ -73,7 +63,8 @@ class Dense(Layer):
 
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step: ``((), y)``."""
-        return carry, self(x, context=context)
+        del context
+        return self.whole(x, carry, Call())
 
     def output_features(self, inputs: Inputs) -> int:
         """Number of outputs."""
@@ -131,22 +122,12 @@ class Embed(Layer):
         # Not clipped to the vocabulary, as XLA would: a wrong token is seen.
         return self._table().at[tokens].get(mode="fill", fill_value=jnp.nan)
 
-    def __call__(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [batch, time, features] of tokens [batch, time], or ``((), y)``."""
-        del initial_carry, deterministic, context
-        if seq_lengths is not None:  # padding may hold anything
-            x, _ = without_padding(x, seq_lengths)
-        y = self._look_up(x, 2)
-        return ((), y) if return_carry else y
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``((), y)``, y [batch, time, features] of tokens [batch, time]."""
+        del carry
+        if call.seq_lengths is not None and x.ndim == 2:  # padding may hold anything
+            x, _ = without_padding(x, call.seq_lengths)
+        return (), self._look_up(x, 2)
 
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step, tokens [batch]: ``((), y)``."""

@@ -25,49 +25,64 @@ Inputs = int | Tokens  # a number of features, or tokens
 Context = Mapping[str, Any]
 
 
+class Call(NamedTuple):
+    """How a layer is called; see `Layer`."""
+
+    seq_lengths: Any = None
+    return_carry: bool = False
+    deterministic: bool = True
+    context: Context | None = None
+
+
 class Layer(nn.Module):
     """A layer in two modes with the same parameters: a whole sequence, and one step.
 
     ``layer(x)`` and ``layer.step`` over the steps of ``x`` agree to float
     tolerance. A carry is a pytree of constant size whose leaves all begin with the batch:
-    an RNN's state, a convolution's ring buffer, ``()`` for a layer without memory. A
-    subclass has `__call__` and `step`; what else stands here is that of a layer that
-    keeps no carry, answers every step, and gives as many features as it takes.
+    an RNN's state, a convolution's ring buffer, ``()`` for a layer without memory.
 
-    `seqjax.ops` offers what a layer of one's own needs: `as_lengths`, `length_mask`,
-    `carry_dtype`, `check_input`.
+    A subclass has `whole` and `step`; what else stands here is that of a layer that keeps no
+    carry, answers every step, and gives as many features as it takes. `seqjax.ops` offers
+    what a layer of one's own needs: `as_lengths`, `length_mask`, `carry_dtype`, `check_input`.
     """
 
     if TYPE_CHECKING:
 
-        def __call__(
-            self,
-            x: Array,
-            initial_carry: Any = None,
-            *,
-            seq_lengths: Any = None,
-            return_carry: bool = False,
-            deterministic: bool = True,
-            context: Context | None = None,
-        ) -> Any:
-            """Run over whole sequences.
-
-            Args:
-                x: [batch, time, inputs], or tokens [batch, time].
-                initial_carry: before the first step; None for `initial_carry`.
-                seq_lengths: [batch], valid steps of each right-padded sequence.
-                return_carry: return ``(carry, y)`` in place of ``y``.
-                deterministic: no dropout; without it the rng "dropout" is needed.
-                context: arrays by name that layers may read besides x, such as a WaveNet's
-                    conditions; each takes what `context_names` tells.
-
-            Returns:
-                ``y`` [batch, time, features], or ``(carry, y)``.
-            """
+        def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+            """``(carry, y)`` of whole sequences; the carry only counts where it is asked for."""
+            ...
 
         def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Any]:
             """One step, without dropout: ``(carry, y)``, x [batch, inputs] (tokens [batch])."""
             ...
+
+    def __call__(
+        self,
+        x: Array,
+        initial_carry: Any = None,
+        *,
+        seq_lengths: Any = None,
+        return_carry: bool = False,
+        deterministic: bool = True,
+        context: Context | None = None,
+    ) -> Any:
+        """Run over whole sequences.
+
+        Args:
+            x: [batch, time, inputs], or tokens [batch, time].
+            initial_carry: before the first step; None for `initial_carry`.
+            seq_lengths: [batch], valid steps of each right-padded sequence.
+            return_carry: return ``(carry, y)`` in place of ``y``.
+            deterministic: no dropout; without it the rng "dropout" is needed.
+            context: arrays by name that layers may read besides x, such as a WaveNet's
+                conditions; each takes what its `context_names` tell.
+
+        Returns:
+            ``y`` [batch, time, features], or ``(carry, y)``.
+        """
+        call = Call(seq_lengths, return_carry, deterministic, context)
+        carry, y = self.whole(x, initial_carry, call)
+        return (carry, y) if return_carry else y
 
     def initial_carry(self, batch: Any, inputs: Inputs) -> Any:
         """The carry before the first step."""
@@ -102,33 +117,21 @@ class Layer(nn.Module):
         """Whether every step stands alone."""
         return False
 
-    def last(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
+    def last(self, x: Array, initial_carry: Any = None, **call: Any) -> Any:
         """``y`` [batch, features] when each sequence is over, or ``(carry, y)``.
 
         That is the output at the last step (the first, for length 0); of two directions
-        each at its own end.
+        each at its own end. Called as the layer itself.
         """
-        result = self(
-            x,
-            initial_carry,
-            seq_lengths=seq_lengths,
-            return_carry=return_carry,
-            deterministic=deterministic,
-            context=context,
-        )
-        carry, y = result if return_carry else (None, result)
-        lengths = as_lengths(seq_lengths, batch=x.shape[0], steps=x.shape[1])
-        y = at_last(y, None if lengths is None else self.output_length(lengths))
-        return (carry, y) if return_carry else y
+        given = Call(**call)
+        carry, y = self.end(x, initial_carry, given)
+        return (carry, y) if given.return_carry else y
+
+    def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """`whole`, but for the `last` answer alone."""
+        lengths = as_lengths(call.seq_lengths, batch=x.shape[0], steps=x.shape[1])
+        carry, y = with_carry(self, x, carry, call)
+        return carry, at_last(y, None if lengths is None else self.output_length(lengths))
 
     def declare(
         self, name: str, shape: tuple[int, ...], init: Any, dtype: Any, inputs: int | None = None
@@ -156,6 +159,12 @@ class Layer(nn.Module):
         """`x`; ValueError where it holds no floats, or has other than `ndim` dimensions."""
         check_input(type(self).__name__, x, ndim)
         return x
+
+
+def with_carry(layer: Any, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+    """``layer(x, ...)`` as it is called, whoever wrote it: ``(carry or None, y)``."""
+    result = layer(x, carry, **call._asdict())
+    return result if call.return_carry else (None, result)
 
 
 def without_padding(x: Array, seq_lengths: Any) -> tuple[Array, Array | None]:

@@ -9,7 +9,7 @@ from flax.typing import Dtype
 from jax import Array, lax
 from jax.nn import initializers
 
-from seqjax.nn.layer import Context, Layer, without_padding
+from seqjax.nn.layer import Call, Context, Layer, without_padding
 from seqjax.ops.bounds import Share
 
 
@@ -80,22 +80,13 @@ class BatchNorm(Layer):
         y = (x - mean.reshape(shape)) * factor.reshape(shape) + offset.reshape(shape)
         return y.astype(jnp.result_type(x, scale) if self.dtype is None else self.dtype)
 
-    def __call__(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [batch, time, inputs], or ``((), y)``; zero after each sequence's end."""
-        del initial_carry, context
-        x, mask = without_padding(self.checked(x, 3), seq_lengths)
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``((), y)``, y [batch, time, inputs], zero after each sequence's end."""
+        del carry
+        x, mask = without_padding(self.checked(x, 3), call.seq_lengths)
         valid = jnp.ones((1, 1, 1), bool) if mask is None else mask
         scale, offset, running_mean, running_variance = self._parameters(x.shape[-1])
-        if deterministic:
+        if call.deterministic:
             y = self._normalise(x, scale, offset, running_mean, running_variance)
         else:
             wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -107,8 +98,7 @@ class BatchNorm(Layer):
             y = self._normalise(x, scale, offset, mean, variance)
             y = _follow(y, running_mean, mean.astype(running_mean.dtype))
             y = _follow(y, running_variance, variance.astype(running_variance.dtype))
-        y = y if mask is None else jnp.where(mask, y, jnp.zeros_like(y))
-        return ((), y) if return_carry else y
+        return (), y if mask is None else jnp.where(mask, y, jnp.zeros_like(y))
 
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step, with the running moments: ``((), y)``."""

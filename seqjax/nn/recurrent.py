@@ -16,7 +16,7 @@ from flax.typing import Dtype, Initializer
 from jax import Array
 
 from seqjax import ops
-from seqjax.nn.layer import Context, Inputs, Layer
+from seqjax.nn.layer import Call, Context, Inputs, Layer
 from seqjax.ops.bounds import Count, Rate
 from seqjax.ops.wavefront import refuses
 
@@ -107,22 +107,12 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
         kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, shape)
         return kept.astype(dtype) / (1 - rate)
 
-    def __call__(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [batch, time, features], or ``(carry, y)``; see `seqjax.ops.run`."""
-        del context
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``(carry, y)``; see `seqjax.ops.run`."""
         x = self.cast(self.checked(x, 3))
         params = self.parameters(x.shape[-1])
         recurrent_mask = None
-        if not deterministic:
+        if not call.deterministic:
             batch = x.shape[0]
             if self.dropout:
                 x = x * self._mask(self.dropout, (batch, 1, x.shape[2]), x.dtype)
@@ -133,10 +123,10 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
             self.cell,
             params,
             x,
-            initial_carry,
+            carry,
             recurrent_mask=recurrent_mask,
-            seq_lengths=seq_lengths,
-            return_carry=return_carry,
+            seq_lengths=call.seq_lengths,
+            return_carry=True,
             **{name: getattr(self, name) for name in SETTINGS},
         )
 
@@ -223,12 +213,13 @@ def wavefront_kind(layer: Any, x: Array, deterministic: bool) -> tuple[Any, ...]
 
 
 def run_wavefront(
-    layers: Sequence[Any], x: Array, initial_carries: Sequence[Any] | None, **options: Any
-) -> Any:
-    """Bound layers of one `wavefront_kind` as one loop; see `seqjax.ops.wavefront`."""
+    layers: Sequence[Any], x: Array, carries: Sequence[Any] | None, seq_lengths: Array | None
+) -> tuple[tuple[Any, ...], Array]:
+    """Bound layers of one `wavefront_kind` as one loop, ``(carries, y)``."""
     first = layers[0]
     x = first.cast(first.checked(x, 3))
     params = [
         layer.parameters(x.shape[-1] if layer is first else first.features) for layer in layers
     ]
-    return ops.wavefront(first.cell, params, x, initial_carries, **options)
+    options = {"seq_lengths": seq_lengths, "return_carry": True}
+    return ops.wavefront(first.cell, params, x, carries, **options)

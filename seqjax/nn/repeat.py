@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from seqjax.nn.layer import Context, Inputs, Layer
+from seqjax.nn.layer import Call, Context, Inputs, Layer, with_carry
 from seqjax.ops.bounds import Count, Rate
 
 
@@ -57,41 +57,25 @@ class Repeat(Layer):
         return loop(self.layer, carry, (jnp.arange(self.depth), carries))
 
     @nn.compact
-    def __call__(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [batch, time, features], or ``(carries, y)``, carries [batch, depth, ...]."""
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``(carries, y)``, y [batch, time, features], carries [batch, depth, ...]."""
 
         def one(layer: nn.Module, x: Array, of_layer: Any) -> tuple[Array, Any]:
             index, carry = of_layer
-            if self.dropout and not deterministic:
+            if self.dropout and not call.deterministic:
                 kept = jax.random.bernoulli(layer.make_rng("dropout"), 1 - self.dropout, x.shape)
                 dropped = jnp.where(kept, x / (1 - self.dropout), 0)
                 x = jnp.where(index == 0, x, dropped)
-            end, y = layer(
-                x,
-                carry,
-                seq_lengths=seq_lengths,
-                return_carry=True,
-                deterministic=deterministic,
-                context=context,
-            )
+            end, y = with_carry(layer, x, carry, call)
             if (y.shape, y.dtype) != (x.shape, x.dtype):
                 raise ValueError(
                     "Repeat: the layer must keep the shape and dtype of its input,"
                     f" {x.dtype}{list(x.shape)}, but returns {y.dtype}{list(y.shape)}."
                 )
-            return y, end if return_carry else None
+            return y, end
 
-        y, ends = self._over_layers(one, x, initial_carry)
-        return (ends, y) if return_carry else y
+        y, ends = self._over_layers(one, x, carry)
+        return ends, y
 
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step through all layers: ``(carries, y)``, without dropout."""

@@ -9,7 +9,7 @@ from flax.typing import Dtype
 from jax import Array
 from jax.nn import initializers
 
-from seqjax.nn.layer import Context, Inputs, Layer, without_padding
+from seqjax.nn.layer import Call, Context, Inputs, Layer, with_carry, without_padding
 from seqjax.ops.bounds import Count, Rate
 
 
@@ -80,31 +80,13 @@ class Residual(Layer):
     def _gated(self, y: Array) -> Array:
         return jax.nn.glu(self.gate(jax.nn.gelu(y)))
 
-    def __call__(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [batch, time, features], or ``(carry, y)`` with the layer's carry."""
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``(carry, y)``, y [batch, time, features], with the layer's carry."""
         # The norm's gradient, too, must not see the padding.
-        x, valid = without_padding(self._input(x, 3), seq_lengths)
-        carry, y = self.layer(
-            self.norm(x),
-            initial_carry,
-            seq_lengths=seq_lengths,
-            return_carry=True,
-            deterministic=deterministic,
-            context=context,
-        )
-        y = x + self.after_gate(self._gated(y), deterministic=deterministic)
-        if valid is not None:
-            y = jnp.where(valid, y, jnp.zeros_like(y))
-        return (carry, y) if return_carry else y
+        x, valid = without_padding(self._input(x, 3), call.seq_lengths)
+        carry, y = with_carry(self.layer, self.norm(x), carry, call)
+        y = x + self.after_gate(self._gated(y), deterministic=call.deterministic)
+        return carry, y if valid is None else jnp.where(valid, y, jnp.zeros_like(y))
 
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step: ``(carry, y)``, without dropout."""

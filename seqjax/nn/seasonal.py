@@ -7,7 +7,7 @@ from flax import linen as nn
 from jax import Array
 from jax.nn import initializers
 
-from seqjax.nn.layer import Context, Inputs, Layer, without_padding
+from seqjax.nn.layer import Call, Context, Inputs, Layer, without_padding
 from seqjax.ops import as_lengths
 from seqjax.ops.bounds import Count, Repeats
 
@@ -51,21 +51,12 @@ class SeasonalResidual(Layer):
         """Number of inputs, the newest included, that a forecast depends on."""
         return self.period * self.cycles + 1
 
-    def __call__(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [batch, time, 1], or ``(carry, y)``; the carry is the last inputs, in order."""
-        x, valid = without_padding(self.checked(x, 3), seq_lengths)
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``(carry, y)``, y [batch, time, 1]; the carry is the last inputs, in order."""
+        x, valid = without_padding(self.checked(x, 3), call.seq_lengths)
         batch, steps, inputs = x.shape
         past = self.receptive_field - 1
-        before = self.initial_carry(batch, inputs) if initial_carry is None else initial_carry
+        before = self.initial_carry(batch, inputs) if carry is None else carry
         padded = jnp.concatenate([before.astype(x.dtype), x], axis=1)
 
         def lag(n: int) -> Array:  # x[t - n] for every t, [batch, time]
@@ -77,13 +68,13 @@ class SeasonalResidual(Layer):
         ]
         read = jnp.stack(cycles, axis=2)  # [batch, time, cycles, 3]
         rows = read.reshape(batch * steps, self.cycles, 3)
-        h = self.layer(rows, deterministic=deterministic, context=context)[:, -1]
+        h = self.layer(rows, deterministic=call.deterministic, context=call.context)[:, -1]
         y = jnp.mean(read[..., 1], axis=-1)[..., None] + self.head(h).reshape(batch, steps, 1)
         if valid is not None:
             y = jnp.where(valid, y, jnp.zeros_like(y))
-        if not return_carry:
-            return y
-        lengths = as_lengths(seq_lengths, batch=batch, steps=steps)
+        if not call.return_carry:
+            return None, y
+        lengths = as_lengths(call.seq_lengths, batch=batch, steps=steps)
         ends = jnp.full((batch,), steps) if lengths is None else lengths
         recent = ends[:, None] + jnp.arange(past)[None, :]
         return jnp.take_along_axis(padded, recent[:, :, None], axis=1), y
@@ -91,7 +82,7 @@ class SeasonalResidual(Layer):
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step: ``(carry, y)``."""
         x = self.checked(x, 2)
-        carry, y = self(x[:, None], carry, return_carry=True, context=context)
+        carry, y = self.whole(x[:, None], carry, Call(return_carry=True, context=context))
         return carry, y[:, 0]
 
     def inner(self) -> tuple[Layer, ...]:

@@ -11,7 +11,7 @@ from jax.nn import initializers
 
 from seqjax import ops
 from seqjax.nn.conv import CausalConv
-from seqjax.nn.layer import Context, Inputs, Layer, check_parts, without_padding
+from seqjax.nn.layer import Call, Context, Inputs, Layer, check_parts, without_padding
 from seqjax.ops.bounds import Count, Rate, Repeats, Size
 
 Carries = tuple[ops.ConvCarry, ...]
@@ -167,37 +167,26 @@ class WaveNet(Layer):
             checked[0] = checked[0][:, None, :]
         return checked[0], checked[1]
 
-    def __call__(
-        self,
-        x: Array,
-        initial_carry: Any = None,
-        *,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        deterministic: bool = True,
-        context: Context | None = None,
-    ) -> Any:
-        """``y`` [batch, time, outputs], or ``(carries, y)``."""
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``(carries, y)``, y [batch, time, outputs]."""
         x = self.checked(x, 3)
-        g, local = self._conditions(x, context)
-        local, _ = without_padding(local, seq_lengths)
-        carries = check_parts(self, initial_carry, 1 + len(self.dilated))
+        g, local = self._conditions(x, call.context)
+        local, _ = without_padding(local, call.seq_lengths)
+        carries = check_parts(self, carry, 1 + len(self.dilated))
         ends = []
 
         def causal(layer: CausalConv, x: Array, index: int) -> Array:
-            result = layer(x, carries[index], seq_lengths=seq_lengths, return_carry=return_carry)
-            end, y = result if return_carry else (None, result)
+            end, y = layer.whole(x, carries[index], call)
             ends.append(end)
             return y
 
         x = causal(self.entry, x, 0)
         skips = []
         for k, layer in enumerate(self.dilated):
-            u = self._unit(k, causal(layer, x, k + 1), g, local, deterministic)
+            u = self._unit(k, causal(layer, x, k + 1), g, local, call.deterministic)
             x, skip = self._outlets(k, x, u)
             skips.append(skip)
-        y = self.out(self._head(skips), seq_lengths=seq_lengths)
-        return (tuple(ends), y) if return_carry else y
+        return tuple(ends), self.out(self._head(skips), seq_lengths=call.seq_lengths)
 
     def _outlets(self, k: int, x: Array, u: Array) -> tuple[Array, Array]:
         """``x_{k+1}`` and ``s_k``, from sequences."""

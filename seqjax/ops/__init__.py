@@ -16,6 +16,7 @@ from seqjax.ops.cell import (
     Weights as Weights,
     init as init,
 )
+from seqjax.ops.checks import check_input as check_input
 from seqjax.ops.conv import (
     ConvCarry as ConvCarry,
     ConvParams as ConvParams,
@@ -27,14 +28,12 @@ from seqjax.ops.conv import (
 )
 from seqjax.ops.convolve import ConvImplementation as ConvImplementation
 from seqjax.ops.layout import carry_dtype as carry_dtype
+from seqjax.ops.lengths import as_lengths as as_lengths, length_mask as length_mask
 from seqjax.ops.linear_recurrence import linear_recurrence as linear_recurrence
 from seqjax.ops.registry import *
 from seqjax.ops.sequence import (
     Options as Options,
     Settings as Settings,
-    as_lengths as as_lengths,
-    check_input as check_input,
-    length_mask as length_mask,
     run as run,
     step as step,
 )

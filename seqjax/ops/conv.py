@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, Integer
 
 from seqjax.ops.convolve import ConvImplementation, Window, convolve
 from seqjax.ops.layout import vary_alike
-from seqjax.ops.sequence import BatchSize, as_lengths, length_mask
+from seqjax.ops.lengths import BatchSize, as_lengths, length_mask
 
 
 class ConvParams(NamedTuple):

@@ -164,15 +164,6 @@ def gru_cell(
 ) -> tuple[Float[Array, "batch features"], Float[Array, "batch features"]]:
     """One step of a GRU; see `gru` and `seqjax.ops.step`.
 
-    Args:
-        params: the layer's parameters.
-        carry: ``h`` before the step.
-        x: the input at this step.
-        reset_after: see `GRUCell`.
-
-    Returns:
-        ``(carry, y)``, both ``h'``; ``y`` in the dtype of input and kernel.
-
     Example:
         >>> params = GRUParams(jnp.zeros((1, 6)), jnp.zeros((2, 6)))
         >>> carry, y = gru_cell(params, jnp.ones((1, 2)), jnp.zeros((1, 1)))
@@ -199,17 +190,13 @@ def gru(
 
     Args:
         params: the layer's parameters.
-        x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
+        x: inputs [batch, time, inputs].
         initial_carry: ``h`` before the first step; zeros by default.
         reset_after: see `GRUCell`.
-        **options: lengths, direction, recomputation, ...: see `seqjax.ops.Options`.
+        **options: lengths, direction, ...: see `seqjax.ops.Options`.
 
     Returns:
-        ``y`` [batch, time, features] in the dtype of input and kernel, or
-        ``(carry, y)`` with ``carry`` [batch, features], float32 or wider.
-
-    Raises:
-        ValueError: where shapes do not fit each other.
+        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
 
     Example:
         >>> keys = jax.random.split(jax.random.key(0))
@@ -218,7 +205,5 @@ def gru(
         ... )
         >>> gru(params, jnp.ones((2, 5, 3)), reset_after=False).shape
         (2, 5, 4)
-
-    Source: see `GRUCell`.
     """
     return run(GRUCell(reset_after), params, x, initial_carry, **options)

@@ -8,9 +8,10 @@ from jaxtyping import Inexact
 
 from seqjax.ops.backends import choose
 from seqjax.ops.cell import Linear
+from seqjax.ops.checks import check_shape
 from seqjax.ops.layout import carry_dtype
 from seqjax.ops.linear import linear_loop
-from seqjax.ops.sequence import Options, check_shape, in_reverse, over_sequence
+from seqjax.ops.sequence import Options, in_reverse, over_sequence
 
 _FORM = Linear(coefficients=lambda params, x, dtype: (params, x))
 

@@ -166,14 +166,6 @@ def lru_cell(
 ) -> tuple[Complex[Array, "batch state"], Float[Array, "batch features"]]:
     """One step of a linear recurrent unit; see `lru` and `seqjax.ops.step`.
 
-    Args:
-        params: the layer's parameters.
-        carry: ``h`` before the step.
-        x: the input at this step.
-
-    Returns:
-        ``(carry, y)``, ``h'`` and the output; ``y`` in the dtype of input and ``B``.
-
     Example:
         >>> one, zero = jnp.ones((1, 1)), jnp.zeros((1, 1))
         >>> params = LRUParams(zero[0], zero[0], zero[0], one, zero, one, zero, 2 * one[0])
@@ -197,16 +189,12 @@ def lru(
 
     Args:
         params: the layer's parameters.
-        x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
+        x: inputs [batch, time, inputs].
         initial_carry: ``h`` before the first step, complex; zeros by default.
-        **options: lengths, direction, recomputation, ...: see `seqjax.ops.Options`.
+        **options: lengths, direction, ...: see `seqjax.ops.Options`.
 
     Returns:
-        ``y`` [batch, time, features] in the dtype of input and ``B``, or
-        ``(carry, y)`` with ``carry`` [batch, state], complex64 or wider.
-
-    Raises:
-        ValueError: where shapes do not fit each other, or for an unknown implementation.
+        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
 
     Example:
         >>> one, zero = jnp.ones((1, 1)), jnp.zeros((1, 1))
@@ -214,7 +202,5 @@ def lru(
         >>> params = LRUParams(half, jnp.array([-jnp.inf]), zero[0], one, zero, one, zero)
         >>> lru(params, jnp.ones((1, 3, 1)))[0, :, 0].round(4).tolist()
         [1.0, 1.5, 1.75]
-
-    Source: see `LRUCell`.
     """
     return run(LRUCell(params.nu_log.shape[-1]), params, x, initial_carry, **options)

@@ -140,14 +140,6 @@ def lstm_cell(
 ) -> tuple[LSTMCarry, Float[Array, "batch features"]]:
     """One step of an LSTM; see `lstm` and `seqjax.ops.step`.
 
-    Args:
-        params: the layer's parameters.
-        carry: the state before the step.
-        x: the input at this step.
-
-    Returns:
-        ``(carry, y)``; ``y`` is ``h'`` in the dtype of input and kernel.
-
     Example:
         >>> params = LSTMParams(jnp.ones((1, 8)), jnp.zeros((2, 8)))
         >>> zeros = jnp.zeros((1, 2))
@@ -171,16 +163,12 @@ def lstm(
 
     Args:
         params: the layer's parameters.
-        x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
+        x: inputs [batch, time, inputs].
         initial_carry: the state before the first step; zeros by default.
-        **options: lengths, direction, recomputation, ...: see `seqjax.ops.Options`.
+        **options: lengths, direction, ...: see `seqjax.ops.Options`.
 
     Returns:
-        ``y`` [batch, time, features] in the dtype of input and kernel, or
-        ``(carry, y)`` with a carry of float32 or wider.
-
-    Raises:
-        ValueError: where shapes do not fit each other.
+        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
 
     Example:
         >>> keys = jax.random.split(jax.random.key(0))
@@ -190,7 +178,5 @@ def lstm(
         >>> carry, y = lstm(params, jnp.ones((2, 5, 3)), return_carry=True)
         >>> y.shape, carry.c.shape
         ((2, 5, 4), (2, 4))
-
-    Source: see `LSTMCell`.
     """
     return run(LSTMCell(), params, x, initial_carry, **options)

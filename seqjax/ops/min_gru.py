@@ -80,14 +80,6 @@ def min_gru_cell(
 ) -> tuple[Float[Array, "batch features"], Float[Array, "batch features"]]:
     """One step of a minGRU; see `min_gru` and `seqjax.ops.step`.
 
-    Args:
-        params: the layer's parameters.
-        carry: ``h`` before the step.
-        x: the input at this step.
-
-    Returns:
-        ``(carry, y)``, both ``h'``; ``y`` in the dtype of input and kernel.
-
     Example:
         >>> params = MinGRUParams(jnp.array([[0.0, 3.0]]))
         >>> carry, y = min_gru_cell(params, jnp.ones((1, 1)), jnp.ones((1, 1)))
@@ -109,22 +101,16 @@ def min_gru(
 
     Args:
         params: the layer's parameters.
-        x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
+        x: inputs [batch, time, inputs].
         initial_carry: ``h`` before the first step; zeros by default.
-        **options: lengths, direction, recomputation, ...: see `seqjax.ops.Options`.
+        **options: lengths, direction, ...: see `seqjax.ops.Options`.
 
     Returns:
-        ``y`` [batch, time, features] in the dtype of input and kernel, or
-        ``(carry, y)`` with ``carry`` [batch, features], float32 or wider.
-
-    Raises:
-        ValueError: where shapes do not fit each other, or for an unknown implementation.
+        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
 
     Example:
         >>> params = MinGRUParams(jax.random.normal(jax.random.key(0), (3, 2 * 4)))
         >>> min_gru(params, jnp.ones((2, 5, 3))).shape
         (2, 5, 4)
-
-    Source: see `MinGRUCell`.
     """
     return run(MinGRUCell(), params, x, initial_carry, **options)

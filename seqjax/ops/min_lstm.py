@@ -64,14 +64,6 @@ def min_lstm_cell(
 ) -> tuple[Float[Array, "batch features"], Float[Array, "batch features"]]:
     """One step of a minLSTM; see `min_lstm` and `seqjax.ops.step`.
 
-    Args:
-        params: the layer's parameters.
-        carry: ``h`` before the step.
-        x: the input at this step.
-
-    Returns:
-        ``(carry, y)``, both ``h'``; ``y`` in the dtype of input and kernel.
-
     Example:
         >>> params = MinLSTMParams(jnp.array([[1.0, 1.0, 3.0]]))
         >>> carry, y = min_lstm_cell(params, jnp.ones((1, 1)), jnp.ones((1, 1)))
@@ -94,22 +86,16 @@ def min_lstm(
 
     Args:
         params: the layer's parameters.
-        x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
+        x: inputs [batch, time, inputs].
         initial_carry: ``h`` before the first step; zeros by default.
-        **options: lengths, direction, recomputation, ...: see `seqjax.ops.Options`.
+        **options: lengths, direction, ...: see `seqjax.ops.Options`.
 
     Returns:
-        ``y`` [batch, time, features] in the dtype of input and kernel, or
-        ``(carry, y)`` with ``carry`` [batch, features], float32 or wider.
-
-    Raises:
-        ValueError: where shapes do not fit each other, or for an unknown implementation.
+        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
 
     Example:
         >>> params = MinLSTMParams(jax.random.normal(jax.random.key(0), (3, 3 * 4)))
         >>> min_lstm(params, jnp.ones((2, 5, 3))).shape
         (2, 5, 4)
-
-    Source: see `MinLSTMCell`.
     """
     return run(MinLSTMCell(), params, x, initial_carry, **options)

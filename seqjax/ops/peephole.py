@@ -77,14 +77,6 @@ def peephole_lstm_cell(
 ) -> tuple[LSTMCarry, Float[Array, "batch features"]]:
     """One step of an LSTM with peepholes; see `peephole_lstm` and `seqjax.ops.step`.
 
-    Args:
-        params: the layer's parameters.
-        carry: the state before the step.
-        x: the input at this step.
-
-    Returns:
-        ``(carry, y)``; ``y`` is ``h'`` in the dtype of input and kernel.
-
     Example:
         >>> open_forget = jnp.array([[0.0], [99.0], [0.0]])  # by its own cell state
         >>> params = PeepholeLSTMParams(jnp.zeros((1, 4)), jnp.zeros((1, 4)), None, open_forget)
@@ -110,16 +102,12 @@ def peephole_lstm(
 
     Args:
         params: the layer's parameters.
-        x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
+        x: inputs [batch, time, inputs].
         initial_carry: the state before the first step; zeros by default.
-        **options: lengths, direction, recomputation, ...: see `seqjax.ops.Options`.
+        **options: lengths, direction, ...: see `seqjax.ops.Options`.
 
     Returns:
-        ``y`` [batch, time, features] in the dtype of input and kernel, or
-        ``(carry, y)`` with a carry of float32 or wider.
-
-    Raises:
-        ValueError: where shapes do not fit each other.
+        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
 
     Example:
         >>> from seqjax import ops
@@ -128,7 +116,5 @@ def peephole_lstm(
         >>> y = peephole_lstm(params, x)
         >>> bool((y == ops.lstm(ops.LSTMParams(*params[:3]), x)).all())  # they start at zero
         True
-
-    Source: see `PeepholeLSTMCell`.
     """
     return run(PeepholeLSTMCell(), params, x, initial_carry, **options)

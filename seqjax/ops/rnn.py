@@ -126,15 +126,6 @@ def rnn_cell(
 ) -> tuple[Float[Array, "batch features"], Float[Array, "batch features"]]:
     """One step of a simple recurrent network; see `rnn` and `seqjax.ops.step`.
 
-    Args:
-        params: the layer's parameters.
-        carry: ``h`` before the step.
-        x: the input at this step.
-        activation: see `RNNCell`.
-
-    Returns:
-        ``(carry, y)``, both ``h'``; ``y`` in the dtype of input and kernel.
-
     Example:
         >>> params = RNNParams(jnp.ones((1, 2)), jnp.zeros((2, 2)))
         >>> carry, y = rnn_cell(params, jnp.zeros((1, 2)), jnp.full((1, 1), 3.0), activation="relu")
@@ -159,25 +150,19 @@ def rnn(
 
     Args:
         params: the layer's parameters.
-        x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
+        x: inputs [batch, time, inputs].
         initial_carry: ``h`` before the first step; zeros by default.
         activation: see `RNNCell`.
-        **options: lengths, direction, recomputation, ...: see `seqjax.ops.Options`.
+        **options: lengths, direction, ...: see `seqjax.ops.Options`.
 
     Returns:
-        ``y`` [batch, time, features] in the dtype of input and kernel, or
-        ``(carry, y)`` with ``carry`` [batch, features], float32 or wider.
-
-    Raises:
-        ValueError: where shapes do not fit each other.
+        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
 
     Example:
         >>> import jax
         >>> w, u = jax.random.normal(jax.random.key(0), (3, 4)), jnp.eye(4)
         >>> rnn(RNNParams(w, u), jnp.ones((2, 5, 3))).shape
         (2, 5, 4)
-
-    Source: see `RNNCell`.
     """
     cell = RNNCell(activation, params.layer_norm is not None)
     return run(cell, params, x, initial_carry, **options)

@@ -7,7 +7,7 @@
 import difflib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,11 @@ from jaxtyping import Float, Integer
 from seqjax.ops.backends import Implementation, choose, kernel_of, run_form, run_step
 from seqjax.ops.bounds import Count, Repeats
 from seqjax.ops.cell import Cell, Linear, Params
+from seqjax.ops.checks import check_params, check_shape, checked_carry
 from seqjax.ops.layout import carry_dtype, vary_alike
+from seqjax.ops.lengths import as_lengths, flip_sequences, length_mask
 from seqjax.ops.mesh import over_batch
 from seqjax.ops.pieces import in_pieces
-
-# Number of sequences: an int, or a symbol where `jax.export` traces for any number.
-BatchSize = Any
 
 
 class Settings(TypedDict, total=False):
@@ -249,63 +248,6 @@ def in_reverse(options: Options) -> bool:
     return bool(options.get("reverse")) and not cut
 
 
-# -- lengths ---------------------------------------------------------------------
-
-
-def as_lengths(seq_lengths: ArrayLike | None, *, batch: BatchSize, steps: int) -> Array | None:
-    """`seq_lengths` as int32, clipped to [0, steps]; None stays None.
-
-    Args:
-        seq_lengths: integers [batch], of any width.
-        batch: number of sequences.
-        steps: of the padded sequences.
-
-    Raises:
-        ValueError: for another shape, or for what are no integers.
-
-    Example:
-        >>> as_lengths(jnp.array([3, 9]), batch=2, steps=5).tolist()
-        [3, 5]
-    """
-    if seq_lengths is None:
-        return None
-    lengths: Any = seq_lengths if hasattr(seq_lengths, "clip") else jnp.asarray(seq_lengths)
-    if lengths.shape != (batch,):
-        raise ValueError(
-            f"seq_lengths must be [{batch}], one length for each sequence, but its shape is"
-            f" {lengths.shape}."
-        )
-    if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise ValueError(
-            f"seq_lengths must be integers, numbers of steps, but they are {lengths.dtype}."
-        )
-    # Clipped as what they are: a narrow type cannot hold `steps`, a wide one is cut by int32.
-    most = min(steps, int(jnp.iinfo(lengths.dtype).max))
-    return jnp.asarray(lengths.clip(0, most), jnp.int32)
-
-
-def length_mask(seq_lengths: Array, steps: int) -> Array:
-    """[steps, batch]: True at the steps that belong to each sequence.
-
-    Example:
-        >>> length_mask(jnp.array([1, 3]), 3).astype(int).T.tolist()
-        [[1, 0, 0], [1, 1, 1]]
-    """
-    return jnp.arange(steps)[:, None] < seq_lengths[None, :]
-
-
-def flip_sequences(x: Array, seq_lengths: Array | None) -> Array:
-    """Reverse each sequence of `x` [T, B, ...] within its own length."""
-    if seq_lengths is None:
-        return jnp.flip(x, axis=0)
-    steps = jnp.arange(x.shape[0])[:, None]
-    source = jnp.where(steps < seq_lengths[None, :], seq_lengths[None, :] - 1 - steps, steps)
-    return jnp.take_along_axis(x, jax.lax.expand_dims(source, range(2, x.ndim)), axis=0)
-
-
-# -- checks ----------------------------------------------------------------------
-
-
 def _check_names(op: str, options: Options) -> None:
     known = Options.__annotations__
     for name in options:
@@ -313,84 +255,3 @@ def _check_names(op: str, options: Options) -> None:
             near = difflib.get_close_matches(name, known, 1)
             hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(known)}."
             raise TypeError(f"{op}: no option is named {name!r}.{hint}")
-
-
-def check_input(op: str, x: Array, ndim: int) -> None:
-    """Raise ValueError where `x` is no array of floats of so many dimensions."""
-    if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
-        raise ValueError(
-            f"{op}: x holds {x.dtype}, shape {x.shape}, but inputs are floats. Are they tokens?"
-            " Give them to an embedding first, nn.Stack((nn.Embed(vocabulary, features), ...)) or"
-            " jax.nn.one_hot; numbers become floats by x.astype(float)."
-        )
-    if x.ndim != ndim:
-        dims = {2: "[batch, features]", 3: "[batch, time, features]"}[ndim]
-        raise ValueError(f"{op}: x must be {dims}, but its shape is {x.shape}.")
-
-
-def check_params(op: str, cell: Cell, params: Params, x: Array, ndim: int) -> int:
-    """The width; raise ValueError where inputs and parameters do not fit each other."""
-    check_input(op, x, ndim)
-    if not isinstance(params, cell.Params):
-        raise ValueError(
-            f"{op}: params must be {cell.Params.__name__}, not {type(params).__name__}."
-        )
-    inputs, features = x.shape[-1], cell.features(params)
-    expected = cell.parameters(_Expected.declare, inputs, features)
-    for field, wanted, given in zip(params._fields, expected, params, strict=True):
-        if wanted is None and given is not None:
-            raise ValueError(
-                f"{op}: {field} is no parameter of {cell} with {inputs} inputs and {features}"
-                " features; leave it None."
-            )
-        if given is not None:
-            check = partial(_check_leaf, op, x, features)
-            jax.tree.map(check, wanted, given, is_leaf=lambda one: isinstance(one, _Expected))
-    return features
-
-
-class _Expected(NamedTuple):
-    """A parameter's name and shape, as `Cell.parameters` declares it."""
-
-    name: str
-    shape: tuple[int, ...]
-
-    @classmethod
-    def declare(
-        cls, name: str, shape: tuple[int, ...], init: Any, *, wide: bool = False
-    ) -> "_Expected":
-        del init, wide
-        return cls(name, shape)
-
-
-def _check_leaf(op: str, x: Array, features: int, wanted: _Expected, leaf: Array) -> None:
-    if leaf.shape != wanted.shape:
-        raise ValueError(
-            f"{op}: {wanted.name} must be {list(wanted.shape)} for x with {x.shape[-1]} features"
-            f" and a width of {features}, but its shape is {leaf.shape}."
-        )
-
-
-def checked_carry(
-    op: str, cell: Cell, carry: Any, batch: BatchSize, features: int, dtype: Any
-) -> Any:
-    """The carry in its dtype, zeros for None; ValueError where it is not the cell's."""
-    zeros = cell.initial_carry(batch, features, dtype)
-    if carry is None:
-        return zeros
-    if jax.tree.structure(carry) != jax.tree.structure(zeros):
-        kind, found = (type(tree).__name__ for tree in (zeros, carry))
-        hint = f"{kind}{zeros._fields}" if hasattr(zeros, "_fields") else "an array"
-        raise ValueError(f"{op}: the carry must be {hint}, not {found}.".replace("'", ""))
-    for leaf, zero in zip(jax.tree.leaves(carry), jax.tree.leaves(zeros), strict=True):
-        check_shape(op, "carry", leaf, *zero.shape)
-    return jax.tree.map(lambda leaf, zero: jnp.asarray(leaf, zero.dtype), carry, zeros)
-
-
-def check_shape(op: str, what: str, leaf: Array, batch: BatchSize, width: int) -> None:
-    """Raise ValueError where a leaf is not [batch, features]."""
-    if leaf.shape != (batch, width):
-        raise ValueError(
-            f"{op}: the {what} must be [{batch}, {width}] (batch, features), but its"
-            f" shape is {leaf.shape}."
-        )

@@ -74,14 +74,6 @@ def ugrnn_cell(
 ) -> tuple[Float[Array, "batch features"], Float[Array, "batch features"]]:
     """One step of an update gate RNN; see `ugrnn` and `seqjax.ops.step`.
 
-    Args:
-        params: the layer's parameters.
-        carry: ``h`` before the step.
-        x: the input at this step.
-
-    Returns:
-        ``(carry, y)``, both ``h'``; ``y`` in the dtype of input and kernel.
-
     Example:
         >>> params = UGRNNParams(jnp.zeros((1, 4)), jnp.zeros((2, 4)))
         >>> carry, y = ugrnn_cell(params, jnp.ones((1, 2)), jnp.zeros((1, 1)))
@@ -104,23 +96,17 @@ def ugrnn(
 
     Args:
         params: the layer's parameters.
-        x: inputs [batch, time, inputs] ([time, batch, inputs] if `time_major`).
+        x: inputs [batch, time, inputs].
         initial_carry: ``h`` before the first step; zeros by default.
-        **options: lengths, direction, recomputation, ...: see `seqjax.ops.Options`.
+        **options: lengths, direction, ...: see `seqjax.ops.Options`.
 
     Returns:
-        ``y`` [batch, time, features] in the dtype of input and kernel, or
-        ``(carry, y)`` with ``carry`` [batch, features], float32 or wider.
-
-    Raises:
-        ValueError: where shapes do not fit each other.
+        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
 
     Example:
         >>> from seqjax import ops
         >>> params = ops.init(UGRNNCell(), jax.random.key(0), inputs=3, features=4)
         >>> ugrnn(params, jnp.ones((2, 5, 3))).shape
         (2, 5, 4)
-
-    Source: see `UGRNNCell`.
     """
     return run(UGRNNCell(), params, x, initial_carry, **options)

@@ -24,8 +24,9 @@ from jaxtyping import Float
 
 from seqjax.ops import engine
 from seqjax.ops.cell import Cell, Elementwise, Params, Weights
+from seqjax.ops.checks import check_params, checked_carry
 from seqjax.ops.layout import carry_dtype
-from seqjax.ops.sequence import Options, check_params, checked_carry, over_sequence
+from seqjax.ops.sequence import Options, over_sequence
 
 _WIDEST = 48  # features of all layers together; measured, see docs/performance.md
 
