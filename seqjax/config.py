@@ -1,7 +1,6 @@
 """A run's settings as JSON: written, compared on a resume, read back for another run."""
 
 import dataclasses
-import difflib
 import json
 import os
 import typing
@@ -9,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from seqjax.storage.strict_json import parse_object, show
+from seqjax.storage.strict_json import nearest, parse_object, show
 from seqjax.storage.typed import convert
 
 AnyConfig = TypeVar("AnyConfig")
@@ -160,9 +159,7 @@ def _plain(value: Any) -> Any:
 
 
 def _unknown(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"there is no setting {show(key)}; there are {', '.join(known)}.{hint}"
+    return f"there is no setting {show(key)}; there are {', '.join(known)}.{nearest(key, known)}"
 
 
 def _difference(where: str, then: Any, now: Any) -> tuple[str, Any, Any]:

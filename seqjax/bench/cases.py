@@ -118,7 +118,7 @@ def make_arrays(case: Case, seed: int = 0) -> Arrays:
         return Arrays(x, weights, cotangent)
     weights = {}
 
-    def declare(name: str, shape: tuple[int, ...], init: Any, *, wide: bool = False) -> None:
+    def declare(name: str, shape: tuple[int, ...], init: Any, *, keep_dtype: bool = False) -> None:
         if name != "recurrent_bias":
             scale = 0.1 if len(shape) == 1 else shape[0] ** -0.5
             # Well below 1, so that rounding does not grow over 16,384 steps.

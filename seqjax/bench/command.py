@@ -59,6 +59,6 @@ def _pictures(report: Report, folder: Path) -> list[Path]:
     try:
         from seqjax.bench.plots import draw
     except ModuleNotFoundError as error:
-        print(f"no pictures: {error.name} is not installed (pip install -e '.[bench]')")
+        print(f"no pictures: {error.name} is not installed (pip install 'seqjax[bench]')")
         return []
     return draw(report, folder)

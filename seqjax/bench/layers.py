@@ -15,6 +15,7 @@ from seqjax.bench.cases import COMMON, SHAPES, Case, check_kinds
 from seqjax.bench.report import Figure, Options, Report, ratio, table, write
 from seqjax.bench.turns import BenchError, Contestant, Worker, beside, take_turns, workers
 from seqjax.ops.backends import BACKENDS, choose
+from seqjax.ops.linear_recurrence import FORM
 from seqjax.train.mesh import cpu_cores
 
 PROGRAMS = ("forward", "forward + backward")
@@ -69,7 +70,7 @@ def _others(kind: str) -> list[str]:
     """Our implementations besides the default."""
     if kind == "conv":
         return ["products", "lax"]
-    form = ops.Linear(lambda *_: None) if kind == "linear" else ops.CELLS[kind]().form  # type: ignore[arg-type, return-value]
+    form = FORM if kind == "linear" else ops.CELLS[kind]().form
     able = [name for name, backend in BACKENDS.items() if backend.refuses(form) is None]
     return [name for name in able if name != choose(kind, form, None)]
 

@@ -3,9 +3,9 @@
 import os
 import platform
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from seqjax.storage.versions import version
 from seqjax.train.mesh import cpu_cores
 
 PACKAGES = ("seqjax", "jax", "jaxlib", "flax", "keras", "torch", "dm-haiku", "equinox", "numpy")
@@ -68,7 +68,7 @@ def describe() -> dict[str, object]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "environment": {name: os.environ[name] for name in SETTINGS if name in os.environ},
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in PACKAGES},
     }
 
 
@@ -79,10 +79,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

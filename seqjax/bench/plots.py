@@ -1,4 +1,4 @@
-"""Pictures of a benchmark's figures. Needs matplotlib: ``pip install -e '.[bench]'``."""
+"""Pictures of a benchmark's figures. Needs matplotlib: ``pip install 'seqjax[bench]'``."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -233,9 +233,12 @@ def stack_params(layers: Sequence[Any]) -> dict[str, Any]:
 
 
 def _cell(caller: str, kind: str, library: str, options: dict[str, Any]) -> ops.Cell:
-    known = [name for name, cell in ops.CELLS.items() if getattr(cell, library) is not None]
+    peers = {name: getattr(cell, library) for name, cell in ops.CELLS.items()}
+    known = {name: peer.layer for name, peer in peers.items() if peer is not None}
     if kind not in known:
-        raise ValueError(f"{caller}: kind must be one of {(*known, *_FEEDFORWARD)}, not {kind!r}.")
+        words = [f"{name!r} ({layer})" for name, layer in known.items()]
+        words += map(repr, _FEEDFORWARD)
+        raise ValueError(f"{caller}: kind must be one of {', '.join(words)}, not {kind!r}.")
     return ops.CELLS[kind](**options)
 
 

@@ -63,6 +63,8 @@ def save_model(
                 " pass the model of seqjax.models.from_layer."
             )
         model = models.from_layer(model, inputs, last=last)
+    if model.layer is None or model.inputs is None:
+        raise WeightsError(f"{path} is not written: the model does not say its layers and inputs.")
     try:
         config = {"inputs": inputs_to_json(model.inputs), "last": model.last}
         config |= {"layer": layer_to_json(model.layer)}
@@ -124,7 +126,7 @@ def _shapes(path: Path, model: models.Model) -> Any:
     """What the model's parameters look like."""
     try:
         return jax.eval_shape(model.init, jax.random.key(0))
-    except (ValueError, TypeError, MemoryError, OverflowError) as error:
+    except (ValueError, TypeError, ArithmeticError, MemoryError) as error:
         raise WeightsError(f"{path}: there is no such model: {error}") from error
 
 

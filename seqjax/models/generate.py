@@ -71,7 +71,11 @@ def generate(
     past = {name: value[:, :length] for name, value in moving.items()}
     # The step that reads value number n of the future answers for number n + 1.
     ahead = {name: jnp.swapaxes(value[:, length:-1], 0, 1) for name, value in moving.items()}
-    carry, y = model.apply(params, x, return_carry=True, context=constant | past)
+
+    def read(now: dict[str, Array]) -> dict[str, Any]:
+        return {} if context is None else {"context": constant | now}
+
+    carry, y = model.apply(params, x, return_carry=True, **read(past))
     y = y if y.ndim == 2 else y[:, -1]
 
     def next_input(y: Array, step: Any) -> Array:
@@ -89,7 +93,7 @@ def generate(
         state: tuple[Any, Array], inputs: tuple[Array, dict[str, Array]]
     ) -> tuple[tuple[Any, Array], Array]:
         (carry, value), (number, now) = state, inputs
-        carry, y = model.step(params, carry, value, context=constant | now)
+        carry, y = model.step(params, carry, value, **read(now))
         value = next_input(y, number)
         return (carry, value), value
 

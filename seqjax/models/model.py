@@ -1,6 +1,5 @@
 """Any layer as a tuple of pure functions."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from seqjax import nn
-from seqjax.nn.layer import Context, Inputs, Tokens
+from seqjax.nn.layer import Context, Inputs, Tokens, check_context
+from seqjax.storage.strict_json import nearest
 
 Params = Any
 
@@ -37,9 +37,9 @@ class Model(NamedTuple):
     apply: Callable[..., Any]
     initial_carry: Callable[[int], Any]
     step: Callable[..., tuple[Any, Array]]
-    layer: nn.Layer
-    inputs: Inputs
-    last: bool
+    layer: nn.Layer | None = None
+    inputs: Inputs | None = None
+    last: bool = False
 
 
 def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
@@ -47,7 +47,7 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
 
     Args:
         layer: the layer, a Linen module.
-        inputs: number of input features, or ``nn.Tokens(vocabulary)``.
+        inputs: number of input features, or ``nn.Tokens(vocab_size)``.
         last: answer when each sequence is over (many-to-one): at its last step, of two
             directions each at its own end (see `seqjax.nn.Layer.last`).
 
@@ -62,14 +62,14 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
         >>> model = from_layer(nn.Bidirectional(nn.GRU(features=4)), inputs=3)
         >>> model.apply(model.init(jax.random.key(0)), jnp.ones((2, 5, 3))).shape
         (2, 5, 8)
-        >>> layer = nn.Stack((nn.Embed(vocabulary=50, features=8), nn.LSTM(4), nn.Dense(2)))
+        >>> layer = nn.Stack((nn.Embed(50, features=8), nn.LSTM(4), nn.Dense(2)))
         >>> model = from_layer(layer, nn.Tokens(50), last=True)
         >>> model.apply(model.init(jax.random.key(0)), jnp.array([[3, 1, 4]])).shape
         (1, 2)
     """
 
     def init(key: Array) -> Params:
-        return layer.init(key, example(inputs, 64))["params"]
+        return layer.init(key, example(inputs, 64)).get("params", {})
 
     def apply(
         params: Params,
@@ -81,7 +81,6 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
         return_carry: bool = False,
         context: Context | None = None,
     ) -> Any:
-        _check_context(layer, context)
         return layer.apply(
             {"params": params},
             x,
@@ -97,7 +96,7 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
     def step(
         params: Params, carry: Any, x: Array, *, context: Context | None = None
     ) -> tuple[Any, Array]:
-        _check_context(layer, context)
+        check_context(layer, context)
         return layer.apply({"params": params}, carry, x, context=context, method="step")
 
     def initial_carry(batch: int) -> Any:
@@ -119,19 +118,10 @@ def example(inputs: Inputs, steps: int) -> Array:
     return jnp.zeros((1, steps, inputs))
 
 
-def _check_context(layer: nn.Layer, context: Context | None) -> None:
-    if context is None:
-        return
-    known = layer.context_names()
-    if unknown := sorted(context.keys() - known):
-        reads = f"they read {sorted(known)}" if known else "they read none"
-        raise ValueError(f"no layer reads the context {unknown}; {reads}.")
-
-
 def make(
     architecture: str,
     *,
-    inputs: Inputs,
+    inputs: int,
     features: Sequence[int],
     outputs: int,
     last: bool = False,
@@ -181,8 +171,7 @@ def make(
         layers = [nn.LAYERS[architecture](width, **options) for width in features]
     else:
         known = (*nn.LAYERS, "conv")
-        near = difflib.get_close_matches(str(architecture), known, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = nearest(architecture, known)
         raise ValueError(f"architecture must be one of {known}, not {architecture!r}.{hint}")
     stack = nn.Stack((*layers, nn.Dense(outputs)), dropout=dropout, remat=remat)
     return from_layer(stack, inputs, last=last)

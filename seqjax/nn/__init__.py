@@ -6,11 +6,18 @@ Besides what is named here there is a layer for every cell of `seqjax.ops.CELLS`
 
 from typing import Any
 
-from seqjax.nn import recurrent as _recurrent
 from seqjax.nn.combine import Bidirectional as Bidirectional, Stack as Stack
 from seqjax.nn.conv import CausalConv as CausalConv
 from seqjax.nn.dense import Dense as Dense, Embed as Embed
-from seqjax.nn.layer import Inputs as Inputs, Layer as Layer, Tokens as Tokens
+from seqjax.nn.layer import (
+    Call as Call,
+    Context as Context,
+    Inputs as Inputs,
+    Layer as Layer,
+    Tokens as Tokens,
+    at_last as at_last,
+    without_padding as without_padding,
+)
 from seqjax.nn.normalise import BatchNorm as BatchNorm
 from seqjax.nn.recurrent import LAYERS as LAYERS, Recurrent as Recurrent
 from seqjax.nn.repeat import Repeat as Repeat
@@ -18,7 +25,7 @@ from seqjax.nn.residual import Residual as Residual
 from seqjax.nn.seasonal import SeasonalResidual as SeasonalResidual
 from seqjax.nn.wavenet import WaveNet as WaveNet
 
-globals().update(_recurrent.BY_CLASS)
+globals().update({layer.__name__: layer for layer in LAYERS.values()})
 
 
 def __getattr__(name: str) -> Any:  # for type checkers: the cells' layers are found at run time

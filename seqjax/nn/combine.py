@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from seqjax.nn.layer import Call, Context, Inputs, Layer, at_last, check_parts, with_carry
+from seqjax.nn.layer import Call, Context, Inputs, Layer, check_parts, with_carry
 from seqjax.nn.recurrent import Recurrent, run_wavefront, wavefront_kind
 from seqjax.ops import as_lengths
 from seqjax.ops.bounds import Rate
@@ -38,36 +38,38 @@ class Bidirectional(Layer):
     backward: Layer | None = None
 
     def setup(self) -> None:
-        for layer in self.inner():
+        for layer in self.sublayers():
             if not isinstance(layer, Recurrent) or layer.reverse:
                 raise ValueError(
                     "Bidirectional takes recurrent layers that run forwards (RNN, LSTM, GRU),"
                     f" not {type(layer).__name__} with reverse="
                     f"{getattr(layer, 'reverse', 'unknown')}; it reverses the second itself."
                 )
-        backward = self.inner()[1]
+        backward = self.sublayers()[1]
         self.backward_layer = backward.clone(parent=self, name=None, reverse=True, keep_order=True)
 
-    def inner(self) -> tuple[Layer, ...]:
+    def sublayers(self) -> tuple[Layer, ...]:
         """Both layers, before the second is reversed."""
         return self.forward, self.forward if self.backward is None else self.backward
 
-    def _both(self, x: Array, carry: Any, call: Call) -> tuple[Any, tuple[Array, Array]]:
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``((forward, backward) carries, y)``, y [batch, time, 2 * features]."""
         before = check_parts(self, carry, 2)
         end, forwards = with_carry(self.forward, x, before[0], call)
         start, backwards = with_carry(self.backward_layer, x, before[1], call)
-        return (end, start), (forwards, backwards)
+        return (end, start), jnp.concatenate([forwards, backwards], axis=-1)
 
-    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
-        """``((forward, backward) carries, y)``, y [batch, time, 2 * features]."""
-        ends, outputs = self._both(x, carry, call)
-        return ends, jnp.concatenate(outputs, axis=-1)
+    @property
+    def backwards(self) -> bool:
+        """One half does."""
+        return True
 
     def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``(carries, y)``, y [batch, 2 * features]: each direction at its own end."""
-        lengths = as_lengths(call.seq_lengths, batch=x.shape[0], steps=x.shape[1])
-        ends, (forwards, backwards) = self._both(x, carry, call)
-        return ends, jnp.concatenate([at_last(forwards, lengths), backwards[:, 0]], axis=-1)
+        before = check_parts(self, carry, 2)
+        end, forwards = self.forward.end(x, before[0], call)
+        start, backwards = self.backward_layer.end(x, before[1], call)
+        return (end, start), jnp.concatenate([forwards, backwards], axis=-1)
 
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """Raises ValueError: the backward half needs the whole sequence."""
@@ -78,11 +80,11 @@ class Bidirectional(Layer):
 
     def initial_carry(self, batch: Any, inputs: Inputs) -> tuple[Any, ...]:
         """The carries of both directions."""
-        return tuple(layer.initial_carry(batch, inputs) for layer in self.inner())
+        return tuple(layer.initial_carry(batch, inputs) for layer in self.sublayers())
 
     def output_features(self, inputs: Inputs) -> int:
         """The widths of both directions together."""
-        return sum(layer.output_features(inputs) for layer in self.inner())
+        return sum(layer.output_features(inputs) for layer in self.sublayers())
 
 
 class Stack(Layer):
@@ -118,9 +120,19 @@ class Stack(Layer):
     def setup(self) -> None:
         self.between = nn.Dropout(self.dropout)
 
-    def inner(self) -> tuple[Layer, ...]:
+    def sublayers(self) -> tuple[Layer, ...]:
         """The layers."""
         return self.layers
+
+    @property
+    def _top(self) -> int:
+        """The topmost layer with a memory."""
+        return max((k for k, one in enumerate(self.layers) if not one.stateless), default=0)
+
+    @property
+    def backwards(self) -> bool:
+        """Whether the topmost layer with a memory is."""
+        return bool(self.layers) and self.layers[self._top].backwards
 
     def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``(carries, y)``, y [batch, time, features], a carry for each layer."""
@@ -131,13 +143,13 @@ class Stack(Layer):
     def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``(carries, y)``, y [batch, features] when each sequence is over.
 
-        Where the topmost layer with a memory has an answer of its own (`Bidirectional`),
-        those above it see that alone, as in Keras.
+        Where the topmost layer with a memory reads backwards, those above it see its
+        answer alone, as in Keras.
         """
         count = len(self.layers)
-        top = max((k for k, one in enumerate(self.layers) if not one.without_memory), default=0)
-        if not count or type(self.layers[top]).end is Layer.end:
+        if not self.backwards:
             return super().end(x, carry, call)
+        top = self._top
         carries = check_parts(self, carry, count)
         below, x, lengths = self._run(range(top), x, carries, call)
         if top:
@@ -199,7 +211,7 @@ class Stack(Layer):
         for layer, before in zip(
             self.layers, check_parts(self, carry, len(self.layers)), strict=True
         ):
-            if not layer.every_step and layer is not self.layers[-1]:
+            if not layer.keeps_length and layer is not self.layers[-1]:
                 raise ValueError(
                     "Stack: the layers above a strided one run at a slower rate; only"
                     " the last layer may have a stride to run one step at a time."
@@ -229,6 +241,6 @@ class Stack(Layer):
         return super().output_features(inputs)
 
     @property
-    def without_memory(self) -> bool:
+    def stateless(self) -> bool:
         """Whether that holds for all layers."""
-        return all(layer.without_memory for layer in self.layers)
+        return all(layer.stateless for layer in self.layers)

@@ -69,6 +69,11 @@ class CausalConv(Layer):
 
     @nn.compact
     def _parameters(self, inputs: int) -> ops.ConvParams:
+        if inputs % self.groups or self.features % self.groups:
+            raise ValueError(
+                f"CausalConv: {inputs} inputs and {self.features} features do not fall into"
+                f" {self.groups} equal groups."
+            )
         shape = (self.kernel_size, inputs // self.groups, self.features)
         kernel = self.declare("kernel", shape, self.kernel_init, self.param_dtype, inputs)
         bias = self.declare("bias", (self.features,), self.bias_init, self.param_dtype)
@@ -123,8 +128,8 @@ class CausalConv(Layer):
     def initial_carry(self, batch: Any, inputs: Inputs) -> ops.ConvCarry:
         """A past of zeros, [batch, (kernel_size - 1) * dilation, inputs]."""
         dtype = self.param_dtype if self.dtype is None else self.dtype
-        assert isinstance(inputs, int)
-        return ops.conv_carry(batch, inputs, self.kernel_size, self.dilation, dtype)
+        features = super().output_features(inputs)
+        return ops.conv_carry(batch, features, self.kernel_size, self.dilation, dtype)
 
     def output_length(self, length: Any) -> Any:
         """See `seqjax.ops.conv_output_length`."""
@@ -134,10 +139,10 @@ class CausalConv(Layer):
 
     def output_features(self, inputs: Inputs) -> int:
         """Number of filters."""
-        del inputs
+        super().output_features(inputs)
         return self.features
 
     @property
-    def every_step(self) -> bool:
+    def keeps_length(self) -> bool:
         """Without a stride, and with the past padded."""
         return self.stride == 1 and self.padding == "causal"

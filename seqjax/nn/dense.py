@@ -68,11 +68,11 @@ class Dense(Layer):
 
     def output_features(self, inputs: Inputs) -> int:
         """Number of outputs."""
-        del inputs
+        super().output_features(inputs)
         return self.features
 
     @property
-    def without_memory(self) -> bool:
+    def stateless(self) -> bool:
         """Every step stands alone."""
         return True
 
@@ -83,7 +83,7 @@ class Embed(Layer):
     ``y_t = E[x_t]``. What lies outside the vocabulary is NaN, which training reports.
 
     Attributes:
-        vocabulary: tokens are 0, ..., vocabulary - 1.
+        num_embeddings: tokens are 0, ..., num_embeddings - 1.
         features: of a token's vector.
         dtype: of the outputs; by default that of the parameters.
         param_dtype: of the parameters.
@@ -91,7 +91,7 @@ class Embed(Layer):
     Example:
         >>> import jax
         >>> from seqjax.nn import GRU, Stack
-        >>> layer = Stack((Embed(vocabulary=50, features=8), GRU(features=4)))
+        >>> layer = Stack((Embed(num_embeddings=50, features=8), GRU(features=4)))
         >>> tokens = jax.numpy.array([[3, 1, 4, 1, 5]])
         >>> layer.apply(layer.init(jax.random.key(0), tokens), tokens).shape
         (1, 5, 4)
@@ -100,7 +100,7 @@ class Embed(Layer):
     Learning Research 3, 2003; scale of the initialiser after Flax.
     """
 
-    vocabulary: Count
+    num_embeddings: Count
     features: Count
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
@@ -108,7 +108,7 @@ class Embed(Layer):
     @nn.compact
     def _table(self) -> Array:
         init = initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
-        shape = (self.vocabulary, self.features)
+        shape = (self.num_embeddings, self.features)
         table = self.declare("embedding", shape, init, self.param_dtype)
         return table if self.dtype is None else table.astype(self.dtype)
 
@@ -119,7 +119,9 @@ class Embed(Layer):
                 f"Embed: tokens must be integers {dims}, but x is {tokens.dtype}, shape"
                 f" {tokens.shape}."
             )
-        # Not clipped to the vocabulary, as XLA would: a wrong token is seen.
+        # Not clipped or counted from the end, as an index would be: a wrong token is seen.
+        outside = (tokens < 0) | (tokens >= self.num_embeddings)
+        tokens = jnp.where(outside, self.num_embeddings, tokens)
         return self._table().at[tokens].get(mode="fill", fill_value=jnp.nan)
 
     def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
@@ -140,6 +142,6 @@ class Embed(Layer):
         return self.features
 
     @property
-    def without_memory(self) -> bool:
+    def stateless(self) -> bool:
         """Every step stands alone."""
         return True

@@ -15,10 +15,10 @@ class Tokens(NamedTuple):
     """Inputs that are tokens: integers [batch, time] of a vocabulary.
 
     Attributes:
-        vocabulary: tokens are 0, ..., vocabulary - 1.
+        vocab_size: tokens are 0, ..., vocab_size - 1.
     """
 
-    vocabulary: int
+    vocab_size: int
 
 
 Inputs = int | Tokens  # a number of features, or tokens
@@ -80,7 +80,7 @@ class Layer(nn.Module):
         Returns:
             ``y`` [batch, time, features], or ``(carry, y)``.
         """
-        call = Call(seq_lengths, return_carry, deterministic, context)
+        call = self._checked_call(Call(seq_lengths, return_carry, deterministic, context))
         carry, y = self.whole(x, initial_carry, call)
         return (carry, y) if return_carry else y
 
@@ -96,24 +96,26 @@ class Layer(nn.Module):
     def output_features(self, inputs: Inputs) -> int:
         """Number of features of ``y``."""
         if isinstance(inputs, Tokens):
-            raise ValueError(f"{type(self).__name__} takes features, not tokens: nn.Embed first.")
+            raise ValueError(
+                f"{type(self).__name__} takes features, not tokens; put nn.Embed before it."
+            )
         return inputs
 
     def context_names(self) -> frozenset[str]:
         """What this layer and those within read of a context."""
-        return frozenset().union(*(layer.context_names() for layer in self.inner()))
+        return frozenset().union(*(layer.context_names() for layer in self.sublayers()))
 
-    def inner(self) -> tuple["Layer", ...]:
+    def sublayers(self) -> tuple["Layer", ...]:
         """The layers within."""
         return ()
 
     @property
-    def every_step(self) -> bool:
+    def keeps_length(self) -> bool:
         """Whether there is an output for every input: no stride, no step left out."""
-        return all(layer.every_step for layer in self.inner())
+        return all(layer.keeps_length for layer in self.sublayers())
 
     @property
-    def without_memory(self) -> bool:
+    def stateless(self) -> bool:
         """Whether every step stands alone."""
         return False
 
@@ -123,12 +125,28 @@ class Layer(nn.Module):
         That is the output at the last step (the first, for length 0); of two directions
         each at its own end. Called as the layer itself.
         """
-        given = Call(**call)
+        given = self._checked_call(Call(**call))
         carry, y = self.end(x, initial_carry, given)
         return (carry, y) if given.return_carry else y
 
+    def _checked_call(self, call: Call) -> Call:
+        """ValueError for a context that no layer of the whole tree reads."""
+        if call.context is not None and not self.path:
+            check_context(self, call.context)
+        return call
+
+    @property
+    def backwards(self) -> bool:
+        """Whether (some) outputs read from the end, so that the last step is not their last."""
+        return any(layer.backwards for layer in self.sublayers())
+
     def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """`whole`, but for the `last` answer alone."""
+        if self.backwards:
+            raise ValueError(
+                f"{type(self).__name__}: part of it reads backwards and part forwards, so it has no"
+                " single end; take the outputs of all steps, or put a layer above that has one."
+            )
         lengths = as_lengths(call.seq_lengths, batch=x.shape[0], steps=x.shape[1])
         carry, y = with_carry(self, x, carry, call)
         return carry, at_last(y, None if lengths is None else self.output_length(lengths))
@@ -146,7 +164,7 @@ class Layer(nn.Module):
             inputs: features of the input, to be named in the error.
         """
         if self.has_variable("params", name):
-            found = jnp.shape(self.get_variable("params", name))
+            found = jnp.shape(nn.meta.unbox(self.get_variable("params", name)))
             if found != tuple(shape):
                 of = "" if inputs is None else f" for x with {inputs} features"
                 raise ValueError(
@@ -159,6 +177,14 @@ class Layer(nn.Module):
         """`x`; ValueError where it holds no floats, or has other than `ndim` dimensions."""
         check_input(type(self).__name__, x, ndim)
         return x
+
+
+def check_context(layer: Layer, context: Context | None) -> None:
+    """ValueError for what no layer within reads: it would do nothing."""
+    known = layer.context_names()
+    if unknown := sorted((context or {}).keys() - known):
+        reads = f"they read {sorted(known)}" if known else "they read none"
+        raise ValueError(f"no layer reads the context {unknown}; {reads}.")
 
 
 def with_carry(layer: Any, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:

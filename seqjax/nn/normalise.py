@@ -10,7 +10,7 @@ from jax import Array, lax
 from jax.nn import initializers
 
 from seqjax.nn.layer import Call, Context, Layer, without_padding
-from seqjax.ops.bounds import Share
+from seqjax.ops.bounds import Fraction
 
 
 @jax.custom_vjp
@@ -57,7 +57,7 @@ class BatchNorm(Layer):
     Source: Ioffe and Szegedy, arXiv 1502.03167; epsilon after Keras.
     """
 
-    epsilon: Share = 1e-3
+    epsilon: Fraction = 1e-3
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
 
@@ -107,6 +107,6 @@ class BatchNorm(Layer):
         return carry, self._normalise(x, *self._parameters(x.shape[-1]))
 
     @property
-    def without_memory(self) -> bool:
+    def stateless(self) -> bool:
         """Every step stands alone, but for the moments in training."""
         return True

@@ -16,8 +16,9 @@ from flax.typing import Dtype, Initializer
 from jax import Array
 
 from seqjax import ops
-from seqjax.nn.layer import Call, Context, Inputs, Layer
+from seqjax.nn.layer import Call, Context, Inputs, Layer, at_last, with_carry
 from seqjax.ops.bounds import Count, Rate
+from seqjax.ops.cell import in_float32
 from seqjax.ops.wavefront import refuses
 
 SETTINGS = get_type_hints(ops.Settings, include_extras=True)
@@ -82,14 +83,14 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
             "bias": self.bias_init,
             "recurrent_bias": self.bias_init,
         }
-        given = {name: init for name, init in given.items() if init is not None}
+        given = {name: in_float32(init) for name, init in given.items() if init is not None}
         used = set()
 
-        def declare(name: str, shape: Any, init: Any, *, wide: bool = False) -> Array:
+        def declare(name: str, shape: Any, init: Any, *, keep_dtype: bool = False) -> Array:
             used.add(name)
             init = given.get(name, init)
             array = self.declare(name, shape, init, self.param_dtype, inputs)
-            return array if self.dtype is None or wide else array.astype(self.dtype)
+            return array if self.dtype is None or keep_dtype else array.astype(self.dtype)
 
         params = self.cell.parameters(declare, inputs, self.features)
         if unused := given.keys() - used - {"recurrent_bias"}:
@@ -149,8 +150,19 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
 
     def output_features(self, inputs: Inputs) -> int:
         """The width."""
-        del inputs
+        super().output_features(inputs)
         return self.features
+
+    @property
+    def backwards(self) -> bool:
+        """Whether it starts at the end."""
+        return self.reverse
+
+    def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """`whole`, but for the last step of the loop: where it runs backwards, the first."""
+        lengths = ops.as_lengths(call.seq_lengths, batch=x.shape[0], steps=x.shape[1])
+        carry, y = with_carry(self, x, carry, call)
+        return carry, y[:, 0] if self.reverse and self.keep_order else at_last(y, lengths)
 
 
 def _layer(cell: type[ops.Cell]) -> Any:
@@ -171,20 +183,17 @@ def _layer(cell: type[ops.Cell]) -> Any:
         (2, 5, 4)
     """
     fields = {"features": Count} | {option.name: hints[option.name] for option in options}
-    defaults = {option.name: option.default for option in options}
+    defaults = {
+        option.name: dataclasses.field(
+            default=option.default, default_factory=option.default_factory, kw_only=option.kw_only
+        )
+        for option in options
+    }
     return _module(name, Recurrent, fields, __doc__=doc, cell_type=cell, **defaults)
 
 
 LAYERS: dict[str, Any] = {name: _layer(cell) for name, cell in ops.CELLS.items()}
 """The layer of every cell, by the cell's name."""
-
-BY_CLASS: dict[str, Any] = {layer.__name__: layer for layer in LAYERS.values()}
-
-
-def __getattr__(name: str) -> Any:
-    if name in BY_CLASS:
-        return BY_CLASS[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 # -- several as one loop -----------------------------------------------------------
@@ -196,7 +205,7 @@ def wavefront_kind(layer: Any, x: Array, deterministic: bool) -> tuple[Any, ...]
     `x` is the input of the lowest: all must compute in one dtype.
     """
     # The very classes: a subclass may do something else with the same fields.
-    if type(layer) not in BY_CLASS.values() or refuses(layer.cell) is not None:
+    if type(layer) not in LAYERS.values() or refuses(layer.cell) is not None:
         return None
     settings = {name: getattr(layer, name) for name in SETTINGS} | {
         "unroll": layer.unroll not in (None, 1)

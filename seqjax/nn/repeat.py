@@ -37,7 +37,7 @@ class Repeat(Layer):
     depth: Count
     dropout: Rate = 0.0
 
-    def inner(self) -> tuple[Layer, ...]:
+    def sublayers(self) -> tuple[Layer, ...]:
         """The layer."""
         return (self.layer,)
 

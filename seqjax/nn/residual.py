@@ -57,7 +57,7 @@ class Residual(Layer):
         )
         self.after_gate = nn.Dropout(self.dropout)
 
-    def inner(self) -> tuple[Layer, ...]:
+    def sublayers(self) -> tuple[Layer, ...]:
         """The layer."""
         return (self.layer,)
 
@@ -68,7 +68,7 @@ class Residual(Layer):
                 f"Residual: x must have {self.features} features, the block's own, but its"
                 f" shape is {x.shape}."
             )
-        if not layer.every_step:
+        if not layer.keeps_length:
             raise ValueError(
                 "Residual: outputs are added to inputs step by step; the layer must not"
                 " have a stride or leave out steps."

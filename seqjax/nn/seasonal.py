@@ -68,7 +68,7 @@ class SeasonalResidual(Layer):
         ]
         read = jnp.stack(cycles, axis=2)  # [batch, time, cycles, 3]
         rows = read.reshape(batch * steps, self.cycles, 3)
-        h = self.layer(rows, deterministic=call.deterministic, context=call.context)[:, -1]
+        h = self.layer(rows, deterministic=call.deterministic)[:, -1]
         y = jnp.mean(read[..., 1], axis=-1)[..., None] + self.head(h).reshape(batch, steps, 1)
         if valid is not None:
             y = jnp.where(valid, y, jnp.zeros_like(y))
@@ -81,13 +81,10 @@ class SeasonalResidual(Layer):
 
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step: ``(carry, y)``."""
+        del context
         x = self.checked(x, 2)
-        carry, y = self.whole(x[:, None], carry, Call(return_carry=True, context=context))
+        carry, y = self.whole(x[:, None], carry, Call(return_carry=True))
         return carry, y[:, 0]
-
-    def inner(self) -> tuple[Layer, ...]:
-        """The layer."""
-        return (self.layer,)
 
     def initial_carry(self, batch: Any, inputs: Inputs) -> Array:
         """A past of zeros, [batch, period * cycles, 1]."""
@@ -100,7 +97,6 @@ class SeasonalResidual(Layer):
         del inputs
         return 1
 
-    @property
-    def every_step(self) -> bool:
-        """Whatever the layer that runs over the cycles does."""
-        return True
+    def sublayers(self) -> tuple[Layer, ...]:
+        """None over time: the layer runs over the cycles of each step."""
+        return ()

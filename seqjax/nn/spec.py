@@ -6,7 +6,7 @@ once there are parameters.
 """
 
 import dataclasses
-import difflib
+import numbers
 import typing
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from seqjax.nn.seasonal import SeasonalResidual
 from seqjax.nn.wavenet import WaveNet
 from seqjax.ops.activations import ACTIVATIONS, Name
 from seqjax.ops.bounds import Count
-from seqjax.storage.strict_json import show
+from seqjax.storage.strict_json import nearest, show
 from seqjax.storage.typed import convert
 
 _OTHERS: tuple[Any, ...] = (BatchNorm, Bidirectional, CausalConv, Dense, Embed, Repeat)
@@ -63,8 +63,8 @@ def layer_to_json(layer: Layer) -> dict[str, Any]:
     kind = type(layer)
     if LAYER_TYPES.get(kind.__name__) is not kind:
         raise LayerError(
-            f"{kind.__name__} has no JSON; there are {', '.join(LAYER_TYPES)}. (Parameters alone:"
-            " seqjax.io.save_weights.)"
+            f"{kind.__module__}.{kind.__qualname__} has no JSON; there are"
+            f" {', '.join(LAYER_TYPES)}. (Parameters alone: seqjax.io.save_weights.)"
         )
     found = {"kind": kind.__name__}
     for name in _fields(kind):
@@ -96,8 +96,8 @@ def layer_from_json(value: Any) -> Layer:
 
 
 def inputs_to_json(inputs: Inputs) -> Any:
-    """A number of features, or ``{"tokens": vocabulary}``."""
-    return {"tokens": inputs.vocabulary} if isinstance(inputs, Tokens) else int(inputs)
+    """A number of features, or ``{"tokens": vocab_size}``."""
+    return {"tokens": inputs.vocab_size} if isinstance(inputs, Tokens) else int(inputs)
 
 
 def inputs_from_json(value: Any) -> Inputs:
@@ -105,7 +105,7 @@ def inputs_from_json(value: Any) -> Inputs:
 
     Example:
         >>> inputs_from_json({"tokens": 50})
-        Tokens(vocabulary=50)
+        Tokens(vocab_size=50)
     """
     if isinstance(value, dict) and value.keys() == {"tokens"}:
         return Tokens(_converted("inputs.tokens", value["tokens"], Count))
@@ -127,8 +127,12 @@ def _plain(where: str, value: Any) -> Any:
         return layer_to_json(value)
     if isinstance(value, tuple | list):
         return [_plain(where, one) for one in value]
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | str):
         return value
+    if isinstance(value, numbers.Integral):  # of NumPy, too
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
     if callable(value) and (names := [n for n, f in ACTIVATIONS.items() if f is value]):
         return names[0]
     try:
@@ -155,13 +159,13 @@ class _Reader:
             raise LayerError(f"{where} is {show(value)}; it must be a JSON object.")
         name = value.get("kind")
         if not isinstance(name, str) or name not in LAYER_TYPES:
-            hint = _nearest(name, LAYER_TYPES) or f" There are {', '.join(LAYER_TYPES)}."
+            hint = nearest(name, LAYER_TYPES) or f" There are {', '.join(LAYER_TYPES)}."
             raise LayerError(f"{where}: there is no kind {show(name)}.{hint}")
         kind, given = LAYER_TYPES[name], {key: value[key] for key in value if key != "kind"}
         fields = _fields(kind)
         for key in given:
             if key not in fields:
-                hint = _nearest(key, fields) or f" It has {', '.join(fields)}."
+                hint = nearest(key, fields) or f" It has {', '.join(fields)}."
                 raise LayerError(f"{where}: {name} has no {show(key)}.{hint}")
         if missing := [key for key in _required(kind) if key not in given]:
             raise LayerError(f"{where}: {name} lacks {', '.join(missing)}.")
@@ -194,11 +198,6 @@ def _required(kind: Any) -> list[str]:
         for field in dataclasses.fields(kind)
         if field.name not in _FLAX and field.default is field.default_factory is dataclasses.MISSING
     ]
-
-
-def _nearest(key: Any, known: Any) -> str:
-    near = difflib.get_close_matches(str(key)[:100], known, 1)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _converted(where: str, value: Any, hint: Any) -> Any:

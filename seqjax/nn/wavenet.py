@@ -16,6 +16,8 @@ from seqjax.ops.bounds import Count, Rate, Repeats, Size
 
 Carries = tuple[ops.ConvCarry, ...]
 
+_MOST_BLOCKS = 1024  # each is traced
+
 
 class WaveNet(Layer):
     """WaveNet over sequences of features.
@@ -87,8 +89,11 @@ class WaveNet(Layer):
     def setup(self) -> None:
         dilations = self._all_dilations()
         blocks = range(len(dilations))
-        if not blocks:
-            raise ValueError("WaveNet: dilations and cycles must make at least one block.")
+        if not 0 < len(blocks) <= _MOST_BLOCKS:
+            raise ValueError(
+                "WaveNet: dilations and cycles must make at least one block, and at most"
+                f" {_MOST_BLOCKS}, not {len(blocks)}."
+            )
         width = self.residual_features
         unit_inputs = 2 * width if self.gated else width
         skip_width = width if self.skip_features is None else self.skip_features
@@ -217,7 +222,10 @@ class WaveNet(Layer):
     def initial_carry(self, batch: Any, inputs: Inputs) -> Carries:
         """A past of zeros for every convolution."""
         dtype = self.param_dtype if self.dtype is None else self.dtype
-        layers = [(inputs, 1), *((self.residual_features, d) for d in self._all_dilations())]
+        layers = [
+            (Layer.output_features(self, inputs), 1),
+            *((self.residual_features, d) for d in self._all_dilations()),
+        ]
         return tuple(
             ops.conv_carry(batch, width, self.kernel_size, dilation, dtype)
             for width, dilation in layers
@@ -225,5 +233,5 @@ class WaveNet(Layer):
 
     def output_features(self, inputs: Inputs) -> int:
         """Number of outputs."""
-        del inputs
+        super().output_features(inputs)
         return self.outputs

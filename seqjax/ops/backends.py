@@ -37,7 +37,7 @@ def _anything(form: Form) -> None:
 def _linear_only(form: Form) -> str | None:
     if isinstance(form, Linear):
         return None
-    return "it needs a recurrence that is linear in its state (min_gru, min_lstm, lru)"
+    return "it needs a recurrence that is linear in its state, such as min_gru or lru"
 
 
 BACKENDS: dict[str, Backend] = {
@@ -109,7 +109,7 @@ def run_form(
     Returns:
         The final carry, and the outputs [T, B, H].
     """
-    form, dtype = cell.form, _real_dtype(params, x)
+    form, dtype = cell.form, carry_dtype(x, cell.kernel(params))
     if isinstance(form, Elementwise):
         weights, own = cell.weights(params, dtype)
         loop = BACKENDS[implementation].elementwise
@@ -136,7 +136,7 @@ def run_form(
 
 def run_step(cell: Cell, params: Params, x: Array, carry: Carry) -> tuple[Carry, Array]:
     """One step on `x` [B, I]: ``(carry, y)``."""
-    form, dtype = cell.form, _real_dtype(params, x)
+    form, dtype = cell.form, carry_dtype(x, cell.kernel(params))
     if isinstance(form, Elementwise):
         weights, own = cell.weights(params, dtype)
         carry = engine.single_step(form, own, weights, x, carry)
@@ -149,12 +149,3 @@ def run_step(cell: Cell, params: Params, x: Array, carry: Carry) -> tuple[Carry,
     inputs = jax.tree.map(lambda z: z[0], form.project(params, x[None], dtype))
     carry = form.step(params, carry, inputs, None)
     return carry, form.hidden(carry)
-
-
-def kernel_of(params: Params) -> Array:
-    """The matrix that meets the input; its dtype, with the input's, is that of the outputs."""
-    return next(leaf for leaf in params if leaf is not None and leaf.ndim == 2)
-
-
-def _real_dtype(params: Params, x: Array) -> Any:
-    return carry_dtype(x, kernel_of(params))

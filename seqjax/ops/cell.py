@@ -143,7 +143,7 @@ class Declare(Protocol):
     """Takes one parameter after the other from `Cell.parameters`."""
 
     def __call__(
-        self, name: str, shape: tuple[int, ...], init: Initializer, *, wide: bool = False
+        self, name: str, shape: tuple[int, ...], init: Initializer, *, keep_dtype: bool = False
     ) -> Any:
         """What stands for the parameter: an array, or its shape, or its name.
 
@@ -151,7 +151,7 @@ class Declare(Protocol):
             name: the parameter's name in a layer.
             shape: its shape.
             init: draws it.
-            wide: keeps its precision where a layer computes in another dtype.
+            keep_dtype: it stays as it is where a layer computes in another dtype.
         """
         ...
 
@@ -160,11 +160,11 @@ class Peer(NamedTuple):
     """How another library lays the cell out; see `seqjax.io.from_keras`, `from_torch`.
 
     Attributes:
-        name: of its layer.
+        layer: its name for it.
         gates: where each of our gates stands among theirs.
     """
 
-    name: str
+    layer: str
     gates: tuple[int, ...]
 
 
@@ -204,9 +204,19 @@ class Cell:
             declare("bias", (width,), initializers.zeros),
         )
 
+    def kernel(self, params: Any) -> Array:
+        """The matrix that meets the input; its dtype, with the input's, is that of the outputs."""
+        return params.kernel
+
     def features(self, params: Any) -> int:
-        """H, out of the parameters."""
-        return packed_features(self, params.recurrent_kernel, "recurrent_kernel")
+        """H, out of the parameters; ValueError where they are not K blocks side by side."""
+        shape = params.recurrent_kernel.shape
+        if len(shape) != 2 or shape[1] != self.gates * shape[0]:
+            raise ValueError(
+                f"{self.name}: recurrent_kernel must be [features, {self.gates} * features], but"
+                f" its shape is {shape}."
+            )
+        return shape[0]
 
     def weights(self, params: Any, dtype: Any) -> tuple[Weights, Any]:
         """The engine's weights and the cell's own parameters (in `dtype`), of an `Elementwise`."""
@@ -218,32 +228,18 @@ class Cell:
         return jnp.zeros((batch, features), dtype)
 
 
-def packed_features(cell: Cell, kernel: Array, name: str) -> int:
-    """H, out of a kernel [..., K*H].
-
-    Raises:
-        ValueError: where K does not divide its columns.
-    """
-    columns = kernel.shape[-1] if kernel.ndim else 0
-    if columns % cell.gates or not kernel.ndim:
-        raise ValueError(
-            f"{cell.name}: {name} must be [..., {cell.gates} * features], but its shape is"
-            f" {kernel.shape}."
-        )
-    return columns // cell.gates
-
-
-def _in_float32(draw: Initializer) -> Initializer:
+def in_float32(draw: Initializer) -> Initializer:
     """Drawn in float32 or wider: narrow types have no QR, and lose the tails."""
 
     def init(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        return draw(key, shape, jnp.promote_types(dtype, jnp.float32)).astype(dtype)
+        drawn = draw(key, shape, jnp.promote_types(dtype, jnp.float32))
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)  # Flax may have boxed it
 
     return init
 
 
 glorot_uniform: Initializer = initializers.glorot_uniform()
-orthogonal: Initializer = _in_float32(initializers.orthogonal())
+orthogonal: Initializer = in_float32(initializers.orthogonal())
 
 
 def init(cell: Cell, key: Array, inputs: int, features: int, dtype: Any = jnp.float32) -> Params:
@@ -268,7 +264,7 @@ def init(cell: Cell, key: Array, inputs: int, features: int, dtype: Any = jnp.fl
     count = 0
 
     def declare(
-        name: str, shape: tuple[int, ...], init: Initializer, *, wide: bool = False
+        name: str, shape: tuple[int, ...], init: Initializer, *, keep_dtype: bool = False
     ) -> Array:
         nonlocal count
         count += 1

@@ -32,7 +32,9 @@ def check_params(op: str, cell: Cell, params: Params, x: Array, ndim: int) -> in
         )
     inputs, features = x.shape[-1], cell.features(params)
 
-    def expected(name: str, shape: tuple[int, ...], init: Any, *, wide: bool = False) -> _Expected:
+    def expected(
+        name: str, shape: tuple[int, ...], init: Any, *, keep_dtype: bool = False
+    ) -> _Expected:
         return _Expected(name, shape)
 
     def check(wanted: _Expected, leaf: Array) -> None:
@@ -68,9 +70,9 @@ def checked_carry(
     if carry is None:
         return zeros
     if jax.tree.structure(carry) != jax.tree.structure(zeros):
-        kind, found = (type(tree).__name__ for tree in (zeros, carry))
-        hint = f"{kind}{zeros._fields}" if hasattr(zeros, "_fields") else "an array"
-        raise ValueError(f"{op}: the carry must be {hint}, not {found}.".replace("'", ""))
+        fields = getattr(zeros, "_fields", ())
+        hint = f"{type(zeros).__name__}({', '.join(fields)})" if fields else "an array"
+        raise ValueError(f"{op}: the carry must be {hint}, not {type(carry).__name__}.")
     for leaf, zero in zip(jax.tree.leaves(carry), jax.tree.leaves(zeros), strict=True):
         check_shape(op, "carry", leaf, *zero.shape)
     return jax.tree.map(lambda leaf, zero: jnp.asarray(leaf, zero.dtype), carry, zeros)

@@ -121,6 +121,7 @@ class GRUCell(Cell):
     1412.3555, 2014; initialisers after Keras.
     """
 
+    _: dataclasses.KW_ONLY
     reset_after: bool = True
 
     name: ClassVar = "gru"
@@ -170,7 +171,7 @@ def gru_cell(
         >>> y.tolist()
         [[0.5, 0.5]]
     """
-    return step(GRUCell(reset_after), params, carry, x)
+    return step(GRUCell(reset_after=reset_after), params, carry, x)
 
 
 def gru(
@@ -206,4 +207,4 @@ def gru(
         >>> gru(params, jnp.ones((2, 5, 3)), reset_after=False).shape
         (2, 5, 4)
     """
-    return run(GRUCell(reset_after), params, x, initial_carry, **options)
+    return run(GRUCell(reset_after=reset_after), params, x, initial_carry, **options)

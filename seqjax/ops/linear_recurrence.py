@@ -13,7 +13,7 @@ from seqjax.ops.layout import carry_dtype
 from seqjax.ops.linear import linear_loop
 from seqjax.ops.sequence import Options, in_reverse, over_sequence
 
-_FORM = Linear(coefficients=lambda params, x, dtype: (params, x))
+FORM = Linear(coefficients=lambda params, x, dtype: (params, x))
 
 
 def linear_recurrence(
@@ -64,7 +64,7 @@ def linear_recurrence(
     if jnp.iscomplexobj(carry) and not jnp.issubdtype(dtype, jnp.complexfloating):
         raise ValueError(f"{op}: a complex carry needs a or b to be complex.")
     how = {
-        "implementation": choose(op, _FORM, options.get("implementation")),
+        "implementation": choose(op, FORM, options.get("implementation")),
         "reverse": in_reverse(options),
         "unroll": options.get("unroll") or 1,
     }

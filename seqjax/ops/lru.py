@@ -10,7 +10,7 @@ from jax import Array, lax
 from jax.nn import initializers
 from jaxtyping import Complex, Float
 
-from seqjax.ops.bounds import Bounds, Count, Share
+from seqjax.ops.bounds import Bounds, Count, Fraction
 from seqjax.ops.cell import Cell, Declare, Linear
 from seqjax.ops.layout import dot
 from seqjax.ops.sequence import Options, run, step
@@ -94,8 +94,9 @@ class LRUCell(Cell):
     """
 
     state: Count | None = None
-    r_min: Share = 0.0
-    r_max: Share = 1.0
+    _: dataclasses.KW_ONLY
+    r_min: Fraction = 0.0
+    r_max: Fraction = 1.0
     max_phase: Annotated[float, Bounds(0, 1000)] = 2 * math.pi
 
     name: ClassVar = "lru"
@@ -116,8 +117,8 @@ class LRUCell(Cell):
             )
         state = features if self.state is None else self.state
         # The eigenvalues' parameters keep their precision: near one it decides the memory.
-        nu_log = declare("nu_log", (state,), self._nu_log, wide=True)
-        theta_log = declare("theta_log", (state,), self._theta_log, wide=True)
+        nu_log = declare("nu_log", (state,), self._nu_log, keep_dtype=True)
+        theta_log = declare("theta_log", (state,), self._theta_log, keep_dtype=True)
 
         def gamma_log(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
             """Of ``sqrt(1 - |lambda|^2)``: noise through the layer then keeps its variance."""
@@ -129,7 +130,7 @@ class LRUCell(Cell):
         params = LRUParams(
             nu_log,
             theta_log,
-            declare("gamma_log", (state,), gamma_log, wide=True),
+            declare("gamma_log", (state,), gamma_log, keep_dtype=True),
             declare("input_real", (inputs, state), normal_in),
             declare("input_imag", (inputs, state), normal_in),
             declare("output_real", (state, features), normal_out),
@@ -148,6 +149,10 @@ class LRUCell(Cell):
     def _theta_log(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         phase = self.max_phase * jax.random.uniform(key, shape, minval=1e-6)
         return jnp.log(phase).astype(dtype)
+
+    def kernel(self, params: LRUParams) -> Array:
+        """``B``."""
+        return params.input_real
 
     def features(self, params: LRUParams) -> int:
         """Out of ``C``."""

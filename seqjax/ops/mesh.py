@@ -25,20 +25,12 @@ def data_devices(mesh: Mesh | AbstractMesh | None = None) -> int:
 
     Returns:
         1, too, inside a `jax.shard_map`, whose body is one device's own.
-
-    Raises:
-        ValueError: for an explicit axis "data": the loops' types say nothing of shardings.
     """
     ambient = jax.sharding.get_abstract_mesh()
     mesh = ambient if mesh is None else mesh
     types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
     if AxisType.Manual in ambient.axis_types:
         return 1
-    if types.get(DATA_AXIS) == AxisType.Explicit:
-        raise ValueError(
-            f'the axis "{DATA_AXIS}" of the mesh is explicit, which recurrent layers do not take:'
-            " jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,)) makes it automatic."
-        )
     return mesh.shape[DATA_AXIS] if types.get(DATA_AXIS) == AxisType.Auto else 1
 
 
@@ -64,7 +56,18 @@ def over_batch(
     Returns:
         The whole result. Where there is one device, or the batch does not divide, the
         function simply runs.
+
+    Raises:
+        ValueError: for arguments split over an explicit axis: the loops' types say nothing
+            of shardings.
     """
+    for leaf in jax.tree.leaves(arguments):
+        if any(part is not None for part in jax.typeof(leaf).sharding.spec):
+            raise ValueError(
+                "an argument is split over an explicit axis of the mesh, which recurrent layers do"
+                " not take: jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,)) makes it"
+                " automatic."
+            )
     devices = data_devices(mesh)
     if devices == 1:
         return function(*arguments)

@@ -12,7 +12,7 @@ from jax import Array
 from jax.nn import initializers
 from jaxtyping import Float
 
-from seqjax.ops.cell import Cell, Declare, Linear, glorot_uniform, packed_features
+from seqjax.ops.cell import Cell, Declare, Linear, glorot_uniform
 from seqjax.ops.layout import project
 from seqjax.ops.sequence import Options, run, step
 
@@ -52,7 +52,13 @@ class InputGatesCell(Cell):
 
     def features(self, params: Any) -> int:
         """Out of the kernel."""
-        return packed_features(self, params.kernel, "kernel")
+        shape = params.kernel.shape
+        if len(shape) != 2 or shape[1] % self.gates:
+            raise ValueError(
+                f"{self.name}: kernel must be [inputs, {self.gates} * features], but its shape is"
+                f" {shape}."
+            )
+        return shape[1] // self.gates
 
 
 class MinGRUCell(InputGatesCell):

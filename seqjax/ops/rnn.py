@@ -85,6 +85,7 @@ class RNNCell(Cell):
     after Keras.
     """
 
+    _: dataclasses.KW_ONLY
     activation: Activation = "tanh"
     layer_norm: bool = False
 
@@ -105,8 +106,8 @@ class RNNCell(Cell):
         if not self.layer_norm:
             return params
         norm = LayerNormParams(
-            declare("scale", (features,), initializers.ones, wide=True),
-            declare("offset", (features,), initializers.zeros, wide=True),
+            declare("scale", (features,), initializers.ones, keep_dtype=True),
+            declare("offset", (features,), initializers.zeros, keep_dtype=True),
         )
         return params._replace(layer_norm=norm)
 
@@ -132,7 +133,9 @@ def rnn_cell(
         >>> y.tolist()
         [[3.0, 3.0]]
     """
-    return step(RNNCell(activation, params.layer_norm is not None), params, carry, x)
+    return step(
+        RNNCell(activation=activation, layer_norm=params.layer_norm is not None), params, carry, x
+    )
 
 
 def rnn(
@@ -164,5 +167,5 @@ def rnn(
         >>> rnn(RNNParams(w, u), jnp.ones((2, 5, 3))).shape
         (2, 5, 4)
     """
-    cell = RNNCell(activation, params.layer_norm is not None)
+    cell = RNNCell(activation=activation, layer_norm=params.layer_norm is not None)
     return run(cell, params, x, initial_carry, **options)

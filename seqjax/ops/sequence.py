@@ -16,7 +16,7 @@ from jax.sharding import AbstractMesh, Mesh
 from jax.typing import ArrayLike
 from jaxtyping import Float, Integer
 
-from seqjax.ops.backends import Implementation, choose, kernel_of, run_form, run_step
+from seqjax.ops.backends import Implementation, choose, run_form, run_step
 from seqjax.ops.bounds import Count, Repeats
 from seqjax.ops.cell import Cell, Linear, Params
 from seqjax.ops.checks import check_params, check_shape, checked_carry
@@ -45,9 +45,11 @@ class Settings(TypedDict, total=False):
     """Let the gradient pass only within groups of so many steps, counted from each
     sequence's first in the loop: truncated back-propagation through time."""
     implementation: Implementation | None
-    """None (the best for this platform), "scan" (a loop with a hand-written backward pass),
-    "autodiff" (the loop differentiated by JAX: forward mode works), or "associative" (in
-    parallel over time, where the recurrence is linear in its state)."""
+    """None (the best for this platform), "scan" (a loop; where the cell has no products in
+    its step, with a hand-written backward pass), "autodiff" (the loop differentiated by JAX:
+    forward mode works, but an infinite derivative of a cell in the padding reaches its
+    gradients), or "associative" (in parallel over time, of a recurrence that is linear in
+    its state)."""
 
 
 class Options(Settings, total=False):
@@ -105,7 +107,7 @@ def run(
     name = cell.name
     features = check_params(name, cell, params, x, ndim=3)
     batch = x.shape[1 if options.get("time_major") else 0]
-    dtype = carry_dtype(x, kernel_of(params))
+    dtype = carry_dtype(x, cell.kernel(params))
     recurrent_mask = options.get("recurrent_mask")
     if recurrent_mask is not None:
         if isinstance(cell.form, Linear):
@@ -133,7 +135,7 @@ def run(
         carry,
         options,
         shared_axes=(None, 0),
-        dtype=jnp.result_type(x, kernel_of(params)),
+        dtype=jnp.result_type(x, cell.kernel(params)),
     )
 
 
@@ -162,10 +164,10 @@ def step(cell: Cell, params: Params, carry: Any, x: Array) -> tuple[Any, Array]:
     """
     name = f"{cell.name}_cell"
     features = check_params(name, cell, params, x, ndim=2)
-    dtype = carry_dtype(x, kernel_of(params))
+    dtype = carry_dtype(x, cell.kernel(params))
     carry = checked_carry(name, cell, carry, x.shape[0], features, dtype)
     carry, y = run_step(cell, params, x, carry)
-    return carry, y.astype(jnp.result_type(x, kernel_of(params)))
+    return carry, y.astype(jnp.result_type(x, cell.kernel(params)))
 
 
 def over_sequence(

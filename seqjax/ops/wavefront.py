@@ -24,7 +24,7 @@ from jaxtyping import Float
 
 from seqjax.ops import engine
 from seqjax.ops.cell import Cell, Elementwise, Params, Weights
-from seqjax.ops.checks import check_params, checked_carry
+from seqjax.ops.checks import check_input, check_params, checked_carry
 from seqjax.ops.layout import carry_dtype
 from seqjax.ops.sequence import Options, over_sequence
 
@@ -80,6 +80,7 @@ def wavefront(
     if unknown := sorted(options.keys() - {"seq_lengths", "return_carry", "mesh"}):
         raise ValueError(f"{op} has no option {', '.join(unknown)}; run the layers in turn.")
     assert isinstance(form, Elementwise)
+    check_input(op, x, 3)
     batch, steps, inputs = x.shape
     width = cell.features(layers[0])
     for params, features in zip(layers, [inputs] + [width] * (len(layers) - 1), strict=True):
@@ -93,6 +94,10 @@ def wavefront(
     dtype = carry_dtype(x)
     if initial_carries is None:
         initial_carries = [None] * len(layers)
+    if len(initial_carries) != len(layers):
+        raise ValueError(
+            f"{op}: {len(layers)} layers have as many carries, not {len(initial_carries)}."
+        )
     carries = [checked_carry(op, cell, carry, batch, width, dtype) for carry in initial_carries]
     more = len(layers) - 1
     together = form._replace(summed=form.summed + 2 * form.split, split=0)

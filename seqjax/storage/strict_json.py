@@ -1,14 +1,27 @@
 """JSON that means one thing: every key once, every number finite."""
 
+import difflib
 import json
 import math
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 _brief = reprlib.Repr()  # a hostile value may have any size
 _brief.maxstring = 200
 show = _brief.repr
 """A value in words, of bounded length, on one line."""
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """A hint for a name that is none of the known ones; "" where none is near.
+
+    Example:
+        >>> nearest("feature", ["features", "dropout"])
+        " Did you mean 'features'?"
+    """
+    near = difflib.get_close_matches(str(name)[:100], list(known), 1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:

@@ -13,7 +13,7 @@ def convert(value: Any, hint: Any) -> Any:
     Args:
         value: out of JSON.
         hint: the field's type: int, float, bool, str, Path, None, Literal, unions, tuples;
-            a number may be ``Annotated[int, bounds]`` with `least`, `most` and `open` (of
+            a number may be ``Annotated[int, bounds]`` with `ge`, `le` and `lt` (of
             `seqjax.ops.bounds`).
 
     Returns:
@@ -45,9 +45,7 @@ def _for_msgspec(hint: Any) -> Any:
 
     kind, parts = typing.get_origin(hint), typing.get_args(hint)
     if kind is Annotated:
-        bounds = parts[1]
-        most = {"lt" if bounds.open else "le": bounds.most}
-        return Annotated[parts[0], msgspec.Meta(ge=bounds.least, **most)]
+        return Annotated[parts[0], msgspec.Meta(**parts[1]._asdict())]
     if kind in (typing.Union, types.UnionType):
         return typing.Union[tuple(map(_for_msgspec, parts))]  # noqa: UP007
     if kind is tuple:
@@ -64,8 +62,8 @@ def words(hint: Any) -> str:
     """
     kind, parts = typing.get_origin(hint), typing.get_args(hint)
     if kind is Annotated:
-        least, most, left_out = parts[1]
-        end = f"below {most}" if left_out else f"at most {most}"
+        least, most, below = parts[1]
+        end = f"at most {most}" if below is None else f"below {below}"
         return f"{words(parts[0])}, at least {least}, {end}"
     if kind in (typing.Union, types.UnionType):
         return " or ".join(map(words, parts))

@@ -1,6 +1,7 @@
 """Any tree of layers goes into a file with its weights, and comes back."""
 
 import json
+import pathlib
 import re
 
 import jax
@@ -92,6 +93,24 @@ def test_a_layer_alone_needs_its_inputs(path):
 OLD = {"architecture": "lstm", "inputs": 1, "features": [3], "outputs": 2}
 
 
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "0.1"
+
+
+@pytest.mark.parametrize("file", sorted(GOLDEN.glob("*.safetensors")), ids=lambda file: file.stem)
+def test_golden_files_of_seqjax_0_1_still_load(file):
+    """Written by that version (commit ccb5983), with the outputs it gave.
+
+    A change of either is a promise broken; only their loader may change.
+    """
+    model, params = io.load_model(file)
+    x = np.linspace(-1, 1, 12 * model.inputs, dtype=np.float32).reshape(2, 6, model.inputs)
+    expected = np.asarray(json.loads((GOLDEN / "outputs.json").read_text())[file.stem])
+    low = any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(params))
+    np.testing.assert_allclose(
+        model.apply(params, jnp.asarray(x)), expected, atol=1e-2 if low else 1e-5
+    )
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -165,6 +184,8 @@ def nested(depth):
         ({"kind": "WaveNet", "outputs": 1, "dilations": [1, 0]}, "dilations"),
         ({"kind": "LRU", "features": 1, "r_max": 1.5}, "at most 1"),
         ({"kind": "BatchNorm", "epsilon": "x"}, "a number"),
+        ({"kind": "CausalConv", "features": 2, "kernel_size": 1, "groups": 3}, "equal groups"),
+        ({"kind": "WaveNet", "outputs": 1, "cycles": 4096, "dilations": [1] * 99}, "at most 1024"),
         (nested(40), "more than"),
         ({"kind": "Stack", "layers": [{"kind": "BatchNorm"}] * 5000}, "more than"),
     ],

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen
+from jax.sharding import PartitionSpec as P
 
 from seqjax import models, nn
 
@@ -78,6 +80,9 @@ def test_parameters_are_drawn_in_any_precision(name):
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.bfloat16)}
     assert all(np.isfinite(leaf.astype(np.float32)).all() for leaf in leaves)
     assert jnp.isfinite(layer.apply(variables, X)).all()
+    if "recurrent_kernel" in variables["params"]:
+        given = layer.clone(recurrent_init=jax.nn.initializers.orthogonal())
+        assert jax.tree.leaves(given.init(jax.random.key(0), X))[0].dtype == jnp.bfloat16
 
 
 def test_a_given_initialiser_is_the_whole_of_it():
@@ -87,6 +92,27 @@ def test_a_given_initialiser_is_the_whole_of_it():
     assert bias.tolist() == list(range(8))
     with pytest.raises(ValueError, match="MinGRU has no recurrent_kernel to draw"):
         nn.MinGRU(2, recurrent_init=jax.nn.initializers.zeros).init(jax.random.key(0), X)
+
+
+def test_what_reads_both_ways_without_an_end_is_refused():
+    layer = nn.Residual(nn.Stack((nn.Bidirectional(nn.GRU(2)), nn.Dense(2))), 2)
+    with pytest.raises(ValueError, match="Residual: part of it reads backwards.*no single end"):
+        models.from_layer(layer, I, last=True).apply({}, X)
+    backwards = nn.GRU(3, reverse=True, keep_order=True)
+    params = models.from_layer(backwards, I).init(jax.random.key(0))
+    y = models.from_layer(backwards, I, last=True).apply(params, X, seq_lengths=LENGTHS)
+    carry, _ = backwards.apply({"params": params}, X, seq_lengths=LENGTHS, return_carry=True)
+    np.testing.assert_allclose(y, carry, atol=1e-6)
+
+
+def test_partitioned_initialisers_are_flax_boxes():
+    """`flax.linen.with_partitioning`: a parameter that says how it is to be split."""
+    init = linen.with_partitioning(jax.nn.initializers.normal(), (None, "model"))
+    layer = nn.LSTM(4, kernel_init=init)
+    variables = layer.init(jax.random.key(0), X)
+    assert linen.get_partition_spec(variables)["params"]["kernel"] == P(None, "model")
+    unboxed = linen.meta.unbox(variables)
+    np.testing.assert_array_equal(layer.apply(variables, X), layer.apply(unboxed, X))
 
 
 def test_a_carry_for_another_number_of_layers_is_refused():

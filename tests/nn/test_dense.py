@@ -11,7 +11,7 @@ TOKENS = jnp.array([[3, 1, 4, 1, 5], [9, 2, 6, 0, 0]])
 
 
 def test_an_embedding_is_a_product_with_one_hot_vectors():
-    layer = nn.Embed(vocabulary=10, features=4)
+    layer = nn.Embed(10, features=4)
     variables = layer.init(jax.random.key(0), TOKENS)
     table = variables["params"]["embedding"]
     y = layer.apply(variables, TOKENS)
@@ -24,10 +24,11 @@ def test_an_embedding_is_a_product_with_one_hot_vectors():
 
 
 def test_a_token_outside_the_vocabulary_is_seen():
-    layer = nn.Embed(vocabulary=4, features=2)
+    layer = nn.Embed(4, features=2)
     variables = layer.init(jax.random.key(0), TOKENS)
-    y = layer.apply(variables, TOKENS)
-    outside = (TOKENS >= 4)[..., None]
+    tokens = TOKENS.at[0, 0].set(-1)
+    y = layer.apply(variables, tokens)
+    outside = ((tokens >= 4) | (tokens < 0))[..., None]
     np.testing.assert_array_equal(np.isnan(y), np.broadcast_to(outside, y.shape))
     # But not in the padding.
     y = layer.apply(variables, TOKENS.at[:, 2:].set(99) % 100, seq_lengths=jnp.array([2, 0]))

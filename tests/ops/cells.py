@@ -10,9 +10,9 @@ import pytest
 
 from seqjax import ops
 
-B, T, I, H = 3, 5, 2, 4
+B, T, I, H = 3, 5, 2, 5
 LENGTHS = np.array([5, 0, 1])
-MASK = np.array([[2.0, 0, 0, 2], [1, 1, 0, 1], [0, 0.5, 0.5, 0]])
+MASK = np.array([[2.0, 0, 0, 2, 2], [1, 1, 0, 1, 1], [0, 0.5, 0.5, 0, 1]])
 
 # Options worth a case of their own; other cells have none.
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
@@ -71,7 +71,7 @@ def make(case: Case, dtype=np.float64, seed=0, steps=T):
     """Parameters, inputs and a carry, all drawn."""
     rng = np.random.default_rng(seed)
 
-    def declare(name, shape, init, *, wide=False):
+    def declare(name, shape, init, *, keep_dtype=False):
         if name.endswith("bias") and not case.biased:
             return None
         return jnp.asarray(rng.normal(size=shape), dtype)

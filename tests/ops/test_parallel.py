@@ -101,12 +101,12 @@ def test_lru_is_a_complex_matrix_recurrence(x64):
 
 def test_errors_name_the_parameter():
     params, x, _ = make(CASES["min_gru"], np.float32)
-    with pytest.raises(ValueError, match=r"min_gru: bias must be \[8\]"):
+    with pytest.raises(ValueError, match=r"min_gru: bias must be \[10\]"):
         min_gru(params._replace(bias=jnp.zeros(1)), x)
-    with pytest.raises(ValueError, match=r"kernel must be \[\.\.\., 3 \* features\]"):
+    with pytest.raises(ValueError, match=r"kernel must be \[inputs, 3 \* features\]"):
         min_lstm(MinLSTMParams(params.kernel), x)
     params, x, _ = make(LRU, np.float32)
-    with pytest.raises(ValueError, match=r"output_imag must be \[3, 4\]"):
+    with pytest.raises(ValueError, match=r"output_imag must be \[3, 5\]"):
         lru(params._replace(output_imag=jnp.zeros((N, 1))), x)
     narrow = params._replace(input_real=jnp.zeros((I, N)), input_imag=jnp.zeros((I, N)))
     assert lru(narrow._replace(skip=None), x[:, :, :I]).shape == (B, T, H)

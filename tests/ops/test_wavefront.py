@@ -17,7 +17,7 @@ CELLS = {name: kind() for name, kind in ops.CELLS.items() if refuses(kind()) is 
 def make(cell, layers=L, without=()):
     rng = np.random.default_rng(0)
 
-    def declare(name, shape, init, *, wide=False):
+    def declare(name, shape, init, *, keep_dtype=False):
         return None if name in without else jnp.asarray(rng.normal(size=shape))
 
     params = [cell.parameters(declare, H if k else I, H) for k in range(layers)]
@@ -90,6 +90,8 @@ def test_what_cannot_run_together_is_refused(x64):
         ops.wavefront(cell, [params[0], params[0]], x)
     with pytest.raises(ValueError, match="carry must be"):
         ops.wavefront(cell, params, x, [carry[:, :2] for carry in carries])
+    with pytest.raises(ValueError, match="3 layers have as many carries, not 2"):
+        ops.wavefront(cell, params, x, carries[:2])
     with pytest.raises(ValueError, match="no option reverse"):
         ops.wavefront(cell, params, x, reverse=True)
 

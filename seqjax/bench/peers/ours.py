@@ -63,7 +63,7 @@ def apply_and_params(
 def cell_and_params(case: Case, weights: dict[str, Any]) -> tuple[ops.Cell, Any]:
     """A cell, and its parameters out of the case's weights."""
 
-    def declare(name: str, shape: tuple[int, ...], init: Any, *, wide: bool = False) -> Any:
+    def declare(name: str, shape: tuple[int, ...], init: Any, *, keep_dtype: bool = False) -> Any:
         return jnp.asarray(weights[name]) if name in weights else None
 
     cell = ops.CELLS[case.kind]()
