@@ -18,7 +18,7 @@ from jax.nn import initializers
 
 Carry = Any  # a pytree of arrays that begin with the batch; which one is the cell's affair
 Params = Any  # a named tuple of arrays
-Initializer = Callable[[Array, tuple[int, ...], Any], Array]  # (key, shape, dtype) -> array
+Initializer = Callable[[Array, tuple[int, ...], Any], Any]  # (key, shape, dtype) -> array
 
 
 class Weights(NamedTuple):
@@ -231,7 +231,7 @@ class Cell:
 def in_float32(draw: Initializer) -> Initializer:
     """Drawn in float32 or wider: narrow types have no QR, and lose the tails."""
 
-    def init(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    def init(key: Array, shape: tuple[int, ...], dtype: Any) -> Any:
         drawn = draw(key, shape, jnp.promote_types(dtype, jnp.float32))
         return jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)  # Flax may have boxed it
 

@@ -96,7 +96,7 @@ def test_a_given_initialiser_is_the_whole_of_it():
 
 def test_what_reads_both_ways_without_an_end_is_refused():
     layer = nn.Residual(nn.Stack((nn.Bidirectional(nn.GRU(2)), nn.Dense(2))), 2)
-    with pytest.raises(ValueError, match="Residual: part of it reads backwards.*no single end"):
+    with pytest.raises(ValueError, match=r"Residual: part of it reads backwards.*no single end"):
         models.from_layer(layer, I, last=True).apply({}, X)
     backwards = nn.GRU(3, reverse=True, keep_order=True)
     params = models.from_layer(backwards, I).init(jax.random.key(0))
