@@ -68,14 +68,14 @@ def save_model(
     try:
         config = {"inputs": inputs_to_json(model.inputs), "last": model.last}
         config |= {"layer": layer_to_json(model.layer)}
-        layer_from_json(config["layer"])  # what cannot be read is not written
+        again = layer_from_json(config["layer"])  # what cannot be read is not written
     except LayerError as error:
         raise WeightsError(f"{path} is not written: {error}") from None
     wrong = differences(
         described(named_leaves(params)[0]),
-        described(named_leaves(_shapes(path, model))[0]),
+        described(named_leaves(_shapes(path, models.from_layer(again, model.inputs)))[0]),
         here="in the parameters",
-        there="in the model",
+        there="in the model (layers that share parameters have no JSON)",
     )
     if wrong:
         raise WeightsError(f"{path} is not written: {wrong}")
@@ -130,6 +130,7 @@ def _shapes(path: Path, model: models.Model) -> Any:
         raise WeightsError(f"{path}: there is no such model: {error}") from error
 
 
+_MOST_OLD = 24  # layers; a convolution's dilation doubles with each
 _OLD = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "conv": "CausalConv"}
 
 
@@ -137,11 +138,11 @@ def _from_arguments(path: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     """The configuration of today out of the arguments of `models.make` of seqjax 0.1."""
     options = dict(arguments)
     kind, features = options.pop("architecture"), options.pop("features", None)
-    if kind not in _OLD:
+    if not isinstance(kind, str) or kind not in _OLD or "kind" in options:
         raise WeightsError(
             f"{path}: a model's architecture is one of {tuple(_OLD)}, not {show(kind)}."
         )
-    if not isinstance(features, list) or not features:
+    if not isinstance(features, list) or not 0 < len(features) <= _MOST_OLD:
         raise WeightsError(
             f"{path}: features is {show(features)}; it must be one or more whole numbers."
         )

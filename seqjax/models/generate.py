@@ -59,7 +59,14 @@ def generate(
     if (key is None) != (sample is None):
         raise ValueError("generate: key and sample go together.")
     length = x.shape[1]
+    if model.layer is not None and not model.layer.keeps_length:
+        raise ValueError("generate: the model leaves out steps (a stride, or valid padding).")
     for name, condition in (context or {}).items():
+        if condition.ndim not in (2, 3):
+            raise ValueError(
+                f"generate: {name} must be [batch, features] or [batch, time, features], but its"
+                f" shape is {condition.shape}."
+            )
         if condition.ndim == 3 and condition.shape[1] != length + steps:
             raise ValueError(
                 f"generate: {name} must tell {length} known steps and {steps} more, but its"

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from seqjax.nn.layer import Call, Context, Inputs, Layer, check_parts, with_carry
+from seqjax.nn.layer import Call, Context, Inputs, Layer, check_parts, checked_rate, with_carry
 from seqjax.nn.recurrent import Recurrent, run_wavefront, wavefront_kind
 from seqjax.ops import as_lengths
 from seqjax.ops.bounds import Rate
@@ -118,7 +118,7 @@ class Stack(Layer):
     remat: bool = False
 
     def setup(self) -> None:
-        self.between = nn.Dropout(self.dropout)
+        self.between = nn.Dropout(checked_rate(self, self.dropout))
 
     def sublayers(self) -> tuple[Layer, ...]:
         """The layers."""
@@ -239,8 +239,3 @@ class Stack(Layer):
         for layer in self.layers:
             inputs = layer.output_features(inputs)
         return super().output_features(inputs)
-
-    @property
-    def stateless(self) -> bool:
-        """Whether that holds for all layers."""
-        return all(layer.stateless for layer in self.layers)

@@ -11,7 +11,7 @@ from jax.nn import initializers
 from seqjax import ops
 from seqjax.nn.layer import Call, Context, Inputs, Layer
 from seqjax.ops.activations import activation_function
-from seqjax.ops.bounds import Count, Repeats
+from seqjax.ops.bounds import Count
 
 
 class CausalConv(Layer):
@@ -49,7 +49,7 @@ class CausalConv(Layer):
     """
 
     features: Count
-    kernel_size: Repeats
+    kernel_size: Count
     stride: Count = 1
     dilation: Count = 1
     groups: Count = 1
@@ -129,6 +129,7 @@ class CausalConv(Layer):
         """A past of zeros, [batch, (kernel_size - 1) * dilation, inputs]."""
         dtype = self.param_dtype if self.dtype is None else self.dtype
         features = super().output_features(inputs)
+        dtype = ops.carry_dtype(jnp.zeros((), dtype))
         return ops.conv_carry(batch, features, self.kernel_size, self.dilation, dtype)
 
     def output_length(self, length: Any) -> Any:

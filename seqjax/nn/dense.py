@@ -47,7 +47,8 @@ class Dense(Layer):
 
     def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``((), y)``, y [..., features]: each step stands alone."""
-        del carry, call
+        del carry
+        x, _ = without_padding(x, call.seq_lengths)
         y = self.dense(self._fitting(x))
         return (), y if self.activation is None else activation_function(self.activation)(y)
 
@@ -109,7 +110,7 @@ class Embed(Layer):
     def _table(self) -> Array:
         init = initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
         shape = (self.num_embeddings, self.features)
-        table = self.declare("embedding", shape, init, self.param_dtype)
+        table = jnp.asarray(self.declare("embedding", shape, init, self.param_dtype))
         return table if self.dtype is None else table.astype(self.dtype)
 
     def _look_up(self, tokens: Array, ndim: int) -> Array:
@@ -127,7 +128,7 @@ class Embed(Layer):
     def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``((), y)``, y [batch, time, features] of tokens [batch, time]."""
         del carry
-        if call.seq_lengths is not None and x.ndim == 2:  # padding may hold anything
+        if x.ndim == 2:
             x, _ = without_padding(x, call.seq_lengths)
         return (), self._look_up(x, 2)
 

@@ -117,7 +117,8 @@ class Layer(nn.Module):
     @property
     def stateless(self) -> bool:
         """Whether every step stands alone."""
-        return False
+        layers = self.sublayers()
+        return bool(layers) and all(layer.stateless for layer in layers)
 
     def last(self, x: Array, initial_carry: Any = None, **call: Any) -> Any:
         """``y`` [batch, features] when each sequence is over, or ``(carry, y)``.
@@ -179,6 +180,13 @@ class Layer(nn.Module):
         return x
 
 
+def checked_rate(layer: Layer, rate: float) -> float:
+    """A dropout rate; ValueError where it is none."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"{type(layer).__name__}: a dropout rate is in [0, 1), not {rate}.")
+    return rate
+
+
 def check_context(layer: Layer, context: Context | None) -> None:
     """ValueError for what no layer within reads: it would do nothing."""
     known = layer.context_names()
@@ -203,9 +211,10 @@ def without_padding(x: Array, seq_lengths: Any) -> tuple[Array, Array | None]:
     Returns:
         ``(x, valid)``, `valid` of the rank of `x`, [batch, time, 1 ...], or None without lengths.
     """
-    lengths = as_lengths(seq_lengths, batch=x.shape[0], steps=x.shape[1])
-    if lengths is None:
+    if seq_lengths is None:
         return x, None
+    lengths = as_lengths(seq_lengths, batch=x.shape[0], steps=x.shape[1])
+    assert lengths is not None
     valid = length_mask(lengths, x.shape[1]).T
     valid = valid.reshape(*valid.shape, *(1,) * (x.ndim - 2))
     return jnp.where(valid, x, jnp.zeros_like(x)), valid

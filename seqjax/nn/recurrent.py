@@ -16,7 +16,7 @@ from flax.typing import Dtype, Initializer
 from jax import Array
 
 from seqjax import ops
-from seqjax.nn.layer import Call, Context, Inputs, Layer, at_last, with_carry
+from seqjax.nn.layer import Call, Context, Inputs, Layer, at_last, checked_rate, with_carry
 from seqjax.ops.bounds import Count, Rate
 from seqjax.ops.cell import in_float32
 from seqjax.ops.wavefront import refuses
@@ -103,9 +103,7 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
 
     def _mask(self, rate: float, shape: tuple[int, ...], dtype: Dtype) -> Array:
         """What dropout multiplies with: 0 at `rate`, else ``1 / (1 - rate)``."""
-        if not 0 <= rate < 1:
-            raise ValueError(f"{type(self).__name__}: a dropout rate is in [0, 1), not {rate}.")
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, shape)
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - checked_rate(self, rate), shape)
         return kept.astype(dtype) / (1 - rate)
 
     def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:

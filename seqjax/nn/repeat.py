@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from seqjax.nn.layer import Call, Context, Inputs, Layer, with_carry
+from seqjax.nn.layer import Call, Context, Inputs, Layer, checked_rate, with_carry
 from seqjax.ops.bounds import Count, Rate
 
 
@@ -44,8 +44,7 @@ class Repeat(Layer):
     def _over_layers(self, one: Any, carry: Any, carries: Any) -> Any:
         if self.depth < 1:
             raise ValueError(f"Repeat: depth must be at least 1, not {self.depth}.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"Repeat: a dropout rate is in [0, 1), not {self.dropout}.")
+        checked_rate(self, self.dropout)
         loop = nn.scan(
             one,
             variable_axes={"params": 0},

@@ -9,7 +9,7 @@ from flax.typing import Dtype
 from jax import Array
 from jax.nn import initializers
 
-from seqjax.nn.layer import Call, Context, Inputs, Layer, with_carry, without_padding
+from seqjax.nn.layer import Call, Context, Inputs, Layer, checked_rate, with_carry, without_padding
 from seqjax.ops.bounds import Count, Rate
 
 
@@ -55,7 +55,7 @@ class Residual(Layer):
             dtype=self.dtype,
             param_dtype=self.param_dtype,
         )
-        self.after_gate = nn.Dropout(self.dropout)
+        self.after_gate = nn.Dropout(checked_rate(self, self.dropout))
 
     def sublayers(self) -> tuple[Layer, ...]:
         """The layer."""

@@ -44,6 +44,11 @@ class SeasonalResidual(Layer):
     cycles: Repeats
 
     def setup(self) -> None:
+        if self.period < 2 or not self.layer.keeps_length:
+            raise ValueError(
+                "SeasonalResidual: the period must be at least 2, and the layer must answer every"
+                " cycle."
+            )
         self.head = nn.Dense(1, kernel_init=initializers.zeros)
 
     @property
@@ -57,6 +62,11 @@ class SeasonalResidual(Layer):
         batch, steps, inputs = x.shape
         past = self.receptive_field - 1
         before = self.initial_carry(batch, inputs) if carry is None else carry
+        if jnp.shape(before) != (batch, past, 1):
+            raise ValueError(
+                f"SeasonalResidual: the carry must be {[batch, past, 1]}, the last inputs, but its"
+                f" shape is {jnp.shape(before)}."
+            )
         padded = jnp.concatenate([before.astype(x.dtype), x], axis=1)
 
         def lag(n: int) -> Array:  # x[t - n] for every t, [batch, time]

@@ -33,7 +33,7 @@ _OTHERS += (Residual, SeasonalResidual, Stack, WaveNet)
 LAYER_TYPES: dict[str, Any] = {kind.__name__: kind for kind in (*LAYERS.values(), *_OTHERS)}
 """Every layer that has JSON, by its name."""
 
-_DEEPEST = 32  # layers within layers
+_DEEPEST = 8  # layers within layers; a Repeat in a Repeat takes twice the time
 _MOST = 4096  # layers in all
 
 

@@ -11,7 +11,7 @@ from jax.nn import initializers
 
 from seqjax import ops
 from seqjax.nn.conv import CausalConv
-from seqjax.nn.layer import Call, Context, Inputs, Layer, check_parts, without_padding
+from seqjax.nn.layer import Call, Context, Inputs, Layer, check_parts, checked_rate, without_padding
 from seqjax.ops.bounds import Count, Rate, Repeats, Size
 
 Carries = tuple[ops.ConvCarry, ...]
@@ -110,7 +110,7 @@ class WaveNet(Layer):
             self.from_local = [self._condition(unit_inputs) for _ in blocks]
         self.hidden = self._conv(skip_width, 1)
         self.out = self._conv(self.outputs, 1)
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = nn.Dropout(checked_rate(self, self.dropout))
 
     def _conv(self, features: int, kernel_size: int, dilation: int = 1) -> CausalConv:
         return CausalConv(
@@ -222,6 +222,7 @@ class WaveNet(Layer):
     def initial_carry(self, batch: Any, inputs: Inputs) -> Carries:
         """A past of zeros for every convolution."""
         dtype = self.param_dtype if self.dtype is None else self.dtype
+        dtype = ops.carry_dtype(jnp.zeros((), dtype))
         layers = [
             (Layer.output_features(self, inputs), 1),
             *((self.residual_features, d) for d in self._all_dilations()),

@@ -60,7 +60,7 @@ class Elementwise(NamedTuple):
             [B, H] arrays: first the `summed` gates, each ``z_k + (h U)_k``; then
             the input parts ``z_k`` of the `split` gates; then their recurrent
             parts ``(h U)_k``. ``own`` is a pytree of the cell's own small
-            parameters (``()`` where there are none); they get gradients too.
+            parameters (``()`` where there are none), [..., H] each; they get gradients too.
         summed: number of gates that see only the sum of both parts.
         split: number of gates that see the two parts apart (the GRU's candidate).
         hidden: picks ``h`` out of the carry; linear in it.

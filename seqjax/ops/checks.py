@@ -30,6 +30,9 @@ def check_params(op: str, cell: Cell, params: Params, x: Array, ndim: int) -> in
         raise ValueError(
             f"{op}: params must be {cell.Params.__name__}, not {type(params).__name__}."
         )
+    for field, given in zip(params._fields, params, strict=True):
+        if given is None and field not in params._field_defaults and not field.endswith("bias"):
+            raise ValueError(f"{op}: {field} is missing.")
     inputs, features = x.shape[-1], cell.features(params)
 
     def expected(
@@ -46,8 +49,10 @@ def check_params(op: str, cell: Cell, params: Params, x: Array, ndim: int) -> in
 
     fields = cell.parameters(expected, inputs, features)
     for field, wanted, given in zip(params._fields, fields, params, strict=True):
-        if given is None:
+        if given is None and (wanted is None or isinstance(wanted, _Expected)):
             continue
+        if given is None:
+            raise ValueError(f"{op}: {cell} has {field}, but it is missing.")
         if wanted is None:
             raise ValueError(
                 f"{op}: {field} is no parameter of {cell} with {inputs} inputs and {features}"
@@ -78,10 +83,11 @@ def checked_carry(
     return jax.tree.map(lambda leaf, zero: jnp.asarray(leaf, zero.dtype), carry, zeros)
 
 
-def check_shape(op: str, what: str, leaf: Array, batch: BatchSize, width: int) -> None:
-    """Raise ValueError where a leaf is not [batch, features]."""
-    if leaf.shape != (batch, width):
+def check_shape(op: str, what: str, leaf: Array, *shape: BatchSize) -> None:
+    """Raise ValueError where a leaf is not of that shape, which begins with the batch."""
+    if leaf.shape != shape:
+        words = " (batch, features)" if len(shape) == 2 else ""
         raise ValueError(
-            f"{op}: the {what} must be [{batch}, {width}] (batch, features), but its"
+            f"{op}: the {what} must be [{', '.join(map(str, shape))}]{words}, but its"
             f" shape is {leaf.shape}."
         )

@@ -28,6 +28,7 @@ from seqjax.ops.cell import Carry, Elementwise, Weights
 from seqjax.ops.layout import (
     dot,
     outer,
+    over_rows,
     project,
     projection,
     shift_by_one,
@@ -42,7 +43,7 @@ from seqjax.ops.layout import (
 def _select(mask: Array | None, new: Carry, old: Carry) -> Carry:
     if mask is None:
         return new
-    return jax.tree.map(lambda a, b: jnp.where(mask, a, b), new, old)
+    return jax.tree.map(lambda a, b: jnp.where(over_rows(mask, a), a, b), new, old)
 
 
 def scan_steps(
@@ -218,7 +219,9 @@ def _step_backwards(
     d_own, d_previous, d_gates = jax.vmap(row)(before, kept, d_carry)
 
     def total(rows: Array) -> Array:  # [B, ..., H], and a mask for some features, perhaps
-        valid = lax.expand_dims(mask, range(1, rows.ndim - 1))
+        valid = over_rows(mask, rows)
+        if rows.ndim > 2:
+            valid = lax.expand_dims(mask, range(1, rows.ndim - 1))
         return jnp.sum(jnp.where(valid, rows, jnp.zeros_like(rows)), axis=0)
 
     return jax.tree.map(total, d_own), d_previous, d_gates

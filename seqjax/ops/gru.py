@@ -151,7 +151,7 @@ class GRUCell(Cell):
         width, bias, recurrent_bias = self.features(params), params.bias, None
         if params.recurrent_bias is not None:
             recurrent_bias = params.recurrent_bias[2 * width :].astype(dtype)
-            outside = params.recurrent_bias.at[2 * width :].set(0)
+            outside = jnp.asarray(params.recurrent_bias).at[2 * width :].set(0)
             bias = outside if bias is None else bias + outside
         return Weights(params.kernel, params.recurrent_kernel, bias), recurrent_bias
 

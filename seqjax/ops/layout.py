@@ -110,6 +110,13 @@ _CACHE = 2**21  # bytes: of the second-level caches of today's cores, about
 _LEAST_ROWS = 512
 
 
+def over_rows(mask: Array, leaf: Array) -> Array:
+    """`mask` [B, 1] (or [B, H]) as it selects rows of `leaf` [B, ...]."""
+    if leaf.ndim == 2:
+        return mask
+    return lax.expand_dims(mask[:, 0], range(1, leaf.ndim))
+
+
 def _varying_axes(leaf: Array) -> frozenset[str]:
     return jax.typeof(leaf).manual_axis_type.varying
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from seqjax.ops.layout import over_rows
+
 # (carry, (inputs, mask)) -> (carry, h [T, B, H])
 Piece = Callable[[Any, Any], tuple[Any, Array]]
 
@@ -65,12 +67,15 @@ def in_pieces(
         carry, first = state
         # Padding only holds the carry of a sequence that is over: its gradient passes.
         passes = first if inputs[1] is None else first | ~inputs[1][0]
-        carry = jax.tree.map(lambda a: jnp.where(passes, a, lax.stop_gradient(a)), carry)
+        carry = jax.tree.map(
+            lambda a: jnp.where(over_rows(passes, a), a, lax.stop_gradient(a)), carry
+        )
         carry, h = group(carry, inputs)
         return (carry, jnp.zeros_like(first)), h
 
     # Made of the carry, so that it has its type under `jax.shard_map`.
-    first = jnp.ones_like(jax.tree.leaves(carry)[0][:1, :1], dtype=bool)
+    leaf = jax.tree.leaves(carry)[0]
+    first = jnp.ones_like(leaf.reshape(leaf.shape[0], -1)[:1, :1], dtype=bool)
     (carry, _), h = _one_after_another(
         cut, (carry, first), (inputs, mask), truncation, reverse=reverse
     )

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Integer
 
 from seqjax.ops.backends import Implementation, choose, run_form, run_step
-from seqjax.ops.bounds import Count, Repeats
+from seqjax.ops.bounds import Count
 from seqjax.ops.cell import Cell, Linear, Params
 from seqjax.ops.checks import check_params, check_shape, checked_carry
 from seqjax.ops.layout import carry_dtype, vary_alike
@@ -36,7 +36,7 @@ class Settings(TypedDict, total=False):
     """Run from each sequence's last step to its first."""
     keep_order: bool
     """With `reverse`, outputs in the order of the inputs, not in that of computation."""
-    unroll: Repeats | None
+    unroll: Count | None
     """Steps per loop iteration, as in `jax.lax.scan`; 1 by default."""
     chunk_size: Count | None
     """Recompute the backward pass in chunks of so many steps: memory grows as about

@@ -213,6 +213,15 @@ def test_what_has_no_json_is_not_written(path):
         io.load_model(path)
 
 
+def test_layers_that_share_parameters_are_not_written(path):
+    shared = nn.GRU(3)
+    model = models.from_layer(nn.Stack((shared, shared)), 3)
+    with pytest.raises(
+        io.WeightsError, match=r"layers_1.*layers that share parameters have no JSON"
+    ):
+        io.save_model(path, model, model.init(jax.random.key(0)))
+
+
 def test_parameters_must_be_those_of_the_model(path):
     params = drawn(models.from_layer(nn.LSTM(4), 1))
     layer = nn.LSTM(3)

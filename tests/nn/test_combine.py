@@ -18,6 +18,9 @@ STACKS = {
     "above others": nn.Stack(
         (nn.RNN(3), nn.Bidirectional(nn.RNN(3), nn.LSTM(2)), nn.Dense(2, activation="tanh"))
     ),
+    "under a block without memory": nn.Stack(
+        (nn.Bidirectional(nn.GRU(2)), nn.Residual(nn.Dense(4), 4))
+    ),
     "above a stride": nn.Stack(
         (nn.CausalConv(3, 2, stride=2), nn.Bidirectional(nn.MinGRU(3)), nn.Dense(2))
     ),
@@ -103,6 +106,19 @@ def test_what_reads_both_ways_without_an_end_is_refused():
     y = models.from_layer(backwards, I, last=True).apply(params, X, seq_lengths=LENGTHS)
     carry, _ = backwards.apply({"params": params}, X, seq_lengths=LENGTHS, return_carry=True)
     np.testing.assert_allclose(y, carry, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [-0.5, 1.0, float("nan")])
+def test_a_dropout_rate_is_one(rate):
+    for layer in (
+        nn.Stack((nn.Dense(I), nn.Dense(I)), dropout=rate),
+        nn.Residual(nn.Dense(I), I, dropout=rate),
+        nn.Repeat(nn.Dense(I), 2, dropout=rate),
+        nn.WaveNet(1, dropout=rate),
+        nn.GRU(2, dropout=rate),
+    ):
+        with pytest.raises(ValueError, match=r"a dropout rate is in \[0, 1\)"):
+            layer.init(jax.random.key(0), X, deterministic=False)
 
 
 def test_partitioned_initialisers_are_flax_boxes():

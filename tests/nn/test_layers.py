@@ -90,6 +90,21 @@ def test_padded_batch_equals_each_sequence_alone(layer):
 
 
 @every_layer
+def test_padding_reaches_no_gradient(layer):
+    x, variables = make(layer)
+    dirty = x.at[1].set(jnp.nan).at[2, 3:].set(jnp.inf)
+
+    def valid_outputs(variables):
+        y = layer.apply(variables, dirty, seq_lengths=LENGTHS)
+        steps = layer.output_length(jnp.asarray(LENGTHS))
+        valid = jnp.arange(y.shape[1])[None, :, None] < steps[:, None, None]
+        return jnp.sum(jnp.where(valid, y, 0) ** 2)
+
+    gradients = jax.jit(jax.grad(valid_outputs))(variables)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+@every_layer
 def test_causality_by_gradient(layer):
     x, variables = make(layer)
     jacobian = jax.jit(jax.jacrev(lambda x: layer.apply(variables, x)[0]))(x)[:, :, 0]

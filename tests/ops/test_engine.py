@@ -1,7 +1,11 @@
+from typing import ClassVar, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from seqjax import ops
 from seqjax.ops import Elementwise, Weights, engine
 
 
@@ -37,3 +41,60 @@ def test_a_cell_with_parameters_of_its_own_gets_their_gradients(x64):
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), by_hand, by_jax
     )
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(by_hand))
+
+
+class MemoryParams(NamedTuple):
+    kernel: jax.Array  # [I, 2 H]
+
+
+def _memory_step(params, carry, z, recurrent_mask):
+    h, memory = carry
+    key, value = jnp.split(z, 2, axis=-1)
+    memory = 0.5 * memory + key[:, :, None] * value[:, None, :]
+    return jnp.tanh(jnp.einsum("bk,bkv->bv", key + h, memory)), memory
+
+
+class FastWeightsCell(ops.Cell):
+    """A user's own cell: its carry holds a matrix for every sequence (Ba et al., 2016)."""
+
+    name: ClassVar = "fast_weights"
+    Params: ClassVar = MemoryParams
+    gates: ClassVar = 2
+
+    @property
+    def form(self):
+        return ops.Steps(
+            lambda params, x, dtype: x @ params.kernel, _memory_step, lambda carry: carry[0]
+        )
+
+    def features(self, params):
+        return params.kernel.shape[1] // 2
+
+    def parameters(self, declare, inputs, features):
+        return MemoryParams(declare("kernel", (inputs, 2 * features), None))
+
+    def initial_carry(self, batch, features, dtype):
+        return jnp.zeros((batch, features), dtype), jnp.zeros((batch, features, features), dtype)
+
+
+@pytest.mark.parametrize("options", [{}, {"truncation": 2}, {"chunk_size": 2, "reverse": True}])
+def test_a_carry_of_any_rank_stands_still_in_the_padding(options, x64):
+    """Batch and features alike, where a mask of the wrong axis would go unnoticed."""
+    cell, rng = FastWeightsCell(), np.random.default_rng(0)
+    params = MemoryParams(jnp.asarray(rng.normal(size=(2, 6))))
+    x, lengths = jnp.asarray(rng.normal(size=(3, 5, 2))), np.array([5, 0, 2])
+    end, y = ops.run(cell, params, x, seq_lengths=lengths, return_carry=True, **options)
+    for b, n in enumerate(lengths):
+        if n:
+            own = ops.run(cell, params, x[b : b + 1, :n], return_carry=True, **options)
+            jax.tree.map(
+                lambda a, c, b=b: np.testing.assert_allclose(a[b : b + 1], c, atol=1e-12),
+                (end, y[:, :n]),
+                own,
+            )
+    carry, _ = ops.step(cell, params, end, x[:, 0])
+    assert carry[1].shape == (3, 3, 3)
+    with pytest.raises(
+        ValueError, match=r"the carry must be \[3, 3, 3\], but its shape is \(3, 3\)"
+    ):
+        ops.run(cell, params, x, (end[0], end[0]))

@@ -543,6 +543,15 @@ def test_errors_name_the_implementation_and_the_reason(case):
             case.op(params, x, implementation="associative")
 
 
+def test_a_missing_parameter_is_named():
+    params, x, _ = make(CASES["gru"], np.float32)
+    with pytest.raises(ValueError, match="recurrent_kernel is missing"):
+        ops.run(ops.GRUCell(), params._replace(recurrent_kernel=None), x)
+    params, x, _ = make(CASES["rnn"], np.float32)
+    with pytest.raises(ValueError, match="has layer_norm, but it is missing"):
+        ops.run(ops.RNNCell(layer_norm=True), params, x)
+
+
 def test_errors_name_the_option():
     params, x, _ = make(CASES["gru"], np.float32)
     with pytest.raises(ValueError, match="recurrent_bias is no parameter"):
