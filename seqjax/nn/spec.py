@@ -8,6 +8,7 @@ once there are parameters.
 import dataclasses
 import numbers
 import typing
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -186,7 +187,7 @@ class _Reader:
             return self.layer(where, value, depth + 1)
         if name in ("dtype", "param_dtype"):
             return _dtype(where, value, optional=name == "dtype")
-        if name == "activation":
+        if any(typing.get_origin(part) is Callable for part in parts):  # an activation
             optional = type(None) in parts
             return _converted(where, value, Name | None if optional else Name)
         return _converted(where, value, hint)
