@@ -75,7 +75,8 @@ def in_pieces(
 
     # Made of the carry, so that it has its type under `jax.shard_map`.
     leaf = jax.tree.leaves(carry)[0]
-    first = jnp.ones_like(leaf.reshape(leaf.shape[0], -1)[:1, :1], dtype=bool)
+    one = leaf[:1, None] if leaf.ndim == 1 else leaf[(slice(1), slice(1), *(0,) * (leaf.ndim - 2))]
+    first = jnp.ones_like(one, dtype=bool)
     (carry, _), h = _one_after_another(
         cut, (carry, first), (inputs, mask), truncation, reverse=reverse
     )

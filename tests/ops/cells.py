@@ -43,7 +43,12 @@ class Case(NamedTuple):
 
     @property
     def implementations(self):
-        return ("scan", "associative", "autodiff") if self.linear else ("scan", "autodiff")
+        return (*self.by_hand, "autodiff")
+
+    @property
+    def by_hand(self):
+        """Those that have a backward pass of their own."""
+        return ("scan", "associative") if self.linear else ("scan",)
 
 
 def _named(name, options):
@@ -55,9 +60,12 @@ CASES = {
     for name, kind in ops.CELLS.items()
     for options in VARIANTS.get(name, ({},))
 }
-CASES["lru, as many inputs as features"] = Case(ops.LRUCell(3), inputs=H)
-CASES["min_lstm, no bias"] = Case(ops.MinLSTMCell(), biased=False)
+CASES["lru state=3"] = Case(ops.LRUCell(3), inputs=H)  # with D
+CASES["min_lstm"] = Case(ops.MinLSTMCell(), biased=False)
 
+# One of each form of a recurrence, with and without a derivative of its own.
+FORMS = ("rnn layer_norm=True", "lstm", "gru", "gru reset_after=False", "lru state=3")
+every_form = pytest.mark.parametrize("case", [CASES[name] for name in FORMS], ids=FORMS)
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 # With a matrix of their own in the loop, where dropout masks stand.
 every_recurrent_case = pytest.mark.parametrize(

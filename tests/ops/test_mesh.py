@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 from seqjax import ops
-from tests.ops.cells import CASES, H, I, T, every_case, make
+from tests.ops.cells import CASES, H, I, T, every_form, make
 
 B = 4
 MESH = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
@@ -20,7 +20,7 @@ def four(case):
     return jax.tree.map(lambda leaf: 0.5 * leaf, params), jnp.concatenate([x, x])[:B]
 
 
-@every_case
+@every_form
 @pytest.mark.parametrize("options", [{}, {"chunk_size": 2}, {"reverse": True}])
 def test_loss_and_gradient_equal_those_of_one_device(case, options):
     op, (params, x), lengths = case.op, four(case), LENGTHS
@@ -39,7 +39,7 @@ def test_loss_and_gradient_equal_those_of_one_device(case, options):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, reference)
 
 
-@every_case
+@every_form
 def test_a_loop_runs_on_each_device_alone(case):
     """XLA's partitioner would sum gradients over the devices inside the loop, at every turn."""
     params, x = four(case)

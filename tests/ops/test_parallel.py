@@ -23,7 +23,7 @@ every_case = pytest.mark.parametrize(
     [case for case in CASES.values() if case.linear],
     ids=[name for name, case in CASES.items() if case.linear],
 )
-LRU = CASES["lru, as many inputs as features"]
+LRU = CASES["lru state=3"]
 
 
 @every_case
@@ -71,7 +71,7 @@ def test_min_lstm_gates_that_underflow_still_share():
 
 
 def test_min_lstm_is_its_definition(x64):
-    params, x, carry = make(CASES["min_lstm, no bias"])
+    params, x, carry = make(CASES["min_lstm"])
     params = params._replace(bias=jnp.arange(3.0 * H))
     f, i, n = jnp.split(x[:, 0] @ params.kernel + params.bias[None, :], 3, axis=1)
     f, i = jax.nn.sigmoid(f), jax.nn.sigmoid(i)
