@@ -39,7 +39,7 @@ def generate(
             every step, [batch, time + steps, features] for what changes with it.
 
     Returns:
-        What follows the context.
+        What follows, `steps` steps.
 
     Raises:
         ValueError: for no input, no steps, outputs that are no inputs, or a context of

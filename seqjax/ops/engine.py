@@ -219,9 +219,7 @@ def _step_backwards(
     d_own, d_previous, d_gates = jax.vmap(row)(before, kept, d_carry)
 
     def total(rows: Array) -> Array:  # [B, ..., H], and a mask for some features, perhaps
-        valid = over_rows(mask, rows)
-        if rows.ndim > 2:
-            valid = lax.expand_dims(mask, range(1, rows.ndim - 1))
+        valid = mask[:, 0] if rows.ndim == 1 else lax.expand_dims(mask, range(1, rows.ndim - 1))
         return jnp.sum(jnp.where(valid, rows, jnp.zeros_like(rows)), axis=0)
 
     return jax.tree.map(total, d_own), d_previous, d_gates

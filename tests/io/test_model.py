@@ -119,6 +119,7 @@ def test_golden_files_of_seqjax_0_1_still_load(file):
         OLD | {"architecture": "gru", "reset_after": False, "features": [3, 2]},
         OLD | {"architecture": "conv", "kernel_size": 3, "activation": "tanh"},
         OLD | {"architecture": "conv", "features": [2, 3]},
+        OLD | {"architecture": "rnn", "features": [1] * 30},
     ],
 )
 def test_files_of_seqjax_0_1_still_load(arguments, path):
@@ -143,6 +144,8 @@ def test_files_of_seqjax_0_1_still_load(arguments, path):
         ({"inputs": 2**63}, "inputs is 9223372036854775808; it must be a whole number.*at most"),
         ({"features": []}, "features is .*one or more whole numbers"),
         ({"features": [3, 0]}, r"layers\[1\].features is 0"),
+        ({"architecture": "conv", "features": [1] * 3000}, r"layers\[25\].dilation is .*at most"),
+        ({"architecture": ["gru"]}, r"one of .*not \['gru'\]"),
         ({"dropout": 1.0}, "dropout is 1.0; it must be a number, at least 0, below 1"),
         ({"last": "yes"}, "last is 'yes'; it must be true or false"),
         ({"chunk_size": 0}, "chunk_size is 0; it must be a whole number, at least 1.* or null"),
