@@ -14,7 +14,7 @@ from seqjax import ops
 from seqjax.bench.cases import COMMON, SHAPES, Case, check_kinds
 from seqjax.bench.report import Figure, Options, Report, ratio, table, write
 from seqjax.bench.turns import BenchError, Contestant, Worker, beside, take_turns, workers
-from seqjax.ops.backends import BACKENDS, choose
+from seqjax.ops.backends import BACKENDS, Call, choose
 from seqjax.ops.linear_recurrence import FORM
 from seqjax.train.mesh import cpu_cores
 
@@ -71,8 +71,9 @@ def _others(kind: str) -> list[str]:
     if kind == "conv":
         return ["products", "lax"]
     form = FORM if kind == "linear" else ops.CELLS[kind]().form
-    able = [name for name, backend in BACKENDS.items() if backend.refuses(form) is None]
-    return [name for name in able if name != choose(kind, form, None)]
+    call = Call(kind, form, (1, 1, 1), 1, "float32", options={})
+    able = [name for name, backend in BACKENDS.items() if backend.reason(call) is None]
+    return [name for name in able if name != choose(call)]
 
 
 def run(config: Layers) -> Report:

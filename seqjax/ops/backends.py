@@ -1,49 +1,74 @@
 """The ways to run a recurrence, and which of them a call gets.
 
-A `Backend` says of a form whether it can run it, or why not; `choose` is the one place that
-resolves `implementation`. Everything in this file is time-major.
+A `Backend` says of a call whether it can run it, or why not; `choose` is the one place that
+resolves `implementation`. Everything in this file but `Call` is time-major.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 from jax import Array, lax
 
-from seqjax.ops import engine
-from seqjax.ops.cell import Carry, Cell, Elementwise, Form, Linear, Params, Steps
+from seqjax.ops import engine, linear
+from seqjax.ops.cell import Carry, Cell, Elementwise, Form, Linear, Loop, Params, Steps
 from seqjax.ops.layout import carry_dtype, widen
-from seqjax.ops.linear import linear_loop
 
 Implementation = Literal["scan", "autodiff", "associative"]
 
 
-class Backend(NamedTuple):
-    """A way to run a recurrence.
+class Call(NamedTuple):
+    """A call of a recurrent op, as a backend is asked about it.
 
     Attributes:
-        refuses: ``form -> None``, or the reason why it cannot run that.
-        elementwise: the engine's function for `Elementwise` forms, or None.
+        op: its name.
+        form: the recurrence.
+        shape: of the inputs, [batch, time, inputs] ([time, batch, inputs] if `time_major`).
+        features: the width.
+        dtype: of inputs and parameters together.
+        options: as given, `seqjax.ops.Options`.
     """
 
-    refuses: Callable[[Form], str | None]
-    elementwise: Callable[..., tuple[Carry, Array]] | None = None
+    op: str
+    form: Form
+    shape: tuple[Any, ...]
+    features: int
+    dtype: Any
+    options: Mapping[str, Any]
+
+    @property
+    def platform(self) -> str:
+        """Where it runs: "cpu", "gpu", "tpu"."""
+        return jax.default_backend()
 
 
-def _anything(form: Form) -> None:
-    return None
+class Backend(NamedTuple):
+    """A way to run recurrences.
 
+    Attributes:
+        loops: by form, its function of a `Loop`; see `run_form`.
+        lacks: why another form cannot run.
+        refuses: ``call -> None``, or the reason why it cannot run that, of a form in `loops`.
+    """
 
-def _linear_only(form: Form) -> str | None:
-    if isinstance(form, Linear):
-        return None
-    return "it needs a recurrence that is linear in its state, such as min_gru or lru"
+    loops: Mapping[type[Form], Callable[..., tuple[Carry, Array]]]
+    lacks: str = ""
+    refuses: Callable[[Call], str | None] = lambda call: None
+
+    def reason(self, call: Call) -> str | None:
+        """None where it can run a call, or why it cannot."""
+        return self.refuses(call) if type(call.form) in self.loops else self.lacks
 
 
 BACKENDS: dict[str, Backend] = {
-    "scan": Backend(_anything, engine.scan),
-    "autodiff": Backend(_anything, engine.autodiff),
-    "associative": Backend(_linear_only),
+    "scan": Backend({Elementwise: engine.scan, Linear: linear.scan, Steps: engine.scan_steps}),
+    "autodiff": Backend(
+        {Elementwise: engine.autodiff, Linear: linear.autodiff, Steps: engine.scan_steps}
+    ),
+    "associative": Backend(
+        {Linear: linear.associative},
+        "it needs a recurrence that is linear in its state, such as min_gru or lru",
+    ),
 }
 
 # What None tries first, by platform. A loop over time is the faster linear recurrence on a
@@ -52,33 +77,28 @@ _ORDER: dict[str, tuple[str, ...]] = {"cpu": ("scan",)}
 _ELSEWHERE = ("associative", "scan")
 
 
-def choose(op: str, form: Form, implementation: str | None) -> str:
-    """The name of the backend that runs a form.
-
-    Args:
-        op: what to call it in an error.
-        form: the recurrence.
-        implementation: a name, or None for the best on this platform.
+def choose(call: Call) -> str:
+    """The name of the backend that runs a call.
 
     Raises:
-        ValueError: for an unknown name, or a backend that cannot run the form.
+        ValueError: for an unknown name, or a backend that cannot run the call.
 
     Example:
         >>> from seqjax import ops
-        >>> choose("lstm", ops.LSTMCell().form, None)
+        >>> form = ops.LSTMCell().form
+        >>> choose(Call("lstm", form, (1, 5, 3), 4, "float32", options={}))
         'scan'
     """
-    if implementation is None:
-        order = _ORDER.get(jax.default_backend(), _ELSEWHERE)
-        return next(name for name in order if BACKENDS[name].refuses(form) is None)
-    if implementation not in BACKENDS:
+    name = call.options.get("implementation")
+    if name is None:
+        order = _ORDER.get(call.platform, _ELSEWHERE)
+        return next(name for name in order if BACKENDS[name].reason(call) is None)
+    if name not in BACKENDS:
         known = ", ".join(map(repr, get_args(Implementation)))
-        raise ValueError(
-            f"{op}: implementation must be None or one of {known}, not {implementation!r}."
-        )
-    if reason := BACKENDS[implementation].refuses(form):
-        raise ValueError(f"{op}: implementation {implementation!r} cannot run this: {reason}.")
-    return implementation
+        raise ValueError(f"{call.op}: implementation must be None or one of {known}, not {name!r}.")
+    if reason := BACKENDS[name].reason(call):
+        raise ValueError(f"{call.op}: implementation {name!r} cannot run this: {reason}.")
+    return name
 
 
 def run_form(
@@ -90,8 +110,7 @@ def run_form(
     recurrent_mask: Array | None,
     *,
     implementation: str,
-    reverse: bool,
-    unroll: int,
+    loop: Loop,
 ) -> tuple[Carry, Array]:
     """Run a cell's recurrence.
 
@@ -103,24 +122,18 @@ def run_form(
         mask: [T, B, 1], False where the carry stands still; None for all True.
         recurrent_mask: [B, H] or None.
         implementation: from `choose`.
-        reverse: run from the last step to the first; outputs stay where their inputs are.
-        unroll: steps per loop iteration.
+        loop: how.
 
     Returns:
         The final carry, and the outputs [T, B, H].
     """
     form, dtype = cell.form, carry_dtype(x, cell.kernel(params))
+    over_time = BACKENDS[implementation].loops[type(form)]
     if isinstance(form, Elementwise):
         weights, own = cell.weights(params, dtype)
-        loop = BACKENDS[implementation].elementwise
-        assert loop is not None  # `choose` has refused
-        return loop(
-            form, own, weights, x, carry, mask, recurrent_mask, reverse=reverse, unroll=unroll
-        )
+        return over_time(form, loop, own, weights, x, carry, mask, recurrent_mask)
     if isinstance(form, Linear):
-        a, b = form.coefficients(params, x, dtype)
-        how = {"implementation": implementation, "reverse": reverse, "unroll": unroll}
-        end, h = linear_loop(a, b, carry, mask, **how)
+        end, h = over_time(loop, *form.coefficients(params, x, dtype), carry, mask)
         return end, form.output(params, h, x, dtype)
     # Widened outside the loop and narrowed within, so that their gradients add up in the
     # carry's dtype.
@@ -130,8 +143,7 @@ def run_form(
         narrow = jax.tree.map(lambda w, leaf: w.astype(leaf.dtype), wide, params)
         return form.step(narrow, carry, inputs, recurrent_mask)
 
-    inputs = form.project(params, x, dtype)
-    return engine.scan_steps(step, form.hidden, inputs, carry, mask, reverse=reverse, unroll=unroll)
+    return over_time(step, form.hidden, form.project(params, x, dtype), carry, mask, loop)
 
 
 def run_step(cell: Cell, params: Params, x: Array, carry: Carry) -> tuple[Carry, Array]:
@@ -140,12 +152,11 @@ def run_step(cell: Cell, params: Params, x: Array, carry: Carry) -> tuple[Carry,
     if isinstance(form, Elementwise):
         weights, own = cell.weights(params, dtype)
         carry = engine.single_step(form, own, weights, x, carry)
-        return carry, form.hidden(carry)
-    if isinstance(form, Linear):
+    elif isinstance(form, Linear):
         a, b = form.coefficients(params, x, dtype)
         carry = lax.expand_dims(a, range(b.ndim - a.ndim)) * carry + b
         return carry, form.output(params, carry, x, dtype)
-    assert isinstance(form, Steps)
-    inputs = jax.tree.map(lambda z: z[0], form.project(params, x[None], dtype))
-    carry = form.step(params, carry, inputs, None)
+    else:
+        inputs = jax.tree.map(lambda z: z[0], form.project(params, x[None], dtype))
+        carry = form.step(params, carry, inputs, None)
     return carry, form.hidden(carry)

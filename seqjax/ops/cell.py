@@ -21,6 +21,18 @@ Params = Any  # a named tuple of arrays
 Initializer = Callable[[Array, tuple[int, ...], Any], Any]  # (key, shape, dtype) -> array
 
 
+class Loop(NamedTuple):
+    """How a loop over time goes.
+
+    Attributes:
+        reverse: from the last step to the first; outputs stay where their inputs are.
+        unroll: steps per iteration, as in `jax.lax.scan`.
+    """
+
+    reverse: bool = False
+    unroll: int = 1
+
+
 class Weights(NamedTuple):
     """What the engine multiplies with; `bias` may be None."""
 
@@ -60,19 +72,18 @@ class Elementwise(NamedTuple):
             [B, H] arrays: first the `summed` gates, each ``z_k + (h U)_k``; then
             the input parts ``z_k`` of the `split` gates; then their recurrent
             parts ``(h U)_k``. ``own`` is a pytree of the cell's own small
-            parameters (``()`` where there are none), [..., H] each; they get gradients too.
+            parameters (``()`` where there are none), [..., H] each; they get gradients
+            too. Or its `Derivative`, whose `forward` is the step.
         summed: number of gates that see only the sum of both parts.
         split: number of gates that see the two parts apart (the GRU's candidate).
         hidden: picks ``h`` out of the carry; linear in it.
-        derivative: the cell's own, or None for that of JAX.
         across_features: the step looks across the features, as a layer norm does.
     """
 
-    step: Callable[[Any, Carry, tuple[Array, ...]], Carry]
+    step: Callable[[Any, Carry, tuple[Array, ...]], Carry] | Derivative
     summed: int
     split: int = 0
     hidden: Callable[[Carry], Array] = _identity
-    derivative: Derivative | None = None
     across_features: bool = False
 
     @property
@@ -89,17 +100,24 @@ class Elementwise(NamedTuple):
         sums = [a + b for a, b in zip(z_gates[:s], r_gates[:s], strict=True)]
         return (*sums, *z_gates[s:], *r_gates[s:])
 
-    def backward_of_step(self) -> Derivative:
-        """Its own derivative, or that of JAX: of the step alone, its gates saved."""
-        if self.derivative is not None:
-            return self.derivative
+    def advance(self, own: Any, carry: Carry, gates: tuple[Array, ...]) -> Carry:
+        """The carry after a step."""
+        step = self.step
+        if isinstance(step, Derivative):
+            return step.forward(own, carry, gates)[0]
+        return step(own, carry, gates)
+
+    def derivative(self) -> Derivative:
+        """The cell's own, or that of JAX: of the step alone, its gates saved."""
+        if isinstance(self.step, Derivative):
+            return self.step
 
         def backward(
             own: Any, previous: Carry, gates: tuple[Array, ...], d_carry: Carry
         ) -> tuple[Any, Carry, tuple[Array, ...]]:
-            return jax.vjp(self.step, own, previous, gates)[1](d_carry)
+            return jax.vjp(self.advance, own, previous, gates)[1](d_carry)
 
-        return Derivative(lambda *inputs: (self.step(*inputs), inputs[-1]), backward)
+        return Derivative(lambda *inputs: (self.advance(*inputs), inputs[-1]), backward)
 
 
 class Linear(NamedTuple):
@@ -180,6 +198,7 @@ class Cell:
         name: in `CELLS`, `seqjax.models.make` and files.
         Params: the named tuple of its parameters.
         gates: K.
+        recurrence: its form; a cell whose options change it says so in `form`.
         keras: its layout in Keras, or None.
         torch: its layout in PyTorch, or None.
     """
@@ -187,13 +206,14 @@ class Cell:
     name: ClassVar[str]
     Params: ClassVar[Any]
     gates: ClassVar[int]
+    recurrence: ClassVar[Form]
     keras: ClassVar[Peer | None] = None
     torch: ClassVar[Peer | None] = None
 
     @property
     def form(self) -> Form:
         """Its recurrence."""
-        raise TypeError(f"{type(self).__name__} does not say its form.")
+        return self.recurrence
 
     def parameters(self, declare: Declare, inputs: int, features: int) -> Any:
         """Its parameters, each made by `declare`: their names, shapes and initialisers."""
@@ -201,8 +221,13 @@ class Cell:
         return self.Params(
             declare("kernel", (inputs, width), glorot_uniform),
             declare("recurrent_kernel", (features, width), orthogonal),
-            declare("bias", (width,), initializers.zeros),
+            declare("bias", (width,), self.bias_init(features)),
         )
+
+    def bias_init(self, features: int) -> Initializer:
+        """Draws the bias [K * features]: zeros."""
+        del features
+        return initializers.zeros
 
     def kernel(self, params: Any) -> Array:
         """The matrix that meets the input; its dtype, with the input's, is that of the outputs."""

@@ -18,13 +18,13 @@ K gates. Everything in this file is time-major.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from seqjax.ops.cell import Carry, Elementwise, Weights
+from seqjax.ops.cell import Carry, Derivative, Elementwise, Loop, Weights
 from seqjax.ops.layout import (
     dot,
     outer,
@@ -52,9 +52,7 @@ def scan_steps(
     inputs: Any,
     carry: Carry,
     mask: Array | None,
-    *,
-    reverse: bool,
-    unroll: int,
+    loop: Loop,
 ) -> tuple[Carry, Array]:
     """Any step function over time, differentiated by JAX: ``(final carry, h [T, B, H])``.
 
@@ -66,13 +64,7 @@ def scan_steps(
         carry = _select(mask_t, step(carry, x_t), carry)
         return carry, hidden(carry)
 
-    return lax.scan(body, carry, (inputs, mask), reverse=reverse, unroll=unroll)
-
-
-class _Static(NamedTuple):
-    cell: Elementwise
-    reverse: bool
-    unroll: int
+    return lax.scan(body, carry, (inputs, mask), **loop._asdict())
 
 
 def _masked(h: Array, recurrent_mask: Array | None) -> Array:
@@ -86,32 +78,74 @@ def _gates(
     return cell.combine(z_t, dot(h, kernel, h.dtype))
 
 
-def _run_steps(static, own, weights, steps, z_of, carry, mask, recurrent_mask):
-    cell, narrow = static.cell, weights.recurrent_kernel.dtype
+def _run_steps(cell, loop, own, weights, steps, z_of, carry, mask=None, recurrent_mask=None):
+    narrow = weights.recurrent_kernel.dtype
     wide = widen(weights.recurrent_kernel, cell.hidden(carry).dtype)
 
     def step(carry: Carry, x_t: Array) -> Carry:
         gates = _gates(cell, wide.astype(narrow), carry, z_of(x_t), recurrent_mask)
-        return cell.step(own, carry, gates)
+        return cell.advance(own, carry, gates)
 
-    return scan_steps(
-        step, cell.hidden, steps, carry, mask, reverse=static.reverse, unroll=static.unroll
-    )
+    return scan_steps(step, cell.hidden, steps, carry, mask, loop)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _run(static: _Static, own, weights, x, carry, mask, recurrent_mask):
-    dtype = static.cell.hidden(carry).dtype
-    steps, z_of = projection(x, weights.kernel, weights.bias, static.cell.gates, dtype)
-    return _run_steps(static, own, weights, steps, z_of, carry, mask, recurrent_mask)
+_by_hand: Any = partial(jax.custom_vjp, nondiff_argnums=(0, 1))  # Any: its types are too weak
 
 
-def _run_forward(static: _Static, own, weights, x, carry, mask, recurrent_mask):
-    """Keeps the carry *before* each step: the outputs are the same numbers, one step on."""
-    cell, reverse = static.cell, static.reverse
+@_by_hand
+def scan(
+    cell: Elementwise,
+    loop: Loop,
+    own: Any,
+    weights: Weights,
+    x: Array,
+    carry: Carry,
+    mask: Array | None = None,
+    recurrent_mask: Array | None = None,
+) -> tuple[Carry, Array]:
+    """Run an elementwise cell over a sequence, with the backward pass below.
+
+    Args:
+        cell: the cell.
+        loop: how.
+        own: the cell's own parameters.
+        weights: kernels and bias.
+        x: [T, B, I].
+        carry: the carry before the first step, a pytree of [B, H] arrays.
+        mask: [T, B, 1], False where the carry stands still; None for all True.
+        recurrent_mask: [B, H]; ``h U`` becomes ``(h * recurrent_mask) U``, the same at
+            every step (recurrent dropout). It gets no gradient.
+
+    Returns:
+        The final carry, and ``h`` [T, B, H] after every step.
+    """
     dtype = cell.hidden(carry).dtype
     steps, z_of = projection(x, weights.kernel, weights.bias, cell.gates, dtype)
-    forward = cell.backward_of_step().forward
+    return _run_steps(cell, loop, own, weights, steps, z_of, carry, mask, recurrent_mask)
+
+
+def autodiff(
+    cell: Elementwise, loop: Loop, own: Any, weights: Weights, x: Array, carry: Carry, *masks: Any
+) -> tuple[Carry, Array]:
+    """`scan`, differentiated by JAX: forward mode works.
+
+    Projected before the loop: JAX's derivative of the projection is then one product.
+    """
+    z = project(x, weights.kernel, weights.bias, cell.hidden(carry).dtype)
+    return _run_steps(cell, loop, own, weights, z, lambda z_t: z_t, carry, *masks)
+
+
+def single_step(cell: Elementwise, own: Any, weights: Weights, x: Array, carry: Carry) -> Carry:
+    """One step of an elementwise cell on `x` [B, I]: the carry after it."""
+    z = project(x, weights.kernel, weights.bias, cell.hidden(carry).dtype)
+    return cell.advance(own, carry, _gates(cell, weights.recurrent_kernel, carry, z))
+
+
+def _scan_forward(cell: Elementwise, loop: Loop, own, weights, x, carry, mask, recurrent_mask):
+    """Keeps the carry *before* each step: the outputs are the same numbers, one step on."""
+    dtype = cell.hidden(carry).dtype
+    steps, z_of = projection(x, weights.kernel, weights.bias, cell.gates, dtype)
+    forward = cell.derivative().forward
 
     def body(carry, inputs):
         x_t, mask_t = inputs
@@ -119,17 +153,15 @@ def _run_forward(static: _Static, own, weights, x, carry, mask, recurrent_mask):
         after, kept = forward(own, carry, gates)
         return _select(mask_t, after, carry), (carry, kept)
 
-    final, (previous, kept) = lax.scan(
-        body, carry, (steps, mask), reverse=reverse, unroll=static.unroll
-    )
-    h = shift_by_one(cell.hidden(final), cell.hidden(previous), reverse=not reverse)
+    final, (previous, kept) = lax.scan(body, carry, (steps, mask), **loop._asdict())
+    h = shift_by_one(cell.hidden(final), cell.hidden(previous), reverse=not loop.reverse)
     return (final, h), (own, weights, x, previous, kept, mask, recurrent_mask)
 
 
 # -- backwards -----------------------------------------------------------------
 
 
-def _run_backward(static: _Static, saved, cotangents):
+def _scan_backward(cell: Elementwise, loop: Loop, saved, cotangents):
     """A reverse scan over pieces: in each, one over its steps, then the products of them all.
 
     The gates' gradients travel packed, [B, K*H], and a piece's fit into the cache.
@@ -142,7 +174,7 @@ def _run_backward(static: _Static, saved, cotangents):
     # Transposed once: a product with a transposed kernel is slow in a loop on a CPU.
     kernel_back = weights.kernel.T.astype(jnp.result_type(x, weights.kernel))
     recurrent_back = weights.recurrent_kernel.T
-    over_steps = partial(_steps_backwards, static, own, recurrent_back, recurrent_mask)
+    over_steps = partial(_steps_backwards, cell, loop, own, recurrent_back, recurrent_mask)
     mask_of_steps = None if recurrent_mask is None else recurrent_mask[None]
 
     def piece(state, inputs):
@@ -157,25 +189,27 @@ def _run_backward(static: _Static, saved, cotangents):
         (d_final, jax.tree.map(jnp.zeros_like, own)),
         jax.tree.map(lambda w: jnp.zeros_like(w, dtype=dtype), weights),
     )
-    inputs = (d_hidden, previous, kept, mask), x, static.cell.hidden(previous)
+    inputs = (d_hidden, previous, kept, mask), x, cell.hidden(previous)
     if size == steps:
         state, d_x = piece(state, inputs)
     else:
         pieces = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), inputs)
-        state, d_x = lax.scan(piece, state, pieces, reverse=not static.reverse)
+        state, d_x = lax.scan(piece, state, pieces, reverse=not loop.reverse)
         d_x = d_x.reshape(x.shape)
     (d_initial, d_own), d_weights = state
     d_weights = jax.tree.map(lambda d, w: d.astype(w.dtype), d_weights, weights)
     return d_own, d_weights, d_x, d_initial, None, None
 
 
-_run.defvjp(_run_forward, _run_backward)
+scan.defvjp(_scan_forward, _scan_backward)
 
 
-def _steps_backwards(static: _Static, own, recurrent_back, recurrent_mask, state, inputs):
+def _steps_backwards(
+    cell: Elementwise, loop: Loop, own, recurrent_back, recurrent_mask, state, inputs
+):
     """``((d_carry, d_own), (d_z, d_r))``; `d_r` is None where it equals `d_z`."""
-    cell = static.cell
     backward = partial(_step_backwards, cell)
+    backwards = loop._replace(reverse=not loop.reverse)
 
     def body(state, inputs):
         d_carry, d_own = state
@@ -195,18 +229,18 @@ def _steps_backwards(static: _Static, own, recurrent_back, recurrent_mask, state
         d_previous = _add(d_previous, to_carry(d_h)[0])
         return (d_previous, _add(d_own, d_own_t)), (d_z, d_r if cell.split else None)
 
-    return lax.scan(body, state, inputs, reverse=not static.reverse, unroll=static.unroll)
+    return lax.scan(body, state, inputs, **backwards._asdict())
 
 
 def _step_backwards(
     cell: Elementwise, mask: Array | None, own: Any, before: Carry, kept: Any, d_carry: Carry
 ) -> tuple[Any, Carry, tuple[Array, ...]]:
     """A cell's derivative at one step, in which sequences that stand still have no part."""
-    backward = cell.backward_of_step().backward
+    backward = cell.derivative().backward
     if mask is None:
         return backward(own, before, kept, d_carry)
     d_carry = _select(mask, d_carry, jax.tree.map(jnp.zeros_like, d_carry))
-    if cell.derivative is not None or not jax.tree.leaves(own):
+    if isinstance(cell.step, Derivative) or not jax.tree.leaves(own):
         return backward(own, before, kept, d_carry)
 
     # Zero times an infinite derivative is no zero: the gradients of the cell's own parameters
@@ -246,65 +280,3 @@ def _weight_gradients(
 
 def _add(a: Any, b: Any) -> Any:
     return jax.tree.map(jnp.add, a, b)
-
-
-# -- the whole -----------------------------------------------------------------
-
-
-def scan(
-    cell: Elementwise,
-    own: Any,
-    weights: Weights,
-    x: Array,
-    carry: Carry,
-    mask: Array | None = None,
-    recurrent_mask: Array | None = None,
-    *,
-    reverse: bool = False,
-    unroll: int = 1,
-) -> tuple[Carry, Array]:
-    """Run an elementwise cell over a sequence, with the backward pass above.
-
-    Args:
-        cell: the cell.
-        own: the cell's own parameters.
-        weights: kernels and bias.
-        x: [T, B, I].
-        carry: the carry before the first step, a pytree of [B, H] arrays.
-        mask: [T, B, 1], False where the carry stands still; None for all True.
-        recurrent_mask: [B, H]; ``h U`` becomes ``(h * recurrent_mask) U``, the same at
-            every step (recurrent dropout). It gets no gradient.
-        reverse: run from the last step to the first; outputs stay where their inputs are.
-        unroll: steps per loop iteration, as in `jax.lax.scan`.
-
-    Returns:
-        The final carry, and ``h`` [T, B, H] after every step.
-    """
-    return _run(_Static(cell, reverse, unroll), own, weights, x, carry, mask, recurrent_mask)
-
-
-def autodiff(
-    cell: Elementwise,
-    own: Any,
-    weights: Weights,
-    x: Array,
-    carry: Carry,
-    mask: Array | None = None,
-    recurrent_mask: Array | None = None,
-    *,
-    reverse: bool = False,
-    unroll: int = 1,
-) -> tuple[Carry, Array]:
-    """`scan`, differentiated by JAX: forward mode works.
-
-    Projected before the loop: JAX's derivative of the projection is then one product.
-    """
-    z = project(x, weights.kernel, weights.bias, cell.hidden(carry).dtype)
-    static = _Static(cell, reverse, unroll)
-    return _run_steps(static, own, weights, z, lambda z_t: z_t, carry, mask, recurrent_mask)
-
-
-def single_step(cell: Elementwise, own: Any, weights: Weights, x: Array, carry: Carry) -> Carry:
-    """One step of an elementwise cell on `x` [B, I]: the carry after it."""
-    z = project(x, weights.kernel, weights.bias, cell.hidden(carry).dtype)
-    return cell.step(own, carry, _gates(cell, weights.recurrent_kernel, carry, z))

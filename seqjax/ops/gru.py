@@ -45,10 +45,6 @@ class GRUParams(NamedTuple):
 # -- the reset gate after the product with U ------------------------------------
 
 
-def _step(recurrent_bias_n: Array | None, h: Array, gates: tuple[Array, ...]) -> Array:
-    return _forward(recurrent_bias_n, h, gates)[0]
-
-
 def _forward(
     recurrent_bias_n: Array | None, h: Array, gates: tuple[Array, ...]
 ) -> tuple[Array, tuple[Array, ...]]:
@@ -76,9 +72,7 @@ def _backward(
     return d_bias, d_h * z, d_gates
 
 
-_RESET_AFTER = Elementwise(
-    step=_step, summed=2, split=1, derivative=Derivative(_forward, _backward)
-)
+_RESET_AFTER = Elementwise(Derivative(_forward, _backward), summed=2, split=1)
 
 
 # -- the original: no elementwise function of its gates, as U stands within the step ----
@@ -189,15 +183,8 @@ def gru(
     ``n = tanh(x_t W_n + b_n + (r h) U_n)``; ``h_t = (1 - z) n + z h``, with
     ``h = h_{t-1}``
 
-    Args:
-        params: the layer's parameters.
-        x: inputs [batch, time, inputs].
-        initial_carry: ``h`` before the first step; zeros by default.
-        reset_after: see `GRUCell`.
-        **options: lengths, direction, ...: see `seqjax.ops.Options`.
-
-    Returns:
-        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
+    `x` [batch, time, inputs] gives ``y`` [batch, time, features]; arguments, options, results and
+    errors are those of `seqjax.ops.run`, `reset_after` that of `GRUCell`.
 
     Example:
         >>> keys = jax.random.split(jax.random.key(0))

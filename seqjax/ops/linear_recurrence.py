@@ -1,17 +1,17 @@
 """The linear recurrence as an op of its own."""
 
+from functools import partial
 from typing import Any, Unpack
 
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Inexact
 
-from seqjax.ops.backends import choose
+from seqjax.ops.backends import BACKENDS, Call, choose
 from seqjax.ops.cell import Linear
 from seqjax.ops.checks import check_shape
 from seqjax.ops.layout import carry_dtype
-from seqjax.ops.linear import linear_loop
-from seqjax.ops.sequence import Options, in_reverse, over_sequence
+from seqjax.ops.sequence import Options, loop_of, over_sequence
 
 FORM = Linear(coefficients=lambda params, x, dtype: (params, x))
 
@@ -63,17 +63,15 @@ def linear_recurrence(
     check_shape(op, "carry", carry, batch, width)
     if jnp.iscomplexobj(carry) and not jnp.issubdtype(dtype, jnp.complexfloating):
         raise ValueError(f"{op}: a complex carry needs a or b to be complex.")
-    how = {
-        "implementation": choose(op, FORM, options.get("implementation")),
-        "reverse": in_reverse(options),
-        "unroll": options.get("unroll") or 1,
-    }
+    out_dtype = jnp.result_type(a, b)
+    name = choose(Call(op, FORM, b.shape, width, out_dtype, options))
+    over_time = partial(BACKENDS[name].loops[Linear], loop_of(options))
     constant = a.ndim == 1
     factors, inputs = a.astype(dtype), b.astype(dtype)
 
     def loop(shared: Any, inputs: Any, carry: Array, mask: Array | None) -> tuple[Array, Array]:
         a, b = (*shared, inputs) if constant else inputs
-        return linear_loop(a, b, carry, mask, **how)
+        return over_time(a, b, carry, mask)
 
     return over_sequence(
         op,
@@ -83,5 +81,5 @@ def linear_recurrence(
         carry.astype(dtype),
         options,
         shared_axes=(None,) if constant else (),
-        dtype=jnp.result_type(a, b),
+        dtype=out_dtype,
     )

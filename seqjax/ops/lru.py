@@ -69,9 +69,6 @@ def _outputs(params: LRUParams, h: Array, x: Array, dtype: jnp.dtype) -> Array:
     return y + lax.expand_dims(params.skip.astype(dtype), range(x.ndim - 1)) * x.astype(dtype)
 
 
-_FORM = Linear(_coefficients, _outputs)
-
-
 @dataclasses.dataclass(frozen=True)
 class LRUCell(Cell):
     """A linear recurrent unit.
@@ -102,11 +99,7 @@ class LRUCell(Cell):
     name: ClassVar = "lru"
     Params: ClassVar = LRUParams
     gates: ClassVar = 1
-
-    @property
-    def form(self) -> Linear:
-        """Linear."""
-        return _FORM
+    recurrence: ClassVar = Linear(_coefficients, _outputs)
 
     def parameters(self, declare: Declare, inputs: int, features: int) -> LRUParams:
         """Eigenvalues, ``B``, ``C`` and ``D``."""
@@ -192,14 +185,8 @@ def lru(
     ``h_t = exp(-exp(nu_log) + i exp(theta_log)) h_{t-1} + exp(gamma_log) (x_t B)``,
     ``y_t = Re(h_t C) + D x_t``
 
-    Args:
-        params: the layer's parameters.
-        x: inputs [batch, time, inputs].
-        initial_carry: ``h`` before the first step, complex; zeros by default.
-        **options: lengths, direction, ...: see `seqjax.ops.Options`.
-
-    Returns:
-        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
+    `x` [batch, time, inputs] gives ``y`` [batch, time, features]; arguments, options, results and
+    errors are those of `seqjax.ops.run`.
 
     Example:
         >>> one, zero = jnp.ones((1, 1)), jnp.zeros((1, 1))

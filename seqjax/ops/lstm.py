@@ -10,13 +10,10 @@ from jaxtyping import Float
 
 from seqjax.ops.cell import (
     Cell,
-    Declare,
     Derivative,
     Elementwise,
     Initializer,
     Peer,
-    glorot_uniform,
-    orthogonal,
 )
 from seqjax.ops.sequence import Options, run, step
 
@@ -49,10 +46,6 @@ class LSTMCarry(NamedTuple):
     h: Float[Array, "batch features"]
 
 
-def _step(own: tuple[()], carry: LSTMCarry, gates: tuple[Array, ...]) -> LSTMCarry:
-    return _forward(own, carry, gates)[0]
-
-
 def _forward(
     own: tuple[()], carry: LSTMCarry, gates: tuple[Array, ...]
 ) -> tuple[LSTMCarry, tuple[Array, ...]]:
@@ -77,28 +70,6 @@ def _backward(
     return (), LSTMCarry(d_c * f, jnp.zeros_like(d_c)), d_gates
 
 
-# Its own derivative spares the backward pass four transcendental functions a step.
-_FORM = Elementwise(
-    step=_step,
-    summed=4,
-    hidden=lambda carry: carry.h,
-    derivative=Derivative(_forward, _backward),
-)
-
-
-def unit_forget(features: int) -> Initializer:
-    """A bias of zeros, and of ones for the forget gate, the second of the packed ones.
-
-    Source: Gers, Schmidhuber and Cummins, 2000; Jozefowicz et al., 2015.
-    """
-
-    def init(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        zeros = initializers.zeros(key, shape, dtype)
-        return zeros.at[features : 2 * features].set(1)
-
-    return init
-
-
 class LSTMCell(Cell):
     """Long short-term memory; the forget gate's bias starts at 1.
 
@@ -112,22 +83,21 @@ class LSTMCell(Cell):
     name: ClassVar = "lstm"
     Params: ClassVar = LSTMParams
     gates: ClassVar = 4
+    # Its own derivative spares the backward pass four transcendental functions a step.
+    recurrence: ClassVar = Elementwise(
+        Derivative(_forward, _backward), summed=4, hidden=lambda carry: carry.h
+    )
     keras: ClassVar = Peer("LSTM", (0, 1, 2, 3))
     torch: ClassVar = Peer("LSTM", (0, 1, 2, 3))
 
-    @property
-    def form(self) -> Elementwise:
-        """Elementwise."""
-        return _FORM
+    def bias_init(self, features: int) -> Initializer:
+        """Zeros, and ones for the forget gate (Gers et al., 2000; Jozefowicz et al., 2015)."""
 
-    def parameters(self, declare: Declare, inputs: int, features: int) -> LSTMParams:
-        """Kernel, recurrent kernel, bias."""
-        width = 4 * features
-        return LSTMParams(
-            declare("kernel", (inputs, width), glorot_uniform),
-            declare("recurrent_kernel", (features, width), orthogonal),
-            declare("bias", (width,), unit_forget(features)),
-        )
+        def init(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+            zeros = initializers.zeros(key, shape, dtype)
+            return zeros.at[features : 2 * features].set(1)
+
+        return init
 
     def initial_carry(self, batch: Any, features: int, dtype: Any) -> LSTMCarry:
         """Zeros, [batch, features] each."""
@@ -161,14 +131,8 @@ def lstm(
     ``i, f, g, o = split(x_t W + b + h_{t-1} U)``,
     ``c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)``, ``h_t = sigmoid(o) tanh(c_t)``
 
-    Args:
-        params: the layer's parameters.
-        x: inputs [batch, time, inputs].
-        initial_carry: the state before the first step; zeros by default.
-        **options: lengths, direction, ...: see `seqjax.ops.Options`.
-
-    Returns:
-        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
+    `x` [batch, time, inputs] gives ``y`` [batch, time, features]; arguments, options, results and
+    errors are those of `seqjax.ops.run`.
 
     Example:
         >>> keys = jax.random.split(jax.random.key(0))

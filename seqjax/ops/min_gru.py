@@ -36,9 +36,6 @@ def _coefficients(params: MinGRUParams, x: Array, dtype: Any) -> tuple[Array, Ar
     return jax.nn.sigmoid(-z), jax.nn.sigmoid(z) * candidate
 
 
-_FORM = Linear(_coefficients)
-
-
 class InputGatesCell(Cell):
     """A cell of a kernel and a bias alone: no gate sees the state."""
 
@@ -72,11 +69,7 @@ class MinGRUCell(InputGatesCell):
     name: ClassVar = "min_gru"
     Params: ClassVar = MinGRUParams
     gates: ClassVar = 2
-
-    @property
-    def form(self) -> Linear:
-        """Linear."""
-        return _FORM
+    recurrence: ClassVar = Linear(_coefficients)
 
 
 def min_gru_cell(
@@ -105,14 +98,8 @@ def min_gru(
 
     ``z_t, n_t = split(x_t W + b)``, ``h_t = (1 - sigmoid(z_t)) h_{t-1} + sigmoid(z_t) n_t``
 
-    Args:
-        params: the layer's parameters.
-        x: inputs [batch, time, inputs].
-        initial_carry: ``h`` before the first step; zeros by default.
-        **options: lengths, direction, ...: see `seqjax.ops.Options`.
-
-    Returns:
-        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
+    `x` [batch, time, inputs] gives ``y`` [batch, time, features]; arguments, options, results and
+    errors are those of `seqjax.ops.run`.
 
     Example:
         >>> params = MinGRUParams(jax.random.normal(jax.random.key(0), (3, 2 * 4)))

@@ -35,9 +35,6 @@ def _coefficients(params: MinLSTMParams, x: Array, dtype: Any) -> tuple[Array, A
     return jax.nn.sigmoid(logit), jax.nn.sigmoid(-logit) * candidate
 
 
-_FORM = Linear(_coefficients)
-
-
 class MinLSTMCell(InputGatesCell):
     """minLSTM: an LSTM whose gates see the input alone.
 
@@ -50,11 +47,7 @@ class MinLSTMCell(InputGatesCell):
     name: ClassVar = "min_lstm"
     Params: ClassVar = MinLSTMParams
     gates: ClassVar = 3
-
-    @property
-    def form(self) -> Linear:
-        """Linear."""
-        return _FORM
+    recurrence: ClassVar = Linear(_coefficients)
 
 
 def min_lstm_cell(
@@ -84,14 +77,8 @@ def min_lstm(
     ``f_t, i_t, n_t = split(x_t W + b)``, ``s_t = sigmoid(f_t) + sigmoid(i_t)``,
     ``h_t = sigmoid(f_t) / s_t h_{t-1} + sigmoid(i_t) / s_t n_t``
 
-    Args:
-        params: the layer's parameters.
-        x: inputs [batch, time, inputs].
-        initial_carry: ``h`` before the first step; zeros by default.
-        **options: lengths, direction, ...: see `seqjax.ops.Options`.
-
-    Returns:
-        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
+    `x` [batch, time, inputs] gives ``y`` [batch, time, features]; arguments, options, results and
+    errors are those of `seqjax.ops.run`.
 
     Example:
         >>> params = MinLSTMParams(jax.random.normal(jax.random.key(0), (3, 3 * 4)))

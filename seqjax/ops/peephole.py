@@ -39,9 +39,6 @@ def _step(peephole: Array, carry: LSTMCarry, gates: tuple[Array, ...]) -> LSTMCa
     return LSTMCarry(c, jax.nn.sigmoid(gates[3] + p_o * c) * jnp.tanh(c))
 
 
-_FORM = Elementwise(step=_step, summed=4, hidden=lambda carry: carry.h)
-
-
 class PeepholeLSTMCell(LSTMCell):
     """Long short-term memory whose gates see the cell state.
 
@@ -54,18 +51,15 @@ class PeepholeLSTMCell(LSTMCell):
 
     name: ClassVar = "peephole_lstm"
     Params: ClassVar = PeepholeLSTMParams
+    recurrence: ClassVar = Elementwise(step=_step, summed=4, hidden=lambda carry: carry.h)
     keras: ClassVar = None
     torch: ClassVar = None
 
-    @property
-    def form(self) -> Elementwise:
-        """Elementwise."""
-        return _FORM
-
     def parameters(self, declare: Declare, inputs: int, features: int) -> Any:
         """Those of an LSTM, and the peepholes."""
-        lstm = super().parameters(declare, inputs, features)
-        return PeepholeLSTMParams(*lstm, declare("peephole", (3, features), initializers.zeros))
+        kernel, recurrent_kernel, bias = LSTMCell().parameters(declare, inputs, features)
+        peephole = declare("peephole", (3, features), initializers.zeros)
+        return PeepholeLSTMParams(kernel, recurrent_kernel, bias, peephole)
 
     def weights(self, params: PeepholeLSTMParams, dtype: Any) -> tuple[Weights, Array]:
         """The cell's own are the peepholes."""
@@ -100,14 +94,8 @@ def peephole_lstm(
     ``c_t = sigmoid(f + p_f c_{t-1}) c_{t-1} + sigmoid(i + p_i c_{t-1}) tanh(g)``,
     ``h_t = sigmoid(o + p_o c_t) tanh(c_t)``
 
-    Args:
-        params: the layer's parameters.
-        x: inputs [batch, time, inputs].
-        initial_carry: the state before the first step; zeros by default.
-        **options: lengths, direction, ...: see `seqjax.ops.Options`.
-
-    Returns:
-        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
+    `x` [batch, time, inputs] gives ``y`` [batch, time, features]; arguments, options, results and
+    errors are those of `seqjax.ops.run`.
 
     Example:
         >>> from seqjax import ops

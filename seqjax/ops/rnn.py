@@ -151,15 +151,8 @@ def rnn(
     ``h_t = activation(x_t W + b + h_{t-1} U)``; with `layer_norm` parameters
     ``h_t = activation(layer_norm(x_t W + b + h_{t-1} U))``
 
-    Args:
-        params: the layer's parameters.
-        x: inputs [batch, time, inputs].
-        initial_carry: ``h`` before the first step; zeros by default.
-        activation: see `RNNCell`.
-        **options: lengths, direction, ...: see `seqjax.ops.Options`.
-
-    Returns:
-        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
+    `x` [batch, time, inputs] gives ``y`` [batch, time, features]; arguments, options, results and
+    errors are those of `seqjax.ops.run`, `activation` that of `RNNCell`.
 
     Example:
         >>> import jax

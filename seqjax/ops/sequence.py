@@ -16,9 +16,9 @@ from jax.sharding import AbstractMesh, Mesh
 from jax.typing import ArrayLike
 from jaxtyping import Float, Integer
 
-from seqjax.ops.backends import Implementation, choose, run_form, run_step
+from seqjax.ops.backends import Call, Implementation, choose, run_form, run_step
 from seqjax.ops.bounds import Count
-from seqjax.ops.cell import Cell, Linear, Params
+from seqjax.ops.cell import Cell, Linear, Loop, Params
 from seqjax.ops.checks import check_params, check_shape, checked_carry
 from seqjax.ops.layout import carry_dtype, vary_alike
 from seqjax.ops.lengths import as_lengths, flip_sequences, length_mask
@@ -115,13 +115,9 @@ def run(
         recurrent_mask = jax.lax.stop_gradient(jnp.asarray(recurrent_mask, dtype))
         check_shape(name, "recurrent_mask", recurrent_mask, batch, features)
     carry = checked_carry(name, cell, initial_carry, batch, features, dtype)
-    run_piece = partial(
-        run_form,
-        cell,
-        implementation=choose(name, cell.form, options.get("implementation")),
-        reverse=in_reverse(options),
-        unroll=options.get("unroll") or 1,
-    )
+    out_dtype = jnp.result_type(x, cell.kernel(params))
+    implementation = choose(Call(name, cell.form, x.shape, features, out_dtype, options))
+    run_piece = partial(run_form, cell, implementation=implementation, loop=loop_of(options))
 
     def loop(shared: Any, x: Array, carry: Any, mask: Array | None) -> tuple[Any, Array]:
         params, recurrent_mask = shared
@@ -135,7 +131,7 @@ def run(
         carry,
         options,
         shared_axes=(None, 0),
-        dtype=jnp.result_type(x, cell.kernel(params)),
+        dtype=out_dtype,
     )
 
 
@@ -238,6 +234,11 @@ def over_sequence(
         y = flip_sequences(y, lengths)
     y = turn(y)
     return (carry, y) if options.get("return_carry") else y
+
+
+def loop_of(options: Options) -> Loop:
+    """How the loop itself goes."""
+    return Loop(in_reverse(options), options.get("unroll") or 1)
 
 
 def in_reverse(options: Options) -> bool:

@@ -27,10 +27,6 @@ class UGRNNParams(NamedTuple):
     bias: Float[Array, " gates"] | None = None
 
 
-def _step(own: tuple[()], h: Array, gates: tuple[Array, ...]) -> Array:
-    return _forward(own, h, gates)[0]
-
-
 def _forward(own: tuple[()], h: Array, gates: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
     g, n = jax.nn.sigmoid(gates[0]), jnp.tanh(gates[1])
     return g * h + (1 - g) * n, (g, n)
@@ -42,9 +38,6 @@ def _backward(
     g, n = saved
     d_gates = (d_h * (previous - n) * g * (1 - g), d_h * (1 - g) * (1 - n**2))
     return (), d_h * g, d_gates
-
-
-_FORM = Elementwise(step=_step, summed=2, derivative=Derivative(_forward, _backward))
 
 
 class UGRNNCell(Cell):
@@ -60,11 +53,7 @@ class UGRNNCell(Cell):
     name: ClassVar = "ugrnn"
     Params: ClassVar = UGRNNParams
     gates: ClassVar = 2
-
-    @property
-    def form(self) -> Elementwise:
-        """Elementwise."""
-        return _FORM
+    recurrence: ClassVar = Elementwise(Derivative(_forward, _backward), summed=2)
 
 
 def ugrnn_cell(
@@ -94,14 +83,8 @@ def ugrnn(
     ``g, n = split(x_t W + b + h_{t-1} U)``,
     ``h_t = sigmoid(g) h_{t-1} + (1 - sigmoid(g)) tanh(n)``
 
-    Args:
-        params: the layer's parameters.
-        x: inputs [batch, time, inputs].
-        initial_carry: ``h`` before the first step; zeros by default.
-        **options: lengths, direction, ...: see `seqjax.ops.Options`.
-
-    Returns:
-        ``y`` [batch, time, features], or ``(carry, y)``; errors and dtypes: see `seqjax.ops.run`.
+    `x` [batch, time, inputs] gives ``y`` [batch, time, features]; arguments, options, results and
+    errors are those of `seqjax.ops.run`.
 
     Example:
         >>> from seqjax import ops

@@ -23,7 +23,7 @@ from jax import Array
 from jaxtyping import Float
 
 from seqjax.ops import engine
-from seqjax.ops.cell import Cell, Elementwise, Params, Weights
+from seqjax.ops.cell import Cell, Elementwise, Loop, Params, Weights
 from seqjax.ops.checks import check_input, check_params, checked_carry
 from seqjax.ops.layout import carry_dtype
 from seqjax.ops.sequence import Options, over_sequence
@@ -110,6 +110,7 @@ def wavefront(
         active = _active(steps, len(layers), width, mask)
         end, h = engine.scan(
             together,
+            Loop(),
             jax.tree.map(side_by_side, *own),
             _weights(form, weights, inputs),
             jnp.concatenate([x, jnp.zeros((more, *x.shape[1:]), x.dtype)]),

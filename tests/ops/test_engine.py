@@ -7,6 +7,7 @@ import pytest
 
 from seqjax import ops
 from seqjax.ops import Elementwise, Weights, engine
+from seqjax.ops.cell import Loop
 
 
 def test_a_cell_with_parameters_of_its_own_gets_their_gradients(x64):
@@ -30,7 +31,7 @@ def test_a_cell_with_parameters_of_its_own_gets_their_gradients(x64):
     mask = jnp.arange(6)[:, None, None] < jnp.array([6, 2, 0])[None, :, None]
 
     def loss(params, weights, x, h, run):
-        end, outputs = run(cell, params, weights, x, h, mask, reverse=True)
+        end, outputs = run(cell, Loop(reverse=True), params, weights, x, h, mask)
         return jnp.sum(jnp.sin(end)) + jnp.sum(jnp.cos(outputs))
 
     by_hand, by_jax = (
@@ -61,11 +62,9 @@ class FastWeightsCell(ops.Cell):
     Params: ClassVar = MemoryParams
     gates: ClassVar = 2
 
-    @property
-    def form(self):
-        return ops.Steps(
-            lambda params, x, dtype: x @ params.kernel, _memory_step, lambda carry: carry[0]
-        )
+    recurrence: ClassVar = ops.Steps(
+        lambda params, x, dtype: x @ params.kernel, _memory_step, lambda carry: carry[0]
+    )
 
     def features(self, params):
         return params.kernel.shape[1] // 2

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec as P
 
-from seqjax import ops
 from seqjax.ops import linear_recurrence
-from seqjax.ops.backends import choose
 
 B, T, F = 3, 5, 4
 LENGTHS = np.array([5, 0, 1])
@@ -349,12 +347,6 @@ def test_vmap_over_factors_equals_one_by_one(implementation, x64):
     gradient = jax.jit(jax.grad(value))
     together = jax.jit(jax.vmap(gradient))(factors)
     assert_close(together, jnp.stack([gradient(a) for a in factors]), 1e-10)
-
-
-def test_the_best_implementation_depends_on_the_platform(monkeypatch):
-    for backend, best in (("cpu", "scan"), ("gpu", "associative"), ("tpu", "associative")):
-        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        assert choose("linear_recurrence", ops.Linear(None), None) == best
 
 
 def test_errors_say_what_is_wrong():
