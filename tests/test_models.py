@@ -129,3 +129,9 @@ def test_generate_says_what_does_not_fit():
         models.generate.__wrapped__(model, params, X, 0)
     with pytest.raises(ValueError, match="go together"):
         models.generate(model, params, X, 2, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "conv"])
+def test_an_option_that_a_layer_lacks_is_named(architecture):
+    with pytest.raises(ValueError, match=rf"{architecture} has no option 'param_dtyp'.*param_dtype"):
+        models.make(architecture, inputs=1, features=(4,), outputs=1, param_dtyp="bfloat16")

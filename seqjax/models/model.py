@@ -148,7 +148,7 @@ def make(
         The model.
 
     Raises:
-        ValueError: for an unknown architecture, or no layers.
+        ValueError: for an unknown architecture or option, or no layers.
 
     Example:
         >>> model = make("lstm", inputs=1, features=(8, 8), outputs=1, last=True)
@@ -161,6 +161,10 @@ def make(
     """
     if not features:
         raise ValueError("features must name the width of at least one layer.")
+    kind = nn.LAYERS.get(architecture, nn.CausalConv)
+    for name in options.keys() - kind.__dataclass_fields__.keys():
+        hint = nearest(name, kind.__dataclass_fields__)
+        raise ValueError(f"{architecture} has no option {name!r}.{hint}")
     if architecture == "conv":
         options = {"kernel_size": 2, "activation": "relu"} | options
         layers = [

@@ -9,7 +9,7 @@ from jax import Array
 from jax.nn import initializers
 
 from seqjax import ops
-from seqjax.nn.layer import Call, Context, Inputs, Layer
+from seqjax.nn.layer import Call, Context, Inputs, Layer, without_padding
 from seqjax.ops.activations import activation_function
 from seqjax.ops.bounds import Count
 
@@ -108,7 +108,10 @@ class CausalConv(Layer):
             implementation=self.implementation,
         )
         carry, y = result if call.return_carry else (None, result)
-        return carry, self._finish(y)
+        if self.activation is None or call.seq_lengths is None:
+            return carry, self._finish(y)
+        lengths = ops.as_lengths(call.seq_lengths, batch=x.shape[0], steps=x.shape[1])
+        return carry, without_padding(self._finish(y), self.output_length(lengths))[0]
 
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step: ``(carry, y)``."""

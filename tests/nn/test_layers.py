@@ -406,3 +406,12 @@ def test_a_convolutions_activation_goes_by_name_too():
     plain, named = (nn.CausalConv(4, 2, activation=name) for name in (None, "tanh"))
     params = plain.init(jax.random.key(1), x)
     np.testing.assert_array_equal(named.apply(params, x), jnp.tanh(plain.apply(params, x)))
+
+
+def test_a_convolution_is_zero_after_a_sequences_end_whatever_its_activation_makes_of_zero():
+    x = jax.random.normal(jax.random.key(0), (2, 6, 3))
+    layer = nn.CausalConv(4, 2, stride=2, activation="sigmoid")
+    params = layer.init(jax.random.key(1), x)
+    y = layer.apply(params, x, seq_lengths=jnp.array([6, 3]))
+    assert not y[1, 2:].any()
+    np.testing.assert_allclose(y[1, :2], layer.apply(params, x[1:, :3])[0], atol=1e-6)
