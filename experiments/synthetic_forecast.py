@@ -243,7 +243,7 @@ def train_row(config: Config, folder: Path, name: str, recipe: Recipe) -> None:
         epochs=training.epochs,
         seeds=missing,
         validation=batches_of(recipe, VALIDATION, size=500, shuffle=False),
-        best=recipe.best,
+        early_stopping=train.EarlyStopping() if recipe.best else None,
         metrics=lambda seed: train.MetricsLog(folder / "metrics.jsonl", row=name, seed=seed),
         progress=name,
         debug_nans=config.debug_nans,
@@ -280,7 +280,7 @@ def trained_params(folder: Path, name: str, seed: int | None = None) -> Any:
         restored = saves.restore(like)
     if restored is None:
         raise launch.RunError(f"{folder}: no trained parameters of row {name}, seed {seed}.")
-    return restored[1]
+    return restored.state
 
 
 def last_value(horizon: int) -> float:

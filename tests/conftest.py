@@ -15,10 +15,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Nearly all the time goes to compiling small programs; XLA's costliest passes are a third of
 # it, and in jaxlib 0.10, which still has a choice, the emitters of fusions another. CONTRIBUTING
 # tells how to test with all.
-FAST = "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ
-if FAST and version("jaxlib").startswith("0.10."):
-    flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
+if version("jaxlib").startswith("0.10.") and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+    os.environ["XLA_FLAGS"] = " ".join(
+        [*os.environ.get("XLA_FLAGS", "").split(), "--xla_cpu_use_fusion_emitters=false"]
+    )
 
 import jax
 import pytest
@@ -27,7 +27,7 @@ if folder := os.environ["JAX_COMPILATION_CACHE_DIR"]:
     Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of meshes
-if FAST:
+if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
     jax.config.update("jax_disable_most_optimizations", True)
 
 

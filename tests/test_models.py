@@ -133,5 +133,7 @@ def test_generate_says_what_does_not_fit():
 
 @pytest.mark.parametrize("architecture", ["lstm", "conv"])
 def test_an_option_that_a_layer_lacks_is_named(architecture):
-    with pytest.raises(ValueError, match=rf"{architecture} has no option 'param_dtyp'.*param_dtype"):
+    with pytest.raises(
+        ValueError, match=rf"{architecture} has no option 'param_dtyp'.*param_dtype"
+    ):
         models.make(architecture, inputs=1, features=(4,), outputs=1, param_dtyp="bfloat16")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from seqjax.train.records import (
     changes,
     check_leaves,
     check_record,
+    comparable,
     make_record,
     mismatches,
 )
@@ -41,6 +42,22 @@ _COMMITTED = "commit_success.txt"  # Orbax writes it last
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used or saved; the message names the folder."""
+
+
+class Restored(NamedTuple):
+    """What `Checkpoints.restore` finds.
+
+    Attributes:
+        step: its number.
+        state: as it was saved.
+        history: as it was saved; None in a checkpoint of version 0.1.
+        position: as it was saved.
+    """
+
+    step: int
+    state: State
+    history: list[dict[str, Any]] | None = None
+    position: Any = None
 
 
 class Checkpoints:
@@ -76,6 +93,8 @@ class Checkpoints:
     ) -> None:
         if every < 1:
             raise ValueError(f"Checkpoints: every must be at least 1 step, not {every}.")
+        if keep < 1:
+            raise ValueError(f"Checkpoints: keep must be at least 1, not {keep}.")
         self.folder = Path(folder).absolute()
         self.metadata = json.loads(json.dumps(metadata))  # as it will be read back
         self.every = every
@@ -130,10 +149,17 @@ class Checkpoints:
         """True where a save falls between the two steps."""
         return before // self.every < after // self.every
 
-    def save(self, step: int, state: State, **run: Any) -> None:
-        """Save `state` as that of `step`.
+    def save(
+        self, step: int, state: State, *, history: Any = None, position: Any = None, **run: Any
+    ) -> None:
+        """Save `state` as that of `step`; a step that is already saved stays as it is.
 
-        A step that is already saved stays as it is. `run` is further metadata.
+        Args:
+            step: its number.
+            state: a pytree of arrays.
+            history: JSON, given back by `restore`.
+            position: JSON, given back by `restore`.
+            **run: further metadata.
 
         Raises:
             CheckpointError: where this save, or the one before in the background, failed;
@@ -144,14 +170,14 @@ class Checkpoints:
         # The training loop donates its buffers while the save is still writing;
         # on a CPU, Orbax's view of them is no copy.
         copy = jax.tree.map(jnp.copy, state)
-        record = make_record(copy, self.metadata | run)
+        record = make_record(copy, self.metadata | run, history=history, position=position)
         self.wait()
         self._saving = step, sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(copy))
         with self._telling_of_failure():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(copy), metadata=ocp.args.JsonSave(record)
+                    state=ocp.args.StandardSave(_fields(copy)), metadata=ocp.args.JsonSave(record)
                 ),
             )
 
@@ -177,16 +203,16 @@ class Checkpoints:
                 self._manager.reload()  # Orbax counts a failed save among the checkpoints
             raise CheckpointError(
                 f"{self.folder}: step {step} could not be saved: {_first_line(error)}. It needs"
-                f" {size:,} bytes and some more for its own files; {_free(self.folder)}. Earlier"
-                f" checkpoints are intact (steps {self._steps() or 'none'}): make room, and go on"
-                " from there with --resume."
+                f" {size:,} bytes and some more for its own files; {_room(self.folder)}, and go on"
+                f" with --resume. Earlier checkpoints are intact (steps {self._steps() or 'none'})."
             ) from error
 
-    def restore(self, like: State, **run: Any) -> tuple[int, State] | None:
-        """The newest good checkpoint's step and state, or None where there is none.
+    def restore(self, like: State, *, newest: int | None = None, **run: Any) -> Restored | None:
+        """The newest good checkpoint, or None where there is none.
 
         Args:
             like: a state of the same structure, shapes, dtypes and shardings.
+            newest: go back to this step or one before; what is newer is deleted.
             **run: the further metadata that `save` was given.
 
         Raises:
@@ -196,19 +222,24 @@ class Checkpoints:
         """
         damaged: dict[int, str] = {}
         for step in sorted(self._steps(), reverse=True):
+            if newest is not None and step > newest:
+                self._manager.delete(step)
+                continue
             record, fault = _attempt(partial(self._read_record, step))
             if record is not None:
                 self._check_run(step, record, like, run)
                 state, fault = _attempt(partial(self._read_state, step, record, like))
                 if state is not None:
                     self._set_aside(damaged, step)
-                    return step, state
+                    more = record.get("history"), record.get("position")
+                    return Restored(step, state, *more)
             damaged[step] = fault
         if not damaged:
             return None
         faults = "; ".join(f"step {step}: {fault}" for step, fault in damaged.items())
         raise CheckpointError(
-            f"{self.folder}: no checkpoint can be used: {faults}. To begin anew, delete the folder."
+            f"{self.folder}: no checkpoint can be used: {faults}. To begin anew, choose another"
+            " folder, or move this one away."
         )
 
     def _steps(self) -> list[int]:
@@ -222,7 +253,8 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder / str(step)}: {error}") from None
 
     def _check_run(self, step: int, record: Record, like: State, run: dict[str, Any]) -> None:
-        if other := changes(record["run"], self.metadata | run):
+        saved, current = comparable(record["run"], self.metadata | run)
+        if other := changes(saved, current):
             raise CheckpointError(
                 f"{self.folder}: step {step} belongs to another run: {'; '.join(other)}."
                 " Run with the same settings, or into another folder."
@@ -238,8 +270,10 @@ class Checkpoints:
         target = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
         )
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(_fields(target)))
         state = self._read(step, args)["state"]
+        if hasattr(like, "_field_defaults"):
+            state = like._replace(**state)
         check_leaves(record, state)
         return state
 
@@ -287,6 +321,14 @@ class _Manager(ocp.CheckpointManager):
         return False
 
 
+def _fields(state: State) -> State:
+    """A named tuple without the fields that a later version added, where they are None."""
+    if not hasattr(state, "_field_defaults"):
+        return state
+    added, pairs = state._field_defaults, state._asdict().items()
+    return {name: value for name, value in pairs if value is not None or name not in added}
+
+
 def _locked(folder: Path) -> int | None:
     """A lock that ends with the process, however that ends."""
     if fcntl is None:
@@ -319,7 +361,10 @@ def _first_line(error: Exception) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def _free(folder: Path) -> str:
+def _room(folder: Path) -> str:
+    """What stands in the way of a save, and what to do."""
+    if not os.access(folder, os.W_OK):
+        return "the folder cannot be written: make it writable"
     with contextlib.suppress(OSError):
-        return f"{shutil.disk_usage(folder).free:,} bytes are free"
-    return "the folder cannot be read"
+        return f"{shutil.disk_usage(folder).free:,} bytes are free: make room"
+    return "the folder cannot be read: mend that"

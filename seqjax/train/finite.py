@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -9,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from seqjax.train.batches import Batches
 from seqjax.train.steps import (
     KEPT,
     Loss,
@@ -35,13 +35,12 @@ class Watch:
 
     Args:
         who: starts every message.
-        batches: of the training part.
         params: before the first step.
         limit: so many steps in a row end the run.
     """
 
-    def __init__(self, who: str, batches: Batches, params: Params, limit: int) -> None:
-        self.who, self.batches, self.params, self.limit = who, batches, params, limit
+    def __init__(self, who: str, params: Params, limit: int) -> None:
+        self.who, self.params, self.limit = who, params, limit
         self.told = 0  # skipped steps of this epoch
 
     def fault(self) -> str:
@@ -49,13 +48,16 @@ class Watch:
         found = not_finite(self.params, "params")
         return f"{self.who}: {found[0]} is not finite from the start." if found else ""
 
-    def check(self, state: TrainState, *, epoch_over: bool, saved: str) -> float | None:
+    def check(
+        self, state: TrainState, *, epoch_over: bool, saved: str, shapes: Callable[[], Any]
+    ) -> float | None:
         """Tell what was skipped; return the epoch's mean loss over the other steps so far.
 
         Args:
             state: on the host; only its sums and counts are read.
             epoch_over: the next call begins another epoch.
             saved: what is left of the run if it ends here.
+            shapes: gives shapes and dtypes of a batch.
 
         Returns:
             The mean; None where every step was skipped.
@@ -69,20 +71,19 @@ class Watch:
         in_a_row = int(skipped.in_a_row)
         if in_a_row >= self.limit:
             steps = "a step was" if in_a_row == 1 else f"{in_a_row} steps in a row were"
-            what = self.describe(skipped, in_a_row)
+            what = self.describe(skipped, in_a_row, shapes)
             sentences = (f"{self.who}: {steps} not finite and changed nothing: {what}.", saved)
             raise FloatingPointError(" ".join(filter(None, (*sentences, _HELP))))
         if fresh > 0:
             steps = "a step was" if fresh == 1 else f"{fresh} steps were"
-            _log.warning("%s: %s skipped: %s", self.who, steps, self.describe(skipped, fresh))
+            _log.warning(
+                "%s: %s skipped: %s", self.who, steps, self.describe(skipped, fresh, shapes)
+            )
         return float(state.loss_sum / state.weight_sum) if state.weight_sum else None
 
-    def describe(self, skipped: Skipped, number: int) -> str:
+    def describe(self, skipped: Skipped, number: int, shapes: Callable[[], Any]) -> str:
         """The first of the last `number` skipped steps: loss, and what was at fault."""
-        plan = jax.eval_shape(self.batches.plan, self.batches.data, jax.random.key(0))
-        row = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), plan)
-        examples, _ = jax.eval_shape(self.batches.batch, self.batches.data, row)
-        names = leaf_names(examples, self.params)
+        names = leaf_names(shapes(), self.params)
         last = int(skipped.in_all)
         places = [count % KEPT for count in range(last - min(number, KEPT), last)][:_TOLD]
         told = [
@@ -94,6 +95,11 @@ class Watch:
         return "; ".join(told) + more
 
 
+def latest_step(skipped: Skipped) -> int:
+    """Number of the latest skipped step."""
+    return int(skipped.steps[(skipped.in_all - 1) % KEPT])
+
+
 def not_finite(tree: Any, name: str) -> list[str]:
     """Names of the leaves that hold NaN or infinity, `name` being that of the whole."""
     return [
@@ -103,12 +109,15 @@ def not_finite(tree: Any, name: str) -> list[str]:
     ]
 
 
-def find_operation(loss: Loss, batches: Batches, state: TrainState, key: Array) -> NoReturn:
+def find_operation(
+    loss: Loss, examples: Any, weights: Array, state: TrainState, key: Array
+) -> NoReturn:
     """Do the latest skipped step again, operation by operation.
 
     Args:
         loss: see `fit`.
-        batches: of the training part.
+        examples: its batch.
+        weights: of the examples.
         state: as the skipped step left it, which is as it found it.
         key: of the run.
 
@@ -116,12 +125,8 @@ def find_operation(loss: Loss, batches: Batches, state: TrainState, key: Array) 
         FloatingPointError: always: at the first operation that makes a NaN, or else at the
             first that makes an infinity.
     """
-    order_key, noise_key = jax.random.split(key)
-    step = int(state.skipped.steps[(state.skipped.in_all - 1) % KEPT])
-    epoch, index = divmod(step, batches.steps)
-    plan = batches.plan(batches.data, jax.random.fold_in(order_key, epoch))
-    row = jax.tree.map(lambda a: a[index], plan)
-    examples, weights = batches.batch(batches.data, row)
+    step = latest_step(state.skipped)
+    _, noise_key = jax.random.split(key)
     noise = jax.random.fold_in(noise_key, step)
     where = f"fit: at step {step + 1}"
     if found := not_finite(examples, "batch"):
@@ -129,7 +134,7 @@ def find_operation(loss: Loss, batches: Batches, state: TrainState, key: Array) 
     for find in (jax.debug_nans, jax.debug_infs):
         with jax.disable_jit(), find(True):
             try:
-                gradient_and_total(loss, state.params, examples, weights, noise)
+                gradient_and_total(loss, state.params, examples, weights, noise, state.carry)
             except FloatingPointError as error:
                 raise FloatingPointError(
                     f"{where}, done again{_line_of(error)}: {error}"

@@ -1,6 +1,7 @@
 """What a run tells while it runs: metrics.jsonl, a progress bar, plain lines."""
 
 import json
+import logging
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,8 @@ from rich.progress import (
 
 from seqjax.storage.files import write_atomically
 from seqjax.train.checkpoints import CheckpointError
+
+_log = logging.getLogger(__name__)
 
 
 class MetricsLog:
@@ -57,16 +60,37 @@ class MetricsLog:
         return any(map(self._mine, self._lines()))
 
     def lines(self, step: int) -> list[dict[str, Any]]:
-        """This log's own lines up to `step`."""
-        return [line for line in self._lines() if self._mine(line) and line["step"] <= step]
+        """This log's own lines up to `step`, without the common fields."""
+        return [
+            {key: value for key, value in line.items() if key not in self.common}
+            for line in self._lines()
+            if self._mine(line) and line["step"] <= step
+        ]
 
-    def rewind(self, step: int) -> list[dict[str, Any]]:
-        """Drop this log's own lines after `step`; return its lines that remain."""
-        lines = self._lines()
-        kept = [line for line in lines if not self._mine(line) or line["step"] <= step]
+    def rewind(
+        self, step: int, history: list[dict[str, Any]] | None = None
+    ) -> list[dict[str, Any]]:
+        """Drop this log's own lines after `step`; return those that remain (see `lines`).
+
+        Args:
+            step: the last to keep.
+            history: what the lines must be, as a checkpoint tells; where they are not (one
+                is missing, doubled or edited), that is told, and they are written anew.
+        """
+        kept = [line for line in self._lines() if not self._mine(line) or line["step"] <= step]
+        mine = [line for line in kept if self._mine(line)]
+        wanted = mine if history is None else [self.common | line for line in history]
+        if mine != wanted:
+            if mine:
+                _log.warning(
+                    "%s: up to step %d its lines are not those of the checkpoint; they are written"
+                    " anew.",
+                    *(self.path, step),
+                )
+            kept = [line for line in kept if not self._mine(line)] + wanted
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        return [line for line in kept if self._mine(line)]
+        return self.lines(step)
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line."""

@@ -1,131 +1,115 @@
-"""The training loop: many steps in one jitted call, and bookkeeping between the calls."""
+"""Training: the public functions, and what they take."""
 
 import contextlib
-import math
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypedDict, Unpack, runtime_checkable
 
 import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from seqjax.storage.strict_json import nearest
+from seqjax.train import programs
 from seqjax.train.batches import Batches
 from seqjax.train.checkpoints import Checkpoints
-from seqjax.train.finite import Watch, find_operation, not_finite
-from seqjax.train.logs import MetricsLog, Progress
-from seqjax.train.mesh import check_mesh, replicate
-from seqjax.train.processes import is_primary, local, wait_for_all
-from seqjax.train.steps import (
-    Loss,
-    Params,
-    TrainState,
-    initial_state,
-    keep_best,
-    mean_loss,
-    train_steps,
-)
-from seqjax.train.stopping import TrainingStopped, stop_requested
+from seqjax.train.feeds import means_of, place_validation, sums_over
+from seqjax.train.fingerprint import same
+from seqjax.train.group import EarlyStopping, Fit, Job, train_together
+from seqjax.train.logs import MetricsLog
+from seqjax.train.mesh import check_mesh
+from seqjax.train.programs import Layout
+from seqjax.train.seeds import Seed
+from seqjax.train.steps import Loss, Params, Program
+from seqjax.train.stopping import stop_requested
+from seqjax.train.streams import Stream, row_of_stream
+
+Track = Literal["gradient_norm", "learning_rate"]
 
 
-class EarlyStopping(NamedTuple):
-    """End with the parameters of the epoch whose validation loss was least.
+@runtime_checkable
+class Callback(Protocol):
+    """Something that hears of every epoch, such as a tracker of experiments."""
 
-    Attributes:
-        patience: stop after so many epochs without a new best; None never stops.
-    """
+    def epoch(self, seed: int, line: Mapping[str, Any]) -> None:
+        """Called when a seed's epoch is over, in the process that writes files.
 
-    patience: int | None = None
-
-
-class Fit(NamedTuple):
-    """What `fit` returns.
-
-    Attributes:
-        params: the last, or the best with early stopping.
-        history: a dict for each epoch: step, epoch, loss, validation_loss.
-        state: the last state.
-        seconds: of training, compilation and validation included; of seeds trained
-            together (`fit_seeds`), each one's share.
-    """
-
-    params: Params
-    history: list[dict[str, Any]]
-    state: TrainState
-    seconds: float
+        Args:
+            seed: the seed.
+            line: as in `Fit.history`.
+        """
+        ...
 
 
-# Jitted calls are compiled once for each set of static arguments; functions are
-# told apart by identity, which is why `fit` asks for the same ones every time.
-_train = jax.jit(train_steps, static_argnums=(0, 1, 2, 3, 4), donate_argnames="state")
-_evaluate = jax.jit(mean_loss, static_argnums=(0, 1, 2))
-_keep_best = jax.jit(keep_best, donate_argnames="state")
-_initial_state = jax.jit(initial_state, static_argnums=(0, 1))
+class Options(TypedDict, total=False):
+    """What `fit` and `fit_seeds` take alike, by name. Left out or None is the default."""
 
-
-def evaluate(loss: Loss, params: Params, batches: Batches) -> float:
-    """The mean loss over all examples of `batches`, without randomness.
-
-    Args:
-        loss: see `fit`.
-        params: the parameters.
-        batches: the examples.
-
-    Returns:
-        The mean.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from seqjax.train import array_batches
-        >>> loss = lambda params, batch, key: (batch - params) ** 2
-        >>> evaluate(loss, jnp.array(1.0), array_batches(jnp.array([1.0, 3.0, 1.0]), 2))
-        1.3333333730697632
-    """
-    return float(_evaluate(loss, batches.plan, batches.batch, params, batches.data))
+    validation: Batches | Stream | None
+    """Examples for a validation loss, and the loss's metrics, after every epoch."""
+    early_stopping: EarlyStopping | None
+    """End with the best parameters; needs `validation`."""
+    steps_per_call: int | None
+    """Steps in one jitted call; by default an epoch (of a stream at most 16). Saves,
+    progress and stops fall between the calls."""
+    carry: Any
+    """A pytree of arrays that the loss takes as its fourth argument and returns in
+    `Losses`: what travels from each batch to the next, such as the state of a recurrent
+    network over a text in pieces (truncated back-propagation). Batches begin each epoch with
+    this one; a stream begins with it once. Where a document ends within, the loss resets it.
+    Every validation begins with it."""
+    track: Collection[Track]
+    """More for every line: "gradient_norm", the mean over the epoch's steps before the
+    optimizer; "learning_rate", of an `optax.inject_hyperparams`."""
+    callbacks: Sequence[Callback]
+    """Hear of every epoch; see `Callback`."""
+    progress: str | None
+    """A label for a progress bar (plain lines where stderr is no terminal), or None for
+    silence."""
+    max_skips: int
+    """So many skipped steps in a row (10) end a seed."""
+    debug_nans: bool
+    """Let the first step that is not finite end the run, and do it again operation by
+    operation to find the one at fault."""
+    stop: Callable[[], bool]
+    """Asked after every call; where true, the run saves and ends. By default
+    `stop_requested`."""
 
 
 def fit(
     loss: Loss,
     params: Params,
     optimizer: optax.GradientTransformation,
-    batches: Batches,
+    batches: Batches | Stream,
     *,
     epochs: int,
     seed: int = 0,
-    validation: Batches | None = None,
-    early_stopping: EarlyStopping | None = None,
-    steps_per_call: int | None = None,
+    opt_state: optax.OptState | None = None,
     metrics: MetricsLog | None = None,
     checkpoints: Checkpoints | None = None,
     mesh: Mesh | None = None,
-    progress: str | None = None,
-    max_skips: int = 10,
-    debug_nans: bool = False,
-    stop: Callable[[], bool] = stop_requested,
+    **options: Unpack[Options],
 ) -> Fit:
     """Train.
 
     The result is a function of the arguments alone: batches and noise follow from
     `seed`, the epoch and the step, so a run resumed from a checkpoint ends bit for
-    bit where the uninterrupted one ends. Called again with the same `loss`,
-    `optimizer` and sizes, it does not compile again.
+    bit where the uninterrupted one ends. Called again with functions that do the same and
+    equal sizes, it does not compile again: closures over numbers, strings and layers are
+    compared by what they hold; arrays that change from call to call belong into `batches`.
 
     A step whose loss, gradient or new parameters are not finite is skipped: it changes
     neither parameters nor optimizer, and is told with its loss and the leaf at fault.
 
     Args:
-        loss: ``(params, batch, key) -> losses [batch]``, one for each example;
+        loss: ``(params, batch, key) -> losses [batch]``, one for each example, or `Losses`;
             `key` is None in validation.
         params: a pytree of arrays (copied: `params` itself stays usable).
-        optimizer: an Optax transformation: clipping and schedules belong there.
-        batches: of the training part; see `array_batches`.
+        optimizer: an Optax transformation: clipping and schedules belong there. It is given
+            ``value=``, the batch's mean loss, too.
+        batches: of the training part; see `array_batches` and `stream`.
         epochs: passes over the training part.
-        seed: of the order of the examples and of the noise.
-        validation: examples for a validation loss after every epoch.
-        early_stopping: end with the best parameters; needs `validation`.
-        steps_per_call: steps in one jitted call; by default an epoch. Saves and
-            progress fall between the calls.
+        seed: of the order of the examples and of the noise, below 2**32.
+        opt_state: of the optimizer, to go on with (`Fit.state.opt_state`).
         metrics: where to log each epoch.
         checkpoints: where to save; if it holds a checkpoint, training goes on there.
         mesh: split every batch over its devices (`data_mesh`). Parameters, noise and
@@ -133,12 +117,7 @@ def fit(
             differ by rounding. A batch that the devices do not divide is not split. The
             result's parameters are on all its devices. Of several processes each calls
             `fit` alike, over a mesh of all their devices.
-        progress: a label for a progress bar (plain lines where stderr is no
-            terminal), or None for silence.
-        max_skips: so many skipped steps in a row end the run.
-        debug_nans: let the first step that is not finite end the run, and do it again
-            operation by operation to find the one at fault.
-        stop: asked after every call; where true, the run saves and ends.
+        **options: see `Options`.
 
     Returns:
         Parameters, history and the last state.
@@ -159,161 +138,182 @@ def fit(
         >>> round(float(result.params), 3)
         2.0
     """
-    if early_stopping is not None and validation is None:
-        raise ValueError("fit: early stopping needs validation batches.")
-    if epochs < 1:
-        raise ValueError(f"fit: epochs must be at least 1, not {epochs}.")
-    call = batches.steps if steps_per_call is None else min(steps_per_call, batches.steps)
-    if call < 1:
-        raise ValueError(f"fit: steps_per_call must be at least 1, not {steps_per_call}.")
-    if max_skips < 1:
-        raise ValueError(f"fit: max_skips must be at least 1, not {max_skips}.")
     if mesh is not None:
         check_mesh(mesh)
-    started = time.perf_counter()
-    watch = Watch("fit", batches, params, 1 if debug_nans else max_skips)
-    if fault := watch.fault():
-        raise FloatingPointError(fault)
-    state = _initial_state(optimizer, early_stopping is not None, params)
-    if mesh is not None:
-        state = replicate(mesh, state)
-        batches = batches._replace(data=replicate(mesh, batches.data))
-        if validation is not None:
-            validation = validation._replace(data=replicate(mesh, validation.data))
-    step = 0
-    last = epochs * batches.steps
-    run = {"fit": {"seed": seed, "steps_per_epoch": batches.steps, "steps_per_call": call}}
-    if checkpoints is not None and (restored := checkpoints.restore(state, **run)) is not None:
-        step, state = restored
-        if step > last:
-            raise ValueError(f"fit: {epochs} epochs are {last} steps, but {step} are already done.")
-    history = _history(metrics, step, checkpoints is not None)
-    key = jax.random.key(seed)
-
-    with contextlib.ExitStack() as stack:
-        if mesh is not None:
-            key = replicate(mesh, key)
-            stack.enter_context(jax.set_mesh(mesh))
-        bar = None
-        if progress and is_primary():
-            bar = stack.enter_context(Progress(progress, epochs))
-        begun, begun_at, mean, skips = time.perf_counter(), step, None, 0
-        compiled: set[int] = set()
-        asked = stop()
-        while step < last and not _out_of_patience(early_stopping, state, step, batches.steps):
-            if asked:
-                raise TrainingStopped(f"stopped at step {step} of {last}. {_saved(checkpoints)}")
-            epoch, first = divmod(step, batches.steps)
-            steps = min(call, batches.steps - first)
-            arguments = (
-                loss,
-                optimizer,
-                batches.plan,
-                batches.batch,
-                steps,
-                state,
-                batches.data,
-                key,
-                np.int32(epoch),
-                np.int32(first),
-                np.int32(watch.limit),
-            )
-            if jax.process_count() > 1 and steps not in compiled:
-                _meet_compiled(_train, *arguments)
-                if validation is not None and not compiled:
-                    functions = validation.plan, validation.batch
-                    _meet_compiled(_evaluate, loss, *functions, state.params, validation.data)
-            state = _train(*arguments)
-            before, step = step, step + steps
-            asked = stop()
-            due = checkpoints is not None and (asked or checkpoints.due(before, step))
-            over = step % batches.steps == 0
-            if over or due or asked:  # before anything of this call is kept
-                numbers = jax.device_get(state._replace(params=None, opt_state=None, best=None))
-                if debug_nans and numbers.skipped.in_a_row:
-                    find_operation(loss, batches, state, key)
-                mean = watch.check(numbers, epoch_over=over, saved=_saved(checkpoints))
-                skips = int(numbers.skipped.in_epoch)
-            if not compiled:  # the first call was the one that compiles
-                begun, begun_at = time.perf_counter(), step
-            compiled.add(steps)
-            if bar is not None:
-                bar.advance(step / batches.steps)
-            if over:
-                line = {"step": step, "epoch": epoch + 1, "loss": mean}
-                if skips:
-                    line["skipped"] = skips
-                if validation is not None:
-                    line["validation_loss"] = _validation_loss(
-                        loss, state, validation, saved=_saved(checkpoints)
-                    )
-                    if early_stopping is not None:
-                        state = _keep_best(state, np.float32(line["validation_loss"]))
-                history.append(line)
-                if metrics is not None and is_primary():
-                    metrics.write(line)
-                if bar is not None:
-                    rate = (step - begun_at) / max(time.perf_counter() - begun, 1e-9)
-                    losses = {k.replace("_", " "): v for k, v in line.items() if "loss" in k}
-                    bar.epoch(epoch + 1, {k: v for k, v in losses.items() if v is not None}, rate)
-            if checkpoints is not None and due:
-                checkpoints.save(step, state, **run)
-                if asked:
-                    checkpoints.wait()
-        if checkpoints is not None:
-            checkpoints.save(step, state, **run)
-            checkpoints.wait()
-    seconds = time.perf_counter() - started
-    state = local(state)
-    return Fit(state.params if state.best is None else state.best.params, history, state, seconds)
+    job = _job("fit", loss, optimizer, batches, epochs, options)
+    one = Seed(seed, params, metrics, checkpoints, opt_state)
+    ((_, done),) = train_together(job, [one], Layout(over=mesh))
+    return done
 
 
-def _meet_compiled(jitted: Any, *arguments: Any) -> None:
-    """Compile in all processes: a collective waits 30 s for the others, this longer."""
-    jitted.lower(*arguments).compile()
-    wait_for_all("compiled")
+def fit_seeds(
+    loss: Loss,
+    init: Callable[[jax.Array], Params],
+    optimizer: optax.GradientTransformation,
+    batches: Batches | Stream,
+    *,
+    epochs: int,
+    seeds: Iterable[Any],
+    metrics: Callable[[int], MetricsLog] | None = None,
+    checkpoints: Callable[[int], Checkpoints] | None = None,
+    devices: Sequence[Any] | None = None,
+    per_device: int | None = None,
+    **options: Unpack[Options],
+) -> Iterator[tuple[int, Fit]]:
+    """Train one model from several seeds, as many at once as the devices take.
 
+    Each seed ends where `fit` with that seed ends: bit for bit with one seed on a
+    device, to rounding with several (`jax.vmap`).
 
-def _history(metrics: MetricsLog | None, step: int, resumes: bool) -> list[dict[str, Any]]:
-    """The lines up to `step`; those after it are dropped from the log."""
-    if metrics is None:
-        return []
-    if not resumes and metrics.holds_lines():
-        raise ValueError(
-            f"fit: {metrics.path} already holds this run's lines, and without checkpoints"
-            " there is no run to go on with; log to another file."
+    Args:
+        loss: see `fit`.
+        init: ``key -> params``; a seed's parameters are ``init(jax.random.key(seed))``.
+        optimizer: an Optax transformation.
+        batches: of the training part.
+        epochs: passes over the training part.
+        seeds: the seeds, each below 2**32.
+        metrics: ``seed -> MetricsLog``.
+        checkpoints: ``seed -> Checkpoints``, each of a folder of its own: what a killed or
+            stopped run of these seeds goes on from. Closed when the seed is done.
+        devices: to spread the seeds over; all by default.
+        per_device: seeds at once on each device. By default 1 on a CPU, where small
+            products do not gain from `jax.vmap`, and elsewhere as many as it takes to
+            run all seeds at once.
+        **options: see `Options`.
+
+    Yields:
+        ``(seed, fit)`` in the order of `seeds`, as soon as it is done.
+
+    Raises:
+        ValueError: for arguments that do not fit each other.
+        FloatingPointError: where a seed failed; the other seeds that were trained at the
+            same time are done and yielded before.
+        CheckpointError: see `fit`.
+        TrainingStopped: where `stop` asked for it; what has checkpoints is saved.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from seqjax.train import array_batches
+        >>> loss = lambda params, batch, key: (batch - params) ** 2
+        >>> batches = array_batches(jnp.array([1.0, 2.0, 3.0]), batch_size=3)
+        >>> runs = fit_seeds(loss, jax.random.normal, optax.sgd(0.25), batches, epochs=20,
+        ...                  seeds=(0, 1))
+        >>> [(seed, round(float(done.params), 3)) for seed, done in runs]
+        [(0, 2.0), (1, 2.0)]
+    """
+    seeds = [programs.checked_seed(seed) for seed in seeds]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"fit_seeds: there must be at least one seed, each once, not {seeds}.")
+    job = _job("fit_seeds", loss, optimizer, batches, epochs, options)
+    devices = jax.devices() if devices is None else list(devices)
+    if per_device is None:
+        on_cpu = devices[0].platform == "cpu"
+        per_device = 1 if on_cpu else -(-len(seeds) // len(devices))
+    if per_device < 1:
+        raise ValueError(f"fit_seeds: per_device must be at least 1, not {per_device}.")
+    group = per_device * len(devices)
+    for first in range(0, len(seeds), group):
+        together = seeds[first : first + group]
+        needed = -(-len(together) // per_device)
+        layout = Layout(
+            mesh=Mesh(np.array(devices[:needed]), ("seed",)), local=-(-len(together) // needed)
         )
-    if is_primary():
-        history = metrics.rewind(step)
-        wait_for_all("metrics")
-        return history
-    wait_for_all("metrics")
-    return metrics.lines(step)
+        with contextlib.ExitStack() as stack:
+            members = []
+            for number in together:
+                one = Seed(number, init(programs.key_of(number)), name=f"fit_seeds, seed {number}")
+                one.log = None if metrics is None else metrics(number)
+                if checkpoints is not None:
+                    one.checkpoints = stack.enter_context(checkpoints(number))
+                members.append(one)
+            yield from train_together(job, members, layout)
 
 
-def _saved(checkpoints: Checkpoints | None) -> str:
-    """What is left of a run that ends."""
-    step = None if checkpoints is None else checkpoints.latest_step()
-    if checkpoints is None or step is None:
-        return "Nothing is saved."
-    return f"The state of step {step} is saved in {checkpoints.folder}."
+def evaluate(loss: Loss, params: Params, batches: Batches | Stream, carry: Any = None) -> float:
+    """The mean loss over all examples, without randomness; see `evaluate_metrics`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from seqjax.train import array_batches
+        >>> loss = lambda params, batch, key: (batch - params) ** 2
+        >>> evaluate(loss, jnp.array(1.0), array_batches(jnp.array([1.0, 3.0, 1.0]), 2))
+        1.3333333730697632
+    """
+    return evaluate_metrics(loss, params, batches, carry)["loss"]
 
 
-def _validation_loss(loss: Loss, state: TrainState, validation: Batches, *, saved: str) -> float:
-    """The mean validation loss; raises where it is not finite."""
-    mean = evaluate(loss, state.params, validation)
-    if not math.isfinite(mean):
-        found = not_finite(validation.data, "data")
-        data = f"{', '.join(found)} is not finite" if found else "though its data is finite"
-        raise FloatingPointError(
-            f"fit: the validation loss is {mean} at step {int(state.step)}, {data}. {saved}"
-        )
-    return mean
+def evaluate_metrics(
+    loss: Loss, params: Params, batches: Batches | Stream, carry: Any = None
+) -> dict[str, float]:
+    """The means of the loss and of its metrics over all examples, without randomness.
+
+    Args:
+        loss: see `fit`.
+        params: the parameters.
+        batches: the examples.
+        carry: to begin with; see `Options`.
+
+    Returns:
+        ``{"loss": mean}``, and every other metric by its name.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from seqjax.train import array_batches
+        >>> from seqjax.train import Losses
+        >>> def loss(params, batch, key):
+        ...     return Losses((batch - params) ** 2, metrics={"error": batch - params})
+        >>> evaluate_metrics(loss, jnp.array(1.0), array_batches(jnp.array([1.0, 3.0]), 2))
+        {'error': 1.0, 'loss': 2.0}
+    """
+    layout = Layout()
+    stacked, program = layout.stack([(params, carry)]), program_of(loss, None, batches)
+    sums = sums_over(place_validation(batches, layout), layout, program, *stacked)
+    return {name: float(means[0]) for name, means in means_of(sums).items()}
 
 
-def _out_of_patience(
-    early_stopping: EarlyStopping | None, state: TrainState, step: int, steps_per_epoch: int
-) -> bool:
-    if early_stopping is None or early_stopping.patience is None or state.best is None:
-        return False
-    return step - int(state.best.step) >= early_stopping.patience * steps_per_epoch
+def _job(
+    name: str,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    batches: Batches | Stream,
+    epochs: int,
+    given: Options,
+) -> Job:
+    """What the seeds share; ValueError for what does not fit each other."""
+    options: dict[str, Any] = _DEFAULTS | {
+        key: value for key, value in given.items() if value is not None
+    }
+    if unknown := options.keys() - _DEFAULTS.keys():
+        one = sorted(unknown)[0]
+        raise TypeError(f"{name}: there is no option {one!r}.{nearest(one, _DEFAULTS)}")
+    limits: tuple[tuple[str, int | None], ...] = (
+        ("epochs", epochs),
+        ("steps_per_call", options["steps_per_call"]),
+        ("max_skips", options["max_skips"]),
+        ("early_stopping.patience", getattr(options["early_stopping"], "patience", None)),
+    )
+    for what, number in limits:
+        if number is not None and number < 1:
+            raise ValueError(f"{name}: {what} must be at least 1, not {number}.")
+    validation = options["validation"]
+    if validation is None and options["early_stopping"] is not None:
+        raise ValueError(f"{name}: early stopping needs validation batches.")
+    program = program_of(loss, optimizer, batches)
+    validating = None if validation is None else program_of(loss, None, validation)
+    return Job(name, program, batches, epochs, options, validating)
+
+
+_DEFAULTS: dict[str, Any] = dict.fromkeys(Options.__annotations__) | {
+    "track": (),
+    "callbacks": (),
+    "max_skips": 10,
+    "debug_nans": False,
+    "stop": stop_requested,
+}
+
+
+def program_of(loss: Loss, optimizer: Any, batches: Batches | Stream) -> Program:
+    """What is compiled, with the functions of earlier calls where they do the same."""
+    if isinstance(batches, Stream):
+        return Program(same(loss), same(optimizer), None, row_of_stream)
+    return Program(same(loss), same(optimizer), batches.plan, batches.batch)

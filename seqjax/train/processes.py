@@ -88,7 +88,20 @@ def all_agree(mine: bool) -> bool:
 
 
 def local(tree: Any) -> Any:
-    """Replicated arrays of all processes as arrays of this one's first device."""
+    """Replicated arrays of all processes as arrays of this one's first device.
+
+    Raises:
+        ValueError: for an array that is split over processes: this one has a part of it only.
+    """
     if jax.process_count() == 1:
         return tree
-    return jax.tree.map(lambda a: a.addressable_data(0), tree)
+
+    def mine(path: Any, leaf: jax.Array) -> jax.Array:
+        if not leaf.is_fully_replicated:
+            raise ValueError(
+                f"params{jax.tree_util.keystr(path)} is split over processes ({leaf.sharding});"
+                " training keeps parameters whole on every device: replicate them first."
+            )
+        return leaf.addressable_data(0)
+
+    return jax.tree_util.tree_map_with_path(mine, tree)

@@ -21,10 +21,11 @@ class DamagedError(Exception):
     """A record or a leaf that is not what was saved."""
 
 
-def make_record(state: Any, run: dict[str, Any]) -> Record:
-    """The record of a state; `run` is JSON."""
+def make_record(state: Any, run: dict[str, Any], **more: Any) -> Record:
+    """The record of a state; `run` and `more` (left out where None) are JSON."""
     leaves = leaves_to_json(_named(local(state)))
     record = {"format": FORMAT, "seqjax": version(), "run": run, "leaves": leaves}
+    record |= {name: value for name, value in more.items() if value is not None}
     return record | {"sha256": _checksum_of_json(record)}
 
 
@@ -68,6 +69,18 @@ def changes(saved: Any, current: Any, name: str = "") -> list[str]:
             )
         ]
     return [] if saved == current else [f"{name} was {saved!r} and is now {current!r}"]
+
+
+def comparable(
+    saved: dict[str, Any], current: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both runs, but of what `fit` was given only what both tell: another version tells less."""
+    both = saved.get("fit", {}).keys() & current.get("fit", {}).keys()
+
+    def cut(run: dict[str, Any]) -> dict[str, Any]:
+        return run | {"fit": {key: run["fit"][key] for key in both}} if "fit" in run else run
+
+    return cut(saved), cut(current)
 
 
 def mismatches(record: Record, like: Any) -> str | None:

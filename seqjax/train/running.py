@@ -34,6 +34,20 @@ def with_running_statistics(
     return optax.partition({"trained": optimizer, "running": optax.sgd(1 - momentum)}, _labels)
 
 
+def check_running_statistics(params: Any, opt_state: Any) -> None:
+    """ValueError where running statistics would be trained as if they were parameters."""
+
+    def partitioned(node: Any) -> bool:
+        return isinstance(node, optax.transforms.PartitionState)
+
+    nodes = jax.tree.leaves(opt_state, is_leaf=partitioned)
+    if "running" in jax.tree.leaves(_labels(params)) and not any(map(partitioned, nodes)):
+        raise ValueError(
+            "the parameters hold running statistics (running_...), which an optimizer must not"
+            " train: give it as seqjax.train.with_running_statistics(optimizer)."
+        )
+
+
 def _labels(params: Any) -> Any:
     def label(path: tuple[Any, ...], _: Any) -> str:
         name = str(getattr(path[-1], "key", getattr(path[-1], "name", ""))) if path else ""

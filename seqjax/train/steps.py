@@ -1,22 +1,47 @@
-"""What training computes, as pure functions: one epoch's steps, the mean of a loss.
+"""What training computes, as pure functions: some steps of one seed, the sums of a loss.
 
-`seqjax.train.loop` compiles them for one run, `seqjax.train.seeds` for several at once.
+`seqjax.train.programs` compiles them for any number of seeds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array, lax
 
 from seqjax.train.mesh import split_batch
 
 Params = Any
-Loss: TypeAlias = Callable[[Params, Any, Array | None], Array]
-"""``(params, batch, key) -> losses [batch]``; `key` is None where nothing is random."""
+
+
+class Losses(NamedTuple):
+    """What a loss function may return beyond one loss for each example.
+
+    Attributes:
+        values: [batch], or [batch, time] with a loss for each token.
+        weights: of `values`' shape, 0 for padding, in addition to the batch's own: means,
+            the gradient's too, are over the sum of all weights. None counts all alike.
+        carry: what the next batch begins with (see `fit`).
+        metrics: more to report of a validation, by name: values, or ``(values, weights)``.
+    """
+
+    values: Array
+    weights: Array | None = None
+    carry: Any = None
+    metrics: Mapping[str, Array | tuple[Array, Array]] = {}
+
+
+Loss: TypeAlias = Callable[..., Array | Losses]
+"""``(params, batch, key) -> losses [batch]``, or `Losses`; `key` is None in validation.
+
+With a carry (see `fit`): ``(params, batch, key, carry)``.
+"""
+
+Sums = dict[str, tuple[Array, Array]]  # by name: a sum of weighted values, and that of weights
 
 
 class Best(NamedTuple):
@@ -60,16 +85,23 @@ class TrainState(NamedTuple):
     weight_sum: Array
     skipped: Skipped
     best: Best | None
+    carry: Any = None  # from batch to batch
+    norm_sum: Array | None = None  # of the gradients, over the steps of the running epoch
 
 
 def initial_state(
-    optimizer: optax.GradientTransformation, keep_best: bool, params: Params
+    optimizer: optax.GradientTransformation,
+    keep_best: bool,
+    track_norm: bool,
+    params: Params,
+    opt_state: optax.OptState | None = None,
+    carry: Any = None,
 ) -> TrainState:
     """The state before the first step."""
     return TrainState(
         step=jnp.int32(0),
         params=params,
-        opt_state=optimizer.init(params),
+        opt_state=optimizer.init(params) if opt_state is None else opt_state,
         loss_sum=jnp.zeros(()),
         weight_sum=jnp.zeros(()),
         skipped=Skipped(
@@ -81,82 +113,194 @@ def initial_state(
             leaves=jnp.zeros(KEPT, jnp.int32),
         ),
         best=Best(params, jnp.float32(jnp.inf), jnp.int32(0)) if keep_best else None,
+        carry=carry,
+        norm_sum=jnp.zeros(()) if track_norm else None,
     )
 
 
+class Program(NamedTuple):
+    """What is compiled for; the same functions every time, or XLA compiles anew.
+
+    Attributes:
+        loss: see `Loss`.
+        optimizer: an Optax transformation.
+        plan: of `Batches`; None where the rows of a call are given as its data (`Stream`).
+        batch: of `Batches`.
+    """
+
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    plan: Callable[[Any, Array], Any] | None
+    batch: Callable[[Any, Any], tuple[Any, Array]]
+
+    def rows(self, data: Any, key: Array) -> Any:
+        """The plan of an epoch."""
+        return data if self.plan is None else self.plan(data, key)
+
+
+class Place(NamedTuple):
+    """Where in a run some steps stand.
+
+    Attributes:
+        epoch: counted from 0.
+        first: the first step, of the rows.
+        fresh: the epoch begins here.
+        limit: of skipped steps in a row.
+    """
+
+    epoch: Array
+    first: Array
+    fresh: Array
+    limit: Array
+
+
 def train_steps(
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    plan: Callable[[Any, Array], Any],
-    batch: Callable[[Any, Any], tuple[Any, Array]],
-    steps: int,
-    state: TrainState,
-    data: Any,
-    key: Array,
-    epoch: Array,
-    first: Array,
-    limit: Array,
+    program: Program, steps: int, state: TrainState, data: Any, key: Array, start: Any, at: Place
 ) -> TrainState:
-    """`steps` steps of one epoch, from its step `first` on.
+    """`steps` steps of one epoch.
 
     A step whose loss, gradient or new parameters are not finite changes nothing but the
-    count of such steps; after `limit` of them in a row none changes anything any more.
+    count of such steps; after `at.limit` of them in a row none changes anything any more.
+
+    Args:
+        program: the functions.
+        steps: how many.
+        state: before them.
+        data: what the batches are made of.
+        key: of the run.
+        start: the carry that a fresh epoch begins with; None where it goes on.
+        at: where.
     """
     order_key, noise_key = jax.random.split(key)
-    rows = plan(data, jax.random.fold_in(order_key, epoch))
-    rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, first, steps), rows)
+    rows = program.rows(data, jax.random.fold_in(order_key, at.epoch))
+    if program.plan is not None:
+        rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, at.first, steps), rows)
+    update = optax.with_extra_args_support(program.optimizer).update
 
     def step(state: TrainState, row: Any) -> tuple[TrainState, None]:
-        examples, weights = split_batch(batch(data, row))
+        examples, weights = split_batch(program.batch(data, row))
         noise = jax.random.fold_in(noise_key, state.step)
-        gradient, total = gradient_and_total(loss, state.params, examples, weights, noise)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        gradient, (total, weight, carry) = gradient_and_total(
+            program.loss, state.params, examples, weights, noise, state.carry
+        )
+        mean = total / weight
+        updates, opt_state = update(gradient, state.opt_state, state.params, value=mean)
         params = optax.apply_updates(state.params, updates)
+        squares = _sum_of_squares(gradient)
         changed = state._replace(
             params=params,
             opt_state=opt_state,
             loss_sum=state.loss_sum + total,
-            weight_sum=state.weight_sum + jnp.sum(weights),
+            weight_sum=state.weight_sum + weight,
             skipped=state.skipped._replace(in_a_row=jnp.int32(0)),
+            carry=carry,
+            norm_sum=None if state.norm_sum is None else state.norm_sum + jnp.sqrt(squares),
         )
         # A square beyond float32 counts, too: it would stay in Adam's second moment for good.
-        finite = jnp.isfinite(total + _sum_of_squares(gradient) + _zero_if_finite(params))
+        finite = jnp.isfinite(total + squares + _zero_if_finite((params, carry)))
 
         def skip() -> TrainState:
-            stopped = state.skipped.in_a_row >= limit
-            found = _skipped(state, total / jnp.sum(weights), (examples, gradient))
+            stopped = state.skipped.in_a_row >= at.limit
+            found = _skipped(state, mean, (examples, gradient))
             return state._replace(
                 skipped=jax.tree.map(partial(jnp.where, stopped), state.skipped, found)
             )
 
-        applied = finite & (state.skipped.in_a_row < limit)
+        applied = finite & (state.skipped.in_a_row < at.limit)
         state = lax.cond(applied, lambda: changed, skip)
         return state._replace(step=state.step + 1), None
 
-    fresh = first == 0  # an epoch's sums start with its first step
+    def renewed(old: Any, new: Any) -> Any:  # an epoch's sums start with its first step
+        return jax.tree.map(lambda a, b: jnp.where(at.fresh, b, a), old, new)
+
     state = state._replace(
-        loss_sum=jnp.where(fresh, 0, state.loss_sum),
-        weight_sum=jnp.where(fresh, 0, state.weight_sum),
-        skipped=state.skipped._replace(in_epoch=jnp.where(fresh, 0, state.skipped.in_epoch)),
+        loss_sum=renewed(state.loss_sum, 0),
+        weight_sum=renewed(state.weight_sum, 0),
+        skipped=state.skipped._replace(in_epoch=renewed(state.skipped.in_epoch, 0)),
+        carry=state.carry if start is None else renewed(state.carry, start),
+        norm_sum=None if state.norm_sum is None else renewed(state.norm_sum, 0),
     )
     return lax.scan(step, state, rows)[0]
 
 
 def gradient_and_total(
-    loss: Loss, params: Params, examples: Any, weights: Array, noise: Array
-) -> tuple[Params, Array]:
-    """The gradient of the mean loss over a batch, and the sum of its losses."""
+    loss: Loss, params: Params, examples: Any, weights: Array, noise: Array, carry: Any = None
+) -> tuple[Params, tuple[Array, Array, Any]]:
+    """The gradient of the mean loss over a batch; its sums of losses and of weights, the carry."""
 
-    def mean_loss(params: Params) -> tuple[Array, Array]:
-        total = _weighted_sum(loss(params, examples, noise), weights)
-        return total / jnp.sum(weights), total
+    def mean_loss(params: Params) -> tuple[Array, tuple[Array, Array, Any]]:
+        sums, carry_after = loss_sums(loss, params, examples, weights, noise, carry)
+        total, weight = sums["loss"]
+        return total / weight, (total, weight, carry_after)
 
     return jax.grad(mean_loss, has_aux=True)(params)
 
 
+def loss_sums(
+    loss: Loss, params: Params, examples: Any, weights: Array, key: Array | None, carry: Any
+) -> tuple[Sums, Any]:
+    """Sums of a batch, "loss" and every metric, and the carry after it.
+
+    Raises:
+        ValueError: for values or weights of other shapes, or another carry.
+        TypeError: for losses that are no real numbers.
+    """
+    found = loss(params, examples, key) if carry is None else loss(params, examples, key, carry)
+    if not isinstance(found, Losses | Array | np.ndarray):
+        raise TypeError(
+            f"The loss function must return an array or Losses, not {type(found).__name__}."
+        )
+    if not isinstance(found, Losses):
+        found = Losses(found)
+    if not jnp.issubdtype(jnp.result_type(found.values), jnp.floating):
+        raise TypeError(
+            f"The loss function returned {jnp.result_type(found.values)}, which has no gradient;"
+            " losses must be floats."
+        )
+    _check_carry(carry, found.carry)
+    sums = {"loss": _weighted_sum("loss function", found.values, found.weights, weights)}
+    for name, values in found.metrics.items():
+        values, own = values if isinstance(values, tuple) else (values, None)
+        sums[name] = _weighted_sum(f"metric {name!r}", values, own, weights)
+    return sums, found.carry
+
+
+def _check_carry(given: Any, returned: Any) -> None:
+    def kind(tree: Any) -> Any:
+        shapes = jax.tree.map(lambda a: (jnp.shape(a), jnp.result_type(a)), tree)
+        return jax.tree.structure(tree), jax.tree.leaves(shapes)
+
+    if kind(given) != kind(returned):
+        hint = " Give fit a carry to begin with." if given is None else ""
+        raise ValueError(
+            f"The loss function was given the carry {jax.tree.map(jnp.shape, given)} and returned"
+            f" {jax.tree.map(jnp.shape, returned)}; both must be alike.{hint}"
+        )
+
+
+def _weighted_sum(
+    what: str, values: Array, own: Array | None, weights: Array
+) -> tuple[Array, Array]:
+    """Sum of values by their own weights and those of the examples, and the sum of weights."""
+    batch = weights.shape
+    if own is None and values.shape == batch:
+        return jnp.sum(values * weights), jnp.sum(weights)
+    if values.shape[:1] != batch or (own is not None and own.shape != values.shape):
+        raise ValueError(
+            f"The {what} must return one loss for each example, {batch}, or for each token,"
+            f" ({batch[0]}, time), with weights of that shape; but it returned {values.shape}"
+            + ("." if own is None else f" with weights {own.shape}.")
+        )
+    of_example = lax.expand_dims(weights, range(1, values.ndim))
+    both = jnp.broadcast_to(of_example, values.shape) if own is None else own * of_example
+    # What counts nothing may be anything, as losses of the padding.
+    values = jnp.where(both == 0, jnp.zeros_like(values), values)
+    return jnp.sum(values * both), jnp.sum(both)
+
+
 def inexact(leaf: Any) -> bool:
     """True for what can be NaN."""
-    return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
+    return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact))
 
 
 def _inexact(tree: Any) -> list[Array]:
@@ -177,23 +321,23 @@ def _zero_if_finite(tree: Any) -> Array:
     return sum((jnp.sum(jnp.abs(leaf) * 0) for leaf in _inexact(tree)), jnp.zeros(()))
 
 
-def mean_loss(
-    loss: Loss,
-    plan: Callable[[Any, Array], Any],
-    batch: Callable[[Any, Any], tuple[Any, Array]],
-    params: Params,
-    data: Any,
-) -> Array:
-    """The mean loss over all examples, without randomness."""
+def validation_sums(program: Program, params: Params, data: Any, carry: Any) -> tuple[Sums, Any]:
+    """The sums over all examples, without randomness, and the carry after them."""
 
-    def step(sums: tuple[Array, Array], row: Any) -> tuple[tuple[Array, Array], None]:
-        examples, weights = split_batch(batch(data, row))
-        total = _weighted_sum(loss(params, examples, None), weights)
-        return (sums[0] + total, sums[1] + jnp.sum(weights)), None
+    def of_row(carry: Any, row: Any) -> tuple[Sums, Any]:
+        examples, weights = split_batch(program.batch(data, row))
+        return loss_sums(program.loss, params, examples, weights, None, carry)
 
-    rows = plan(data, jax.random.key(0))
-    (total, weight), _ = lax.scan(step, (jnp.zeros(()), jnp.zeros(())), rows)
-    return total / weight
+    def step(state: tuple[Sums, Any], row: Any) -> tuple[tuple[Sums, Any], None]:
+        sums, carry = state
+        more, carry = of_row(carry, row)
+        return (jax.tree.map(jnp.add, sums, more), carry), None
+
+    rows = program.rows(data, jax.random.key(0))
+    first = jax.tree.map(lambda a: a[0], rows)
+    shapes, _ = jax.eval_shape(of_row, carry, first)
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+    return lax.scan(step, (zeros, carry), rows)[0]
 
 
 def _skipped(state: TrainState, loss: Array, parts: tuple[Any, Params]) -> Skipped:
@@ -231,21 +375,18 @@ def leaf_names(examples: Any, params: Params) -> list[str]:
     ]
 
 
-def _weighted_sum(losses: Array, weights: Array) -> Array:
-    if losses.shape != weights.shape:
-        raise ValueError(
-            f"The loss function must return one loss for each example, {weights.shape},"
-            f" but returned {losses.shape}."
-        )
-    return jnp.sum(losses * weights)
+def keep_best(sign: int, state: TrainState, figure: Array) -> TrainState:
+    """The state with its best parameters brought up to date.
 
-
-def keep_best(state: TrainState, loss: Array) -> TrainState:
-    """The state with its best parameters brought up to date."""
+    Args:
+        sign: 1 where the least figure is the best, -1 where the greatest.
+        state: with a `Best`, whose loss is the figure times `sign`.
+        figure: of this epoch.
+    """
     best = state.best
     assert best is not None
-    candidate = Best(state.params, loss, state.step)
-    better = loss < best.loss
+    candidate = Best(state.params, sign * figure, state.step)
+    better = candidate.loss < best.loss
     return state._replace(
         best=jax.tree.map(lambda new, old: jnp.where(better, new, old), candidate, best)
     )

@@ -52,7 +52,8 @@ def saved(folder, steps=(2, 4), **options):
 
 def restored(folder, like=STATE, metadata=None):
     with Checkpoints(folder, {"run": 1} if metadata is None else metadata, every=1) as checkpoints:
-        return checkpoints.restore(like)
+        found = checkpoints.restore(like)
+        return found and (found.step, found.state)
 
 
 def files_of(folder):
@@ -353,7 +354,7 @@ def test_a_random_key_in_the_state_is_kept(tmp_path):
     with Checkpoints(tmp_path, {}, every=1) as checkpoints:
         checkpoints.save(1, state)
     with Checkpoints(tmp_path, {}, every=1) as checkpoints:
-        _, found = checkpoints.restore(state)
+        found = checkpoints.restore(state).state
     assert jax.random.uniform(found["key"]) == jax.random.uniform(state["key"])
 
 

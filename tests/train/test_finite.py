@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from seqjax.train import Checkpoints, MetricsLog, array_batches, fit, fit_seeds, loop
+from seqjax.train import Checkpoints, MetricsLog, array_batches, fit, fit_seeds, group
 from seqjax.train.finite import Watch
 
 RNG = np.random.default_rng(0)
@@ -125,7 +125,7 @@ def test_after_too_many_in_a_row_it_ends_with_the_last_good_checkpoint(tmp_path)
     expected = fit(squares, START, ADAM, batches_of([3, 4]), epochs=1)
     with Checkpoints(tmp_path, {}, every=1) as checkpoints:
         run = {"fit": {"seed": 0, "steps_per_epoch": 4, "steps_per_call": 1}}
-        step, state = checkpoints.restore(expected.state, **run)
+        step, state, *_ = checkpoints.restore(expected.state, **run)
     assert step == 3
     assert_close(state.params, expected.params)
 
@@ -139,7 +139,7 @@ def test_what_comes_after_too_many_changes_nothing_either(monkeypatch):
             states.append(state)
             return super().check(state, **options)
 
-    monkeypatch.setattr(loop, "Watch", Looking)
+    monkeypatch.setattr(group, "Watch", Looking)
     message = r"2 steps in a row were .* at step 1 the loss was nan"
     with pytest.raises(FloatingPointError, match=message):
         fit(squares, START, ADAM, batches_of([1, 2]), epochs=1, max_skips=2)

@@ -8,8 +8,10 @@ import pytest
 
 from seqjax import models
 from seqjax.train import (
+    Checkpoints,
     EarlyStopping,
     MetricsLog,
+    TrainingStopped,
     array_batches,
     fit,
     fit_seeds,
@@ -74,7 +76,7 @@ def test_side_by_side_on_a_device_each_seed_ends_where_it_ends_alone(devices):
 
 
 def test_the_best_parameters_are_those_of_early_stopping():
-    for seed, done in run(seeds=(0, 1), best=True).items():
+    for seed, done in run(seeds=(0, 1), early_stopping=EarlyStopping()).items():
         one = alone(seed, early_stopping=EarlyStopping())
         jax.tree.map(np.testing.assert_array_equal, done.params, one.params)
 
@@ -111,9 +113,10 @@ def test_a_seed_that_fails_leaves_the_others_their_results():
 
 
 def test_errors_say_what_is_missing():
-    with pytest.raises(ValueError, match="need validation"):
-        dict(fit_seeds(loss, MODEL.init, ADAM, BATCHES, epochs=1, seeds=(0,), best=True))
-    with pytest.raises(ValueError, match="number of seeds"):
+    how = {"epochs": 1, "seeds": (0,), "early_stopping": EarlyStopping()}
+    with pytest.raises(ValueError, match="needs validation"):
+        dict(fit_seeds(loss, MODEL.init, ADAM, BATCHES, **how))
+    with pytest.raises(ValueError, match="at least one seed"):
         dict(fit_seeds(loss, MODEL.init, ADAM, BATCHES, epochs=1, seeds=()))
 
 
@@ -125,3 +128,116 @@ def test_running_statistics_are_no_business_of_the_optimizer():
     updates, _ = transformation.update(gradient, transformation.init(params), params)
     np.testing.assert_allclose(updates["layer"]["running_mean"], 1.0)
     np.testing.assert_allclose(updates["layer"]["scale"], -np.sqrt(0.5), rtol=1e-5)
+
+
+# -- a table of several seeds, interrupted -------------------------------------------
+
+
+class Killed(Exception):
+    pass
+
+
+class Dying(Checkpoints):
+    """Ends the process, as it were, before the save whose turn it is."""
+
+    left = 0
+
+    def save(self, step, state, **more):
+        if step != self.latest_step():
+            Dying.left -= 1
+            if Dying.left < 0:
+                self.wait()
+                raise Killed
+        super().save(step, state, **more)
+
+
+def table(folder, kind=Checkpoints, stopping=None, **options):
+    return run(
+        seeds=(0, 7, 3),
+        devices=jax.devices()[:2],
+        checkpoints=lambda seed: kind(folder / str(seed), {"seed": seed}, every=3),
+        metrics=lambda seed: MetricsLog(folder / "metrics.jsonl", seed=seed),
+        steps_per_call=2,
+        early_stopping=stopping,
+        **options,
+    )
+
+
+def assert_same_table(one, other):
+    assert list(one) == list(other)
+    for a, b in zip(one.values(), other.values(), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, (a.state, a.params), (b.state, b.params))
+        assert a.history == b.history
+
+
+def test_killed_anywhere_a_table_of_seeds_goes_on_bit_for_bit(tmp_path):
+    """Also between the saves of two seeds of a pair, and with one of them at its end."""
+    whole = table(tmp_path / "whole")
+    for saves in (1, 4, 5, 9, 13):
+        folder, Dying.left = tmp_path / str(saves), saves
+        with pytest.raises(Killed):
+            table(folder, Dying)
+        assert_same_table(table(folder), whole)
+        logs = [
+            sorted((path / "metrics.jsonl").read_text().splitlines())
+            for path in (folder, tmp_path / "whole")
+        ]
+        assert logs[0] == logs[1]
+
+
+def test_asked_to_stop_a_table_saves_and_goes_on_bit_for_bit(tmp_path):
+    whole = table(tmp_path / "whole")
+    asked = iter([False, False, True] + [False] * 9 + [True])
+    for message in ("stopped at step 4 of 16", "stopped at step"):
+        with pytest.raises(TrainingStopped, match=message):
+            table(tmp_path / "stopped", stop=lambda: next(asked))
+    assert_same_table(table(tmp_path / "stopped"), whole)
+
+
+def test_each_seed_has_its_own_patience(tmp_path):
+    """One that ends before the other waits for it, and is not trained on after a resume."""
+    patient = EarlyStopping(1)
+    together = table(tmp_path / "a", stopping=patient)
+    for seed, done in together.items():
+        assert_same_table(
+            {seed: done}, {seed: alone(seed, early_stopping=patient, steps_per_call=2)}
+        )
+    assert_same_table(table(tmp_path / "a", stopping=patient), together)
+
+
+@pytest.mark.parametrize("per_device", [1, 2])
+def test_a_typed_random_key_in_the_optimizers_state(per_device):
+    noisy = optax.noisy_sgd(0.01, key=jax.random.key(5))
+    runs = fit_seeds(
+        loss,
+        MODEL.init,
+        noisy,
+        BATCHES,
+        epochs=1,
+        seeds=(0, 1),
+        per_device=per_device,
+        devices=jax.devices()[:1],
+    )
+    one = fit(loss, MODEL.init(jax.random.key(1)), noisy, BATCHES, epochs=1, seed=1)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        dict(runs)[1].params,
+        one.params,
+    )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "per_device", "message"),
+    [
+        ((0,), 0, "per_device must be at least 1"),
+        ((0, 0), None, "each once"),
+        ((0, -1), None, "from 0 to 4294967295, not -1"),
+        ((0.5,), None, "a seed is a whole number"),
+        (([0, 1], [2]), None, "a seed is a whole number"),
+        ((99999999999999999999,), None, "from 0 to 4294967295"),
+    ],
+)
+def test_seeds_that_are_none(seeds, per_device, message):
+    with pytest.raises(ValueError, match=message):
+        dict(run(seeds=seeds, per_device=per_device))
+    assert list(run(seeds=np.arange(2))) == [0, 1]

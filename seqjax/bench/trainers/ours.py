@@ -22,7 +22,7 @@ from seqjax.bench.tasks import (
     prepared,
 )
 from seqjax.bench.worker import Prepared
-from seqjax.train.steps import initial_state, train_steps
+from seqjax.train.steps import Place, Program, initial_state, train_steps
 
 
 def training(task: dict[str, Any], seeds: int = 1) -> Prepared:
@@ -63,18 +63,18 @@ def training(task: dict[str, Any], seeds: int = 1) -> Prepared:
     if seeds > 1:
         # Several seeds share their devices' steps: there is no step of one to time.
         return prepared(found, parameters, fit_seeds)
-    jitted = jax.jit(train_steps, static_argnums=(0, 1, 2, 3, 4), donate_argnames="state")
+    jitted = jax.jit(train_steps, static_argnums=(0, 1), donate_argnames="state")
     batch = train.array_batches(
         jax.tree.map(lambda a: a[:BATCH], batches.data), BATCH, shuffle=False
     )
-    state = initial_state(optimizer, False, jax.tree.map(jnp.copy, params))
-    key, zero, limit = jax.random.key(0), jnp.int32(0), jnp.int32(10)
+    program = Program(loss, optimizer, batch.plan, batch.batch)
+    state = initial_state(optimizer, False, False, jax.tree.map(jnp.copy, params))
+    key, zero = jax.random.key(0), jnp.int32(0)
+    at = Place(epoch=zero, first=zero, fresh=jnp.bool_(True), limit=jnp.int32(10))
 
     def step() -> None:
         nonlocal state
-        state = jitted(
-            loss, optimizer, batch.plan, batch.batch, 1, state, batch.data, key, zero, zero, limit
-        )
+        state = jitted(program, 1, state, batch.data, key, None, at)
         jax.block_until_ready(state)
 
     return prepared(found, parameters, fit, step)

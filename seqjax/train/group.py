@@ -1,0 +1,357 @@
+"""The training loop: seeds in step with each other, and bookkeeping between the jitted calls."""
+
+import contextlib
+import math
+import operator
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from seqjax.train import programs
+from seqjax.train.batches import Batches
+from seqjax.train.checkpoints import Restored
+from seqjax.train.feeds import make_feed, means_of, place_validation, sums_over
+from seqjax.train.finite import Watch, find_operation, latest_step, not_finite
+from seqjax.train.logs import Progress
+from seqjax.train.processes import is_primary, local, wait_for_all
+from seqjax.train.programs import Layout
+from seqjax.train.running import check_running_statistics
+from seqjax.train.seeds import Seed, given
+from seqjax.train.steps import Params, Program, TrainState
+from seqjax.train.stopping import TrainingStopped
+from seqjax.train.streams import Stream
+
+
+class EarlyStopping(NamedTuple):
+    """End with the parameters of the epoch whose validation was best.
+
+    Attributes:
+        patience: stop after so many epochs without a new best; None never stops.
+        metric: "loss", or the name of a metric that the loss returns (`Losses`).
+        mode: "min" where the least figure is the best, or "max".
+    """
+
+    patience: int | None = None
+    metric: str = "loss"
+    mode: Literal["min", "max"] = "min"
+
+
+class Fit(NamedTuple):
+    """What `fit` returns.
+
+    Attributes:
+        params: the last, or the best with early stopping.
+        history: a dict for each epoch: step, epoch, loss, validation_loss, validation_NAME
+            of every metric, and what was asked for (`Options`).
+        state: the last state.
+        seconds: of training, compilation and validation included; of seeds trained
+            together (`fit_seeds`), each one's share.
+    """
+
+    params: Params
+    history: list[dict[str, Any]]
+    state: TrainState
+    seconds: float
+
+
+class Job(NamedTuple):
+    """What the seeds of a training share.
+
+    Attributes:
+        name: of the function that was called; starts messages.
+        program: of training.
+        batches: of the training part.
+        epochs: passes over it.
+        options: of `seqjax.train.loop.Options`, defaults filled in.
+        validating: of validation; None without.
+    """
+
+    name: str
+    program: Program
+    batches: Batches | Stream
+    epochs: int
+    options: Mapping[str, Any]
+    validating: Program | None
+
+
+def train_together(job: Job, seeds: Sequence[Seed], layout: Layout) -> Iterator[tuple[int, Fit]]:
+    """Train seeds in step; each ends where it ends alone (see `fit`, `fit_seeds`).
+
+    Yields:
+        ``(seed, fit)`` of each that did not fail, in their order.
+    """
+    started = time.perf_counter()
+    _Together(job, seeds, layout).train()
+    seconds = (time.perf_counter() - started) / len(seeds)
+    for one in seeds:
+        if one.ended is not None:
+            state = local(one.ended)
+            params = state.params if state.best is None else state.best.params
+            yield one.number, Fit(params, one.history, state, seconds)
+    if failures := [one.failure for one in seeds if one.failure]:
+        raise FloatingPointError("; ".join(failures))
+
+
+class _Together:
+    """The state of the loop."""
+
+    def __init__(self, job: Job, seeds: Sequence[Seed], layout: Layout) -> None:
+        self.job, self.seeds, self.layout, self.options = job, seeds, layout, job.options
+        self.stopping: EarlyStopping | None = job.options["early_stopping"]
+        self.limit = 1 if job.options["debug_nans"] else job.options["max_skips"]
+        self.last = job.epochs * job.batches.steps
+        self.watches = [Watch(one.name, one.params, self.limit) for one in seeds]
+        self.means: list[float | None] = [None] * len(seeds)  # of the losses of the epoch
+
+    def train(self) -> None:
+        """Train until every seed has ended."""
+        job, layout, options = self.job, self.layout, self.options
+        for one, watch in zip(self.seeds, self.watches, strict=True):
+            one.failure = watch.fault()
+        if not any(one.active for one in self.seeds):
+            return
+        single = [layout.place(self._before(one)) for one in self.seeds]
+        self.feed = make_feed(job.batches, options["steps_per_call"], layout)
+        self.given: dict[str, Any] = {}
+        if any(one.checkpoints is not None for one in self.seeds):
+            self.given = given(job.batches, self.feed.call, job.program.optimizer)
+        found = self._restore(single)
+        going = [place for one, place in zip(self.seeds, found, strict=True) if one.active]
+        step = _step(going[0]) if going else self.last
+        self.states = layout.stack(single)
+        self.keys = programs.keys_of(layout, [one.number for one in self.seeds])
+        carry = None if options["carry"] is None else layout.share(options["carry"])
+        self.start = None if isinstance(job.batches, Stream) else carry
+        self.validation, self.carries = None, None
+        if options["validation"] is not None:
+            self.validation = place_validation(options["validation"], layout)
+            self.carries = layout.stack([options["carry"]] * len(self.seeds))
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.feed.close)
+            if layout.over is not None:
+                stack.enter_context(jax.set_mesh(layout.over))
+            self.bar = None
+            if options["progress"] and is_primary():
+                self.bar = stack.enter_context(Progress(self._label(), job.epochs))
+            self.feed.go_to(going[0].position if going and going[0] is not None else None)
+            self._loop(step)
+
+    def _label(self) -> str:
+        label, numbers = self.options["progress"], [one.number for one in self.seeds]
+        if self.job.name == "fit":
+            return label
+        return f"{label}, seed {numbers[0]}" + (f"-{numbers[-1]}" if len(numbers) > 1 else "")
+
+    def _shapes(self) -> Any:
+        return jax.eval_shape(lambda: self.feed.example(self.taken, self.taken.first)[0])
+
+    def _before(self, one: Seed) -> TrainState:
+        """A seed's state before the first step."""
+        keep, norm = self.stopping is not None, "gradient_norm" in self.options["track"]
+        given = one.params, one.opt_state, self.options["carry"]
+        # Numbers of Python are parameters, too; their weak types would change with a step.
+        given = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(a)), given)
+        state = programs.start(self.job.program.optimizer, keep, norm, *given)
+        check_running_statistics(state.params, state.opt_state)
+        return state
+
+    def _restore(self, single: list[TrainState]) -> list[Restored | None]:
+        """Bring the seeds, and their states in `single`, to where they go on."""
+        likes = list(zip(self.seeds, single, strict=True))
+        found = [one.restored(like, self.given, self.last) for one, like in likes]
+        over = [place is not None and self._over(place.state, place.step) for place in found]
+        # Killed between the saves of two seeds: those that are ahead go back.
+        while len(steps := {_step(found[i]) for i in range(len(found)) if not over[i]}) > 1:
+            for index, (one, like) in enumerate(likes):
+                if not over[index] and _step(found[index]) > min(steps):
+                    found[index] = one.restored(like, self.given, self.last, min(steps))
+        for index, (one, place) in enumerate(zip(self.seeds, found, strict=True)):
+            one.rewind(place)
+            if place is not None:
+                single[index] = place.state
+                one.ended = place.state if over[index] else None
+        return found
+
+    def _over(self, state: TrainState, step: int) -> bool:
+        best = None if state.best is None else int(state.best.step)
+        return step == self.last or self._out_of_patience(best, step)
+
+    def _out_of_patience(self, best: int | None, step: int) -> bool:
+        if best is None or self.stopping is None or self.stopping.patience is None:
+            return False
+        return step - best >= self.stopping.patience * self.job.batches.steps
+
+    # -- step by step --------------------------------------------------------------
+
+    def _loop(self, step: int) -> None:
+        begun, begun_at = time.perf_counter(), step
+        compiled: set[int] = set()
+        asked = self.options["stop"]()
+        while step < self.last and any(one.active for one in self.seeds):
+            if asked:
+                raise TrainingStopped(self._stopped(step))
+            self.taken = taken = self.feed.take(step, self.last, self.limit)
+            arguments = (self.layout, self.job.program, taken.steps, self.states, self.keys)
+            arguments += (taken.data, self.start, taken.at)
+            if jax.process_count() > 1 and taken.steps not in compiled:
+                self._meet_compiled(arguments, first=not compiled)
+            self.states = programs.train(*arguments)
+            before, step = step, step + taken.steps
+            asked = self.options["stop"]()
+            saving = any(one.due(before, step, asked=asked) for one in self.seeds)
+            over = step % self.feed.steps == 0
+            numbers: list[TrainState] = []
+            if (
+                over or saving or asked or self.options["debug_nans"]
+            ):  # before anything of this call is kept
+                numbers = self._check(over)
+            if not compiled:  # the first call was the one that compiles
+                begun, begun_at = time.perf_counter(), step
+            compiled.add(taken.steps)
+            if self.bar is not None:
+                self.bar.advance(step / self.feed.steps)
+            if over:
+                steps = (step - begun_at) * len(self.seeds)
+                self._end_epoch(step, numbers, steps / max(time.perf_counter() - begun, 1e-9))
+            for index, one in enumerate(self.seeds):
+                if one.due(before, step, asked=asked):
+                    self._save(one, index, step, wait=asked)
+        self._end(step, [one for one in self.seeds if one.active])
+
+    def _check(self, over: bool) -> list[TrainState]:
+        """Every seed's counts and sums on the host; ends those that are no longer finite."""
+        sums = self.states._replace(params=None, opt_state=None, best=None, carry=None)
+        host = jax.device_get(sums)
+        numbers = [jax.tree.map(operator.itemgetter(i), host) for i in range(len(self.seeds))]
+        for index, (one, mine) in enumerate(zip(self.seeds, numbers, strict=True)):
+            if not one.active:
+                continue
+            if self.options["debug_nans"] and mine.skipped.in_a_row:
+                self._find_operation(index, mine)
+            try:
+                told = {"epoch_over": over, "saved": one.saved(), "shapes": self._shapes}
+                self.means[index] = self.watches[index].check(mine, **told)
+            except FloatingPointError as error:
+                one.failure = str(error)
+        return numbers
+
+    def _find_operation(self, index: int, numbers: TrainState) -> None:
+        state, key = self.layout.of(index, (self.states, self.keys))
+        batch = self.feed.example(self.taken, latest_step(numbers.skipped), key)
+        examples, weights = self.layout.alone(batch)
+        find_operation(self.job.program.loss, examples, weights, state, key)
+
+    def _end_epoch(self, step: int, numbers: list[TrainState], rate: float) -> None:
+        lines: list[dict[str, Any]] = []
+        for index, mine in enumerate(numbers):
+            line = {"step": step, "epoch": step // self.feed.steps, "loss": self.means[index]}
+            if mine.skipped.in_epoch:
+                line["skipped"] = int(mine.skipped.in_epoch)
+            lines.append(line | self._tracked(index, mine))
+        if self.validation is not None:
+            self._validate(self.validation, step, lines)
+        active = [(one, line) for one, line in zip(self.seeds, lines, strict=True) if one.active]
+        for one, line in active:
+            one.write(line)
+            for callback in self.options["callbacks"] if is_primary() else ():
+                callback.epoch(one.number, line)
+        if self.bar is not None and active:
+            shown = _means([line for _, line in active])
+            self.bar.epoch(step // self.feed.steps, shown, rate)
+        if self.states.best is not None:
+            best = jax.device_get(self.states.best.step)
+            over = [index for index, at in enumerate(best) if self._out_of_patience(int(at), step)]
+            self._end(step, [one for i, one in enumerate(self.seeds) if one.active and i in over])
+
+    def _tracked(self, index: int, numbers: TrainState) -> dict[str, float]:
+        found: dict[str, float] = {}
+        if numbers.norm_sum is not None:
+            applied = self.feed.steps - int(numbers.skipped.in_epoch)
+            found["gradient_norm"] = float(numbers.norm_sum) / max(applied, 1)
+        if "learning_rate" in self.options["track"]:
+            state = self.states.opt_state
+            arrays = {"filtering": lambda path, value: isinstance(value, jax.Array)}
+            rate = optax.tree_utils.tree_get(state, "learning_rate", **arrays)
+            if rate is None:
+                raise ValueError(
+                    f"{self.job.name}: this optimizer's state holds no learning_rate to track; make"
+                    " it by optax.inject_hyperparams(optax.adam)(learning_rate=...)."
+                )
+            found["learning_rate"] = float(rate[index])
+        return found
+
+    def _validate(
+        self, validation: Batches | Stream, step: int, lines: list[dict[str, Any]]
+    ) -> None:
+        assert self.job.validating is not None
+        inputs = self.job.validating, self.states.params, self.carries
+        means = means_of(sums_over(validation, self.layout, *inputs))
+        for index, (one, line) in enumerate(zip(self.seeds, lines, strict=True)):
+            line |= {f"validation_{name}": float(mean[index]) for name, mean in means.items()}
+            if one.active and not math.isfinite(loss := line["validation_loss"]):
+                found = (
+                    not_finite(validation.data, "data") if isinstance(validation, Batches) else []
+                )
+                data = f"{', '.join(found)} is not finite" if found else "though its data is finite"
+                one.failure = (
+                    f"{one.name}: the validation loss is {loss} at step {step}, {data}."
+                    f" {one.saved()}"
+                )
+        if self.stopping is None:
+            return
+        if self.stopping.metric not in means:
+            raise ValueError(
+                f"{self.job.name}: early stopping watches {self.stopping.metric!r}, but validation"
+                f" gives {', '.join(means)}."
+            )
+        sign = -1 if self.stopping.mode == "max" else 1
+        figures = means[self.stopping.metric][: len(self.seeds)].astype(np.float32)
+        figures = self.layout.stack(list(figures))
+        self.states = programs.keep_bests(self.layout, sign, self.states, figures)
+
+    # -- keeping and ending --------------------------------------------------------
+
+    def _save(self, one: Seed, index: int, step: int, *, wait: bool) -> None:
+        if one.checkpoints is None:
+            return
+        one.save(step, self.layout.of(index, self.states), self.given, self.feed.position())
+        if wait:
+            one.checkpoints.wait()
+
+    def _end(self, step: int, ending: list[Seed]) -> None:
+        for index, one in enumerate(self.seeds):
+            if one in ending:
+                self._save(one, index, step, wait=True)
+                one.ended = self.layout.of(index, self.states)
+
+    def _stopped(self, step: int) -> str:
+        saved = dict.fromkeys(one.saved() for one in self.seeds if one.active)
+        return f"stopped at step {step} of {self.last}. {' '.join(saved)}"
+
+    def _meet_compiled(self, arguments: tuple[Any, ...], *, first: bool) -> None:
+        """Compile in all processes: a collective waits 30 s for the others, this longer."""
+        programs.train.lower(*arguments).compile()
+        wait_for_all("compiled")
+        if first and isinstance(self.validation, Batches):
+            inputs = self.job.validating, self.states.params, self.carries, self.validation.data
+            programs.validate.lower(self.layout, *inputs).compile()
+            wait_for_all("compiled")
+
+
+def _step(restored: Restored | None) -> int:
+    return 0 if restored is None else restored.step
+
+
+def _means(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """What a progress bar shows of some seeds' lines."""
+    names = [name for name in lines[0] if name not in ("step", "epoch", "skipped")]
+    return {
+        name.replace("_", " "): float(np.mean([line[name] for line in lines], dtype=np.float64))
+        for name in names
+        if all(line.get(name) is not None for line in lines)
+    }

@@ -1,0 +1,177 @@
+"""What is the same from call to call, and what a resumed run must agree with."""
+
+import functools
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from seqjax import models, nn
+from seqjax.train import CheckpointError, Checkpoints, MetricsLog, array_batches, fit
+from seqjax.train.fingerprint import same, settings_of
+
+X = np.random.default_rng(0).normal(size=(12, 6, 1)).astype(np.float32)
+SCALE = 2.0
+BOX = {"scale": 2.0}
+ARRAY = np.ones(2)
+
+
+def loss_of(features, rate, scale=1.0):
+    model = models.make("gru", inputs=1, features=features, outputs=1, last=True, dropout=rate)
+
+    def loss(params, batch, key):
+        y = model.apply(params, batch, key=key)
+        return scale * jnp.mean((y - batch[:, -1]) ** 2, axis=-1)
+
+    return model, loss
+
+
+def optimizer_of(rate):
+    schedule = optax.cosine_decay_schedule(rate, 40)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.01))
+
+
+def compilations(run):
+    found = []
+
+    def listen(event, seconds, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            found.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        run()
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    return len(found)
+
+
+def test_ten_fits_with_fresh_closures_compile_as_one():
+    """Cross-validation: a new model, loss and optimizer of the same settings for every fold."""
+
+    def fold(number):
+        model, loss = loss_of((4,), 0.1)
+        train = array_batches(np.delete(X, number, axis=0), 4)
+        validation = array_batches(X[number : number + 1], 4)
+        params = model.init(jax.random.key(number))
+        fit(loss, params, optimizer_of(0.01), train, epochs=2, validation=validation)
+
+    fold(0)
+    arrays = len(jax.live_arrays())
+    assert not compilations(lambda: [fold(number) for number in range(1, 10)])
+    assert len(jax.live_arrays()) <= arrays
+
+
+@pytest.mark.parametrize(
+    ("make", "equal"),
+    [
+        (lambda: loss_of((4,), 0.1)[1], True),
+        (lambda: optimizer_of(0.1), True),
+        (lambda: functools.partial(jnp.power, 2.0), True),
+        (lambda: lambda x: x * SCALE, True),
+        (lambda: jax.jit(lambda x: x * 3.0), True),
+        (lambda: optax.inject_hyperparams(optax.adam)(0.1), True),
+        (lambda: lambda x: x * BOX["scale"], True),
+        (lambda: lambda x: x * ARRAY, False),  # what may change
+        (lambda: lambda x: x * sys.maxsize, False),
+        (lambda: [1, 2], False),
+    ],
+)
+def test_what_is_the_same(make, equal):
+    assert (same(make()) is same(make())) == equal
+
+
+def test_what_differs_is_told_apart(monkeypatch):
+    for a, b in (
+        (loss_of((4,), 0.1), loss_of((4,), 0.2)),
+        (loss_of((4,), 0.1), loss_of((5,), 0.1)),
+        (loss_of((4,), 0.0), loss_of((4,), 0.0, scale=True)),
+        (optimizer_of(0.1), optimizer_of(0.2)),
+        (lambda x: x + 1, lambda x: x + 2),
+        (lambda x: x * 0.0, lambda x: x * -0.0),
+    ):
+        assert same(a) is not same(b)
+
+    def scaled():
+        return lambda x: x * SCALE
+
+    before = same(scaled())
+    monkeypatch.setitem(globals(), "SCALE", 3.0)
+    assert same(scaled()) is not before
+
+    def boxed():
+        return lambda x: x * BOX["scale"]
+
+    before = same(boxed())
+    monkeypatch.setitem(BOX, "scale", 3.0)
+    assert same(boxed()) is not before
+    layer = nn.GRU(4)
+    assert same(lambda: layer) is not same(lambda: nn.GRU(5))
+
+
+def test_settings_are_told_in_words():
+    text = settings_of(optimizer_of(0.01))
+    assert all(part in text for part in ("max_norm=1.0", "init_value=0.01", "weight_decay=0.01"))
+    assert settings_of(optax.sgd(0.1)) != settings_of(optax.sgd(0.2))
+
+
+# -- a resumed run is held to it ----------------------------------------------------------
+
+
+def train(folder, epochs=2, rate=0.1, data=X, shuffle=True, log=None):
+    def loss(params, batch, key):
+        return (batch[:, 0, 0] * params - batch[:, 1, 0]) ** 2
+
+    batches = array_batches(data, 4, shuffle=shuffle)
+    with Checkpoints(folder, {}, every=3) as saves:
+        return fit(
+            loss,
+            jnp.float32(0.0),
+            optax.adam(rate),
+            batches,
+            epochs=epochs,
+            checkpoints=saves,
+            metrics=log,
+        )
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rate": 0.2}, r"fit\.optimizer \(optax .*step_size=-0\.1.* and is now .*=-0\.2"),
+        ({"data": X + 1}, r"fit\.data was '\w+' and is now '\w+'"),
+        ({"shuffle": False}, r"fit\.order was .*shuffle=True.* and is now .*shuffle=False"),
+    ],
+)
+def test_another_learning_rate_other_data_or_another_order_are_refused(tmp_path, changed, message):
+    before = train(tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        train(tmp_path, epochs=3, **changed)
+    np.testing.assert_array_equal(train(tmp_path).params, before.params)  # nothing is lost
+
+
+@pytest.mark.parametrize("edit", ["missing", "doubled", "changed", "deleted"])
+def test_a_log_edited_by_hand_is_told_and_mended(tmp_path, caplog, edit):
+    def run(folder, epochs):
+        return train(folder, epochs, log=MetricsLog(str(folder / "m.jsonl"), seed=0))
+
+    whole = run(tmp_path / "whole", 4)
+    run(tmp_path / "edited", 3)
+    path = tmp_path / "edited" / "m.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    if edit == "deleted":
+        path.unlink()
+    else:
+        changed = {
+            "missing": [],
+            "doubled": [lines[1]] * 2,
+            "changed": ['{"seed": 0, "step": 6}\n'],
+        }
+        path.write_text("".join([lines[0], *changed[edit], lines[2]]))
+    done = run(tmp_path / "edited", 4)
+    assert done.history == whole.history
+    assert path.read_bytes() == (tmp_path / "whole" / "m.jsonl").read_bytes()
+    assert ("are not those of the checkpoint" in caplog.text) == (edit != "deleted")

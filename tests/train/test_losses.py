@@ -1,0 +1,280 @@
+"""What a loss may return beside one loss for each example: weights, a carry, metrics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from seqjax.train import (
+    Checkpoints,
+    EarlyStopping,
+    Losses,
+    array_batches,
+    evaluate_metrics,
+    fit,
+    fit_seeds,
+    with_running_statistics,
+)
+
+RNG = np.random.default_rng(0)
+LENGTHS = np.array([5, 1, 3, 0, 2, 4, 1])
+X = RNG.normal(size=(7, 5)).astype(np.float32)
+Y = RNG.integers(0, 2, (7, 5))
+BATCHES = array_batches({"x": X, "y": Y, "n": LENGTHS}, 3)
+START = {"w": jnp.float32(0.1), "b": jnp.float32(0.0)}
+
+
+def of_tokens(params, batch, key):
+    """Each token's loss, NaN in the padding, and whether it is right."""
+    valid = jnp.arange(5)[None, :] < batch["n"][:, None]
+    logits = batch["x"] * params["w"] + params["b"]
+    losses = optax.sigmoid_binary_cross_entropy(logits, batch["y"])
+    right = (logits > 0) == batch["y"]
+    weights = valid.astype(jnp.float32)
+    return Losses(
+        jnp.where(valid, losses, jnp.nan), weights, metrics={"accuracy": (right, weights)}
+    )
+
+
+def flat_mean(params):
+    """The same over all tokens in one row."""
+    rows = [
+        (x, y)
+        for x, y, n in zip(X, Y, LENGTHS, strict=True)
+        for x, y in zip(x[:n], y[:n], strict=True)
+    ]
+    x, y = (jnp.array(column) for column in zip(*rows, strict=True))
+    logits = x * params["w"] + params["b"]
+    losses = optax.sigmoid_binary_cross_entropy(logits, y)
+    return jnp.mean(losses), jnp.mean((logits > 0) == y)
+
+
+def test_means_over_unequal_lengths_are_exact():
+    """Whatever the batches: a mean over tokens, not one of means over sequences or batches."""
+    for size in (2, 3, 7):
+        found = evaluate_metrics(of_tokens, START, array_batches(BATCHES.data, size))
+        loss, accuracy = flat_mean(START)
+        assert found == pytest.approx({"loss": float(loss), "accuracy": float(accuracy)}, rel=1e-6)
+    whole = array_batches(BATCHES.data, 7)
+    done = fit(of_tokens, START, optax.sgd(0.5), whole, epochs=1, validation=whole)
+    gradient = jax.grad(lambda params: flat_mean(params)[0])(START)
+    for name, start in START.items():
+        expected = start - 0.5 * gradient[name]
+        np.testing.assert_allclose(done.params[name], expected, rtol=1e-5)
+    assert done.history[0]["loss"] == pytest.approx(float(flat_mean(START)[0]), rel=1e-6)
+    accuracy = float(flat_mean(done.params)[1])
+    assert done.history[0]["validation_accuracy"] == pytest.approx(accuracy)
+
+
+def test_the_best_epoch_by_a_metric():
+    def loss(params, batch, key):
+        distance = jnp.abs(params["w"] - 0.5) * jnp.ones_like(batch["x"][:, 0])
+        return Losses((params["w"] - 2.0) ** 2 + 0 * distance, metrics={"near": -distance})
+
+    options = {"epochs": 40, "validation": BATCHES}
+    stopping = EarlyStopping(3, metric="near", mode="max")
+    done = fit(loss, START, optax.sgd(0.02), BATCHES, early_stopping=stopping, **options)
+    near = [line["validation_near"] for line in done.history]
+    best = int(np.argmax(near))
+    assert len(near) == best + 1 + 3 < 40
+    assert -abs(float(done.params["w"]) - 0.5) == pytest.approx(near[best])
+    with pytest.raises(ValueError, match="watches 'nearer', but validation gives loss, near"):
+        fit(
+            loss,
+            START,
+            optax.sgd(0.1),
+            BATCHES,
+            early_stopping=EarlyStopping(3, "nearer"),
+            **options,
+        )
+
+
+# -- a carry from batch to batch -----------------------------------------------------
+
+
+SERIES = RNG.normal(size=(4, 24)).astype(np.float32)  # two sequences side by side, in pieces of 6
+PIECES = array_batches(
+    {"x": SERIES.reshape(2, 2, 4, 6).transpose(0, 2, 1, 3).reshape(16, 6)[:8]}, 2, shuffle=False
+)
+
+
+def smoothed(params, batch, key, carry):
+    """An average that runs over the pieces; its gradient stays within one."""
+    values = []
+    for t in range(6):
+        carry = params["w"] * carry + (1 - params["w"]) * batch["x"][:, t]
+        values.append((batch["x"][:, t] - carry) ** 2)
+    return Losses(jnp.stack(values, axis=1), carry=carry)
+
+
+def by_hand(start, steps, rate=0.1):
+    w, carry, losses = start, jnp.zeros(2), []
+    for step in range(steps):
+        if step % 4 == 0:
+            carry = jnp.zeros(2)
+        batch = {"x": PIECES.data["x"][2 * (step % 4) : 2 * (step % 4) + 2]}
+
+        def value(w, batch=batch, carry=carry):
+            found = smoothed({"w": w}, batch, None, carry)
+            return jnp.mean(found.values), found.carry
+
+        (loss, carry), gradient = jax.value_and_grad(value, has_aux=True)(w)
+        w, losses = w - rate * gradient, [*losses, float(loss)]
+    return w, carry, losses
+
+
+def test_a_carry_goes_from_batch_to_batch_and_begins_anew_with_each_epoch(tmp_path):
+    """Truncated back-propagation over a text in pieces; saved in the middle of an epoch."""
+    params, start = {"w": jnp.float32(0.5)}, jnp.zeros(2)
+    how = {"epochs": 2, "carry": start, "validation": PIECES, "steps_per_call": 3}
+    done = fit(smoothed, params, optax.sgd(0.1), PIECES, **how)
+    w, carry, losses = by_hand(jnp.float32(0.5), 8)
+    np.testing.assert_allclose(done.params["w"], w, rtol=1e-5)
+    np.testing.assert_allclose(done.state.carry, carry, rtol=1e-5)
+    assert done.history[1]["loss"] == pytest.approx(np.mean(losses[4:]), rel=1e-5)
+    _, _, expected = by_hand(w, 4, rate=0.0)  # validation: the pieces in a row, from the start
+    assert done.history[1]["validation_loss"] == pytest.approx(np.mean(expected), rel=1e-5)
+
+    asked = iter([False, False, True, True])
+    with Checkpoints(tmp_path, {}, every=100) as saves, pytest.raises(Exception, match="step 4"):
+        fit(
+            smoothed,
+            params,
+            optax.sgd(0.1),
+            PIECES,
+            checkpoints=saves,
+            stop=lambda: next(asked),
+            **how,
+        )
+    with Checkpoints(tmp_path, {}, every=100) as saves:
+        resumed = fit(smoothed, params, optax.sgd(0.1), PIECES, checkpoints=saves, **how)
+    jax.tree.map(np.testing.assert_array_equal, resumed.state, done.state)
+    assert resumed.history == done.history  # without a log
+
+
+def test_each_seed_carries_its_own():
+    def init(key):
+        return {"w": jax.random.uniform(key)}
+
+    runs = fit_seeds(
+        smoothed, init, optax.sgd(0.1), PIECES, epochs=2, seeds=(0, 1, 2), carry=jnp.zeros(2)
+    )
+    for seed, done in runs:
+        w, carry, _ = by_hand(init(jax.random.key(seed))["w"], 8)
+        np.testing.assert_allclose(done.state.carry, carry, rtol=1e-4)
+        np.testing.assert_allclose(done.params["w"], w, rtol=1e-4)
+
+
+def test_a_skipped_step_leaves_the_carry():
+    def loss(params, batch, key, carry):
+        bad = jnp.where(batch["i"] == 1, jnp.nan, 1.0)
+        return Losses((params["w"] - 1.0) ** 2 * bad, carry=carry + jnp.mean(bad))
+
+    batches = array_batches({"i": np.repeat(np.arange(3), 2)}, 2, shuffle=False)
+    done = fit(loss, {"w": 0.0}, optax.sgd(0.1), batches, epochs=1, carry=jnp.zeros(()))
+    assert float(done.state.carry) == 2.0
+    assert done.state.params["w"].dtype == jnp.float32  # it was a number of Python
+
+
+# -- what is told, and handed over ---------------------------------------------------
+
+
+class Tracker:
+    def __init__(self):
+        self.heard = []
+
+    def epoch(self, seed, line):
+        self.heard.append((seed, line))
+
+
+def squares(params, batch, key):
+    return (batch["x"][:, 0] * params["w"] + params["b"] - batch["x"][:, 1]) ** 2
+
+
+def test_callbacks_learning_rate_and_gradient_norm():
+    tracker, whole = Tracker(), array_batches({"x": X}, 7, shuffle=False)
+    optimizer = optax.inject_hyperparams(optax.sgd)(optax.exponential_decay(0.4, 1, 0.5))
+    how = {"epochs": 2, "callbacks": [tracker], "track": ("gradient_norm", "learning_rate")}
+    done = fit(squares, START, optimizer, whole, seed=3, **how)
+    assert tracker.heard == [(3, line) for line in done.history]
+    gradient = jax.grad(lambda params: jnp.mean(squares(params, {"x": X}, None)))(START)
+    norm = float(optax.tree_utils.tree_norm(gradient))
+    assert done.history[0]["gradient_norm"] == pytest.approx(norm, rel=1e-5)
+    assert [line["learning_rate"] for line in done.history] == pytest.approx([0.4, 0.2])
+    with pytest.raises(ValueError, match=r"no learning_rate to track; make it by optax\.inject"):
+        fit(squares, START, optax.sgd(0.1), whole, epochs=1, track=("learning_rate",))
+
+
+def test_a_transformation_that_needs_the_loss():
+    optimizer = optax.chain(
+        optax.sgd(0.1), optax.contrib.reduce_on_plateau(patience=2, factor=0.5, rtol=1.0)
+    )
+    done = fit(squares, START, optimizer, BATCHES, epochs=4)
+    assert float(optax.tree_utils.tree_get(done.state.opt_state, "scale")) < 1.0
+
+
+def test_the_optimizers_state_goes_in_and_comes_out():
+    """Two trainings in a row, with nothing forgotten, are one."""
+    whole = array_batches({"x": X}, 7, shuffle=False)
+    adam = optax.adam(0.1)
+    first = fit(squares, START, adam, whole, epochs=3)
+    then = fit(squares, first.params, adam, whole, epochs=2, opt_state=first.state.opt_state)
+    once = fit(squares, START, adam, whole, epochs=5)
+    jax.tree.map(np.testing.assert_array_equal, then.params, once.params)
+    jax.tree.map(np.testing.assert_array_equal, then.state.opt_state, once.state.opt_state)
+
+
+# -- what is refused -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (lambda p, b, k: b["y"][:, 0], TypeError, "returned int32, which has no gradient"),
+        (lambda p, b, k: b["y"][:, 0] > 0, TypeError, "returned bool"),
+        (lambda p, b, k: [1.0, 2.0, 3.0], TypeError, "must return an array or Losses, not list"),
+        (lambda p, b, k: p["w"], ValueError, "one loss for each example"),
+        (lambda p, b, k: Losses(b["x"], b["x"][:, :2]), ValueError, r"with weights \(3, 2\)"),
+        (
+            lambda p, b, k: Losses(b["x"], carry=jnp.zeros(2)),
+            ValueError,
+            r"given the carry None and returned \(2,\).* Give fit a carry to begin with",
+        ),
+        (
+            lambda p, b, k: Losses(b["x"][:, 0], metrics={"m": p["w"]}),
+            ValueError,
+            "The metric 'm' must return",
+        ),
+    ],
+)
+def test_losses_of_a_wrong_kind(loss, error, message):
+    with pytest.raises(error, match=message):
+        fit(loss, START, optax.sgd(0.1), BATCHES, epochs=1, validation=BATCHES)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1"),
+        (
+            {"early_stopping": EarlyStopping(0), "validation": BATCHES},
+            "patience must be at least 1",
+        ),
+        ({"max_skips": 0}, "max_skips must be at least 1"),
+        ({"seed": -1}, "from 0 to 4294967295, not -1"),
+        ({"seed": 2**32}, "a seed is a whole number"),
+    ],
+)
+def test_settings_that_would_train_nothing(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(squares, START, optax.sgd(0.1), BATCHES, **{"epochs": 1} | options)
+    with pytest.raises(TypeError, match=r"no option 'early_stoping'. Did you mean"):
+        fit(squares, START, optax.sgd(0.1), BATCHES, epochs=1, early_stoping=EarlyStopping())
+
+
+def test_running_statistics_that_an_optimizer_would_train_are_refused():
+    params = START | {"layer": {"running_mean": jnp.zeros(2)}}
+    with pytest.raises(ValueError, match=r"with_running_statistics\(optimizer\)"):
+        fit(squares, params, optax.sgd(0.1), BATCHES, epochs=1)
+    fit(squares, params, with_running_statistics(optax.sgd(0.1)), BATCHES, epochs=1)
