@@ -119,21 +119,19 @@ def settings_of(value: Any) -> str:
         'value=0.5'
     """
     found: dict[str, None] = {}
-    _collect(value, "", found, set())
+    _collect(value, "", found, [])
     return " ".join(found)
 
 
-def _collect(value: Any, name: str, found: dict[str, None], seen: set[int]) -> None:
+def _collect(value: Any, name: str, found: dict[str, None], seen: list[Any]) -> None:
     if isinstance(value, bool | int | float | str):
         found[f"{name}={value!r}"] = None
     elif isinstance(value, jax.Array | np.ndarray):
         found[f"{name}={checksum(value)[:8]}"] = None
-    elif id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, functools.partial):
+    elif isinstance(value, functools.partial):
         _collect((value.func, value.args, value.keywords), name, found, seen)
-    elif isinstance(value, types.FunctionType):
+    elif isinstance(value, types.FunctionType) and not any(value is one for one in seen):
+        seen.append(value)  # itself, not its id, which would soon be another's
         for free, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
             _collect(cell.cell_contents, free, found, seen)
     elif isinstance(value, tuple | list):
