@@ -22,6 +22,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
 from rich.progress import track
 
@@ -73,18 +74,21 @@ def run(config: Config, folder: Path) -> launch.Result:
     del folder  # only the table is kept
     series = data.read_series(data.MILK_CSV, "Date", "Production").iloc[:BEFORE_TEST]
     values = series.to_numpy(np.float64)
-    training = milk.Config(seed=config.seed, seeds=config.seeds)
     errors, sizes = {}, {}
     for settings in track(CANDIDATES, "candidates", disable=not sys.stderr.isatty()):
         model = milk.make_model("seasonal", settings, period=12)
         folds = []
         for start, end in FOLDS:
             part = series.iloc[:end]
-            season = milk.season_of(part, per_day=True)
-            task = milk.make_task(part, season, "seasonal", settings.cycles, end - start)
-            trained = milk.train_seeds(training, settings, task, model, None)
-            folds.append(trained.forecasts)
-            sizes[settings] = trained.parameters
+            season = forecast.season_of(part, per_day=True)
+            task = forecast.changes_task(part, season, settings.cycles, end - start)
+            seeds, test = range(config.seed, config.seed + config.seeds), task.split.test
+            runs = dict(milk.fit_seeds(seeds, settings, task, model))
+            predict = jax.jit(model.apply)
+            outputs = [predict(done.params, task.inputs[test])[:, 0] for done in runs.values()]
+            folds.append(np.stack([task.forecasts(one, test) for one in outputs]))
+            params = jax.tree.leaves(runs[config.seed].params)
+            sizes[settings] = sum(leaf.size for leaf in params)
         errors[settings] = squared_errors(folds, values)
     chosen = choose(errors, sizes)
 
@@ -94,7 +98,7 @@ def run(config: Config, folder: Path) -> launch.Result:
         name += " (chosen)" if settings == chosen else ""
         seeds = tuple(np.sqrt(one.mean(axis=1)).tolist())
         rows.append(Row(name, "model", "validation", "rmse", seeds, 1, sizes[settings]))
-    exposure = milk.season_of(series, per_day=True).exposure
+    exposure = forecast.season_of(series, per_day=True).exposure
     for cycles in sorted({settings.cycles for settings in CANDIDATES}):
         folds = [
             forecast.mean_change(values[:end], start, 12, cycles, exposure[:end])[None]

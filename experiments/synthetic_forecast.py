@@ -14,105 +14,51 @@ horizon and how gradients vanish with the lag. Two CPU cores: 23 minutes for all
 
 import dataclasses
 import functools
-import json
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jax import Array
-from rich.table import Table
 
-from experiments import synthetic_pictures
-from experiments.chapter15 import HORIZON, RECIPES, WINDOW, Recipe, Training, optimizer_of
-from seqjax import data, launch, models, train
-from seqjax.report import Kind, Row
-from seqjax.storage.files import write_json
+from experiments import synthetic_data as series, synthetic_pictures
+from experiments.chapter15 import HORIZON, RECIPES, Recipe, optimizer_of
+from seqjax import launch, models, runs, study, train
+from seqjax.report import Row, wide_table
 
 NAME = "experiments.synthetic_forecast"
-SERIES = 10_000
-TRAIN, VALIDATION, TEST = slice(0, 7_000), slice(7_000, 9_000), slice(9_000, SERIES)
 LAST_VALUE = {1: 0.0202114, HORIZON: 0.256974}  # published
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(launch.Config):
+class Config(study.TableConfig):
     """Options of the table."""
 
-    only: Annotated[str | None, tyro.conf.arg(metavar="ROW,ROW,...")] = None
-    """Train these rows only."""
     epochs: int | None = None
     """Epochs to train; by default each row's own."""
-    quick: bool = False
-    """One seed, 2 epochs: for a look."""
-    list_rows: Annotated[bool, tyro.conf.arg(name="list")] = False
-    """List the rows and end."""
+    learning_rate: float | None = None
+    """Of Adam; by default each row's own."""
 
-    may_differ = ("only", "seeds", "list_rows")
-
-    def preview(self) -> str | None:
-        """The list of rows."""
-        if not self.list_rows:
-            return None
-        return "\n".join(
-            f"{name:<14} {recipe.horizon:>2} ahead  {recipe.title}"
-            for name, recipe in RECIPES.items()
-        )
+    titles: ClassVar = {
+        name: f"{one.horizon:>2} ahead  {one.title}" for name, one in RECIPES.items()
+    }
 
     def resolved(self) -> dict[str, Any]:
         """Nothing to add (each row keeps its own settings); raises for bad options."""
         self.rows()
-        if self.epochs is not None and self.epochs < 1:
-            raise launch.RunError(f"--epochs must be at least 1, not {self.epochs}.")
+        self.epochs_of(1)
         return {}
 
-    def rows(self) -> dict[str, Recipe]:
-        """The rows to train."""
-        names = list(RECIPES) if self.only is None else self.only.replace(" ", "").split(",")
-        unknown = [name for name in names if name not in RECIPES]
-        if unknown:
-            raise launch.RunError(
-                f"--only: there is no row {', '.join(unknown)}; see --list for the rows."
-            )
-        return {name: RECIPES[name] for name in RECIPES if name in names}
-
-    def training_of(self, recipe: Recipe) -> Training:
-        """How a row is trained in this run."""
-        training = recipe.training
-        return training._replace(epochs=self.epochs or (2 if self.quick else training.epochs))
-
-    def all_seeds(self) -> tuple[int, ...]:
-        """The seeds to train."""
-        return tuple(range(self.seed, self.seed + (1 if self.quick else self.seeds)))
-
-
-class Task(NamedTuple):
-    """Series and, after every step, the values that follow.
-
-    Attributes:
-        inputs: [series, time, 1].
-        targets: [series, time, horizon].
-    """
-
-    inputs: np.ndarray
-    targets: np.ndarray
-
-    def part(self, piece: slice) -> "Task":
-        """Some of the series."""
-        return Task(self.inputs[piece], self.targets[piece])
-
-
-@functools.cache
-def task(horizon: int) -> Task:
-    """The book's series for so many steps ahead, drawn anew for each horizon."""
-    series = data.two_sines(SERIES, WINDOW + horizon)
-    inputs, targets = data.next_values(series, horizon)
-    return Task(inputs[..., None], targets)
+    def recipe(self, name: str) -> Recipe:
+        """A row as this run trains it."""
+        training = RECIPES[name].training
+        training = training._replace(epochs=self.epochs_of(training.epochs))
+        if self.learning_rate is not None:
+            training = training._replace(learning_rate=self.learning_rate)
+        return RECIPES[name]._replace(training=training)
 
 
 def forecast(recipe: Recipe, model: models.Model, params: Any, x: Array) -> Array:
@@ -147,250 +93,92 @@ def loss_of(recipe: Recipe, model: models.Model) -> train.Loss:
     return loss
 
 
-def batches_of(recipe: Recipe, part: slice, *, size: int, shuffle: bool) -> train.Batches:
-    """The examples of a part of the data, as a recipe wants them."""
-    piece = task(1 if recipe.targets == "iterative" else recipe.horizon).part(part)
-    targets = {
-        "last": piece.targets[:, -1],
-        "iterative": piece.targets[:, -1],
-        "every": piece.targets,
-        "strided": piece.targets[:, 3::2],
-    }[recipe.targets]
-    return train.array_batches({"x": piece.inputs, "y": targets}, size, shuffle=shuffle)
-
-
-class Outcome(NamedTuple):
-    """What one seed of one row gave; kept in the run's folder as JSON.
-
-    Attributes:
-        by_horizon: validation MSE of each step ahead.
-        test: MSE on the test part, for rows beyond the book's settings; else None.
-        parameters: their number (a batch norm's running moments included).
-        seconds: of training, compilation included; of seeds trained together, their share.
-        training: the settings.
-        history: a dict for each epoch.
-    """
-
-    by_horizon: list[float]
-    test: float | None
-    parameters: int
-    seconds: float
-    training: dict[str, Any]
-    history: list[dict[str, Any]]
-
-    @property
-    def mse(self) -> float:
-        """The validation MSE."""
-        return float(np.mean(self.by_horizon))
-
-
-def checkpoint_folder(folder: Path, name: str, seed: int) -> Path:
-    """Where a trained seed's parameters are."""
-    return folder / "checkpoints" / name / f"seed-{seed}"
-
-
-def checkpoints(folder: Path, name: str, seed: int) -> train.Checkpoints:
-    """A trained seed's parameters."""
-    metadata = {"experiment": NAME, "row": name, "seed": seed}
-    return train.Checkpoints(checkpoint_folder(folder, name, seed), metadata, every=1)
-
-
-def outcome_path(folder: Path, name: str, seed: int) -> Path:
-    """The file whose presence says that a seed of a row is done."""
-    return folder / "rows" / name / f"seed-{seed}.json"
-
-
-def read_outcome(path: Path, training: Training) -> Outcome:
-    """A finished seed; raises where it was trained with other settings."""
-    outcome = Outcome(**json.loads(path.read_text()))
-    for key, value in training._asdict().items():
-        if outcome.training[key] != value:
-            raise launch.RunError(
-                f"{path}: this seed was trained with {key} = {outcome.training[key]!r}, not"
-                f" {value!r}; delete {path.parent} to train the row anew, or choose another --out."
-            )
-    return outcome
-
-
-def finished(config: Config, folder: Path) -> dict[str, list[Outcome]]:
-    """Every seed of every row that is done, those of earlier calls included."""
-    found = {}
-    for name, recipe in RECIPES.items():
-        paths = sorted(
-            (folder / "rows" / name).glob("seed-*.json"),
-            key=lambda path: int(path.stem.removeprefix("seed-")),
-        )
-        if paths:
-            training = config.training_of(recipe)
-            found[name] = [read_outcome(path, training) for path in paths]
-    return found
-
-
-def train_row(config: Config, folder: Path, name: str, recipe: Recipe) -> None:
-    """Train the seeds of a row that are not done yet."""
-    missing = [s for s in config.all_seeds() if not outcome_path(folder, name, s).exists()]
-    if not missing:
-        return
-    outcome_path(folder, name, 0).parent.mkdir(parents=True, exist_ok=True)
-    model, training = recipe.model(), config.training_of(recipe)
+def trial_of(config: Config, name: str) -> study.Trial:
+    """What is trained and measured of a row."""
+    recipe = config.recipe(name)
+    model, training = recipe.model(), recipe.training
     predict = jax.jit(functools.partial(forecast, recipe, model))
-    batches = batches_of(recipe, TRAIN, size=training.batch_size, shuffle=True)
-    for seed, done in train.fit_seeds(
-        loss_of(recipe, model),
-        model.init,
-        optimizer_of(recipe, batches.steps, training.epochs),
-        batches,
-        epochs=training.epochs,
-        seeds=missing,
-        validation=batches_of(recipe, VALIDATION, size=500, shuffle=False),
-        early_stopping=train.EarlyStopping() if recipe.best else None,
-        metrics=lambda seed: train.MetricsLog(folder / "metrics.jsonl", row=name, seed=seed),
-        progress=name,
-        debug_nans=config.debug_nans,
-    ):
 
-        def squares(part: slice, params: Any = done.params) -> np.ndarray:
-            piece = task(recipe.horizon).part(part)
-            y = np.asarray(predict(params, piece.inputs), np.float64)
-            return np.mean((y - piece.targets[:, -1]) ** 2, axis=0)
-
-        outcome = Outcome(
-            by_horizon=squares(VALIDATION).tolist(),
-            # The test part is for finished rows, not for a look.
-            test=float(np.mean(squares(TEST))) if recipe.best and not config.quick else None,
-            parameters=sum(leaf.size for leaf in jax.tree.leaves(done.params)),
-            seconds=done.seconds,
-            training=training._asdict(),
-            history=done.history,
+    def fit(seeds: Sequence[int], **how: Any) -> Iterator[tuple[int, train.Fit]]:
+        batches = series.batches_of(recipe, series.TRAIN, size=training.batch_size, shuffle=True)
+        yield from train.fit_seeds(
+            loss_of(recipe, model),
+            model.init,
+            optimizer_of(recipe, batches.steps, training.epochs),
+            batches,
+            seeds=seeds,
+            epochs=training.epochs,
+            validation=series.batches_of(recipe, series.VALIDATION, size=500, shuffle=False),
+            early_stopping=train.EarlyStopping() if recipe.best else None,
+            **how,
         )
-        # What an interrupted call may have left belongs to no finished seed.
-        shutil.rmtree(checkpoint_folder(folder, name, seed), ignore_errors=True)
-        with checkpoints(folder, name, seed) as saves:
-            saves.save(int(done.state.step), done.params)
-        write_json(outcome_path(folder, name, seed), outcome._asdict())
+
+    def squares(part: slice, params: Any) -> np.ndarray:
+        piece = series.task(recipe.horizon).part(part)
+        y = np.asarray(predict(params, piece.inputs), np.float64)
+        return np.mean((y - piece.targets[:, -1]) ** 2, axis=0)
+
+    def measure(params: Any) -> dict[str, Any]:
+        figures: dict[str, Any] = {"by_horizon": squares(series.VALIDATION, params).tolist()}
+        if recipe.best and not config.quick:  # the test part is for finished rows, not for a look
+            figures["test"] = float(np.mean(squares(series.TEST, params)))
+        return figures
+
+    every = 5 * -(-(series.TRAIN.stop - series.TRAIN.start) // training.batch_size)
+    return study.Trial(recipe.title, training._asdict(), model, fit, measure, every)
 
 
-def trained_params(folder: Path, name: str, seed: int | None = None) -> Any:
-    """The parameters of a finished seed of a row; of the first one by default."""
-    if seed is None:
-        paths = (folder / "rows" / name).glob("seed-*.json")
-        seed = min(int(path.stem.removeprefix("seed-")) for path in paths)
-    like = RECIPES[name].model().init(jax.random.key(0))
-    with checkpoints(folder, name, seed) as saves:
-        restored = saves.restore(like)
-    if restored is None:
-        raise launch.RunError(f"{folder}: no trained parameters of row {name}, seed {seed}.")
-    return restored.state
-
-
-def last_value(horizon: int) -> float:
-    """Validation MSE of repeating the last value."""
-    piece = task(horizon).part(VALIDATION)
-    return float(np.mean((piece.targets[:, -1] - piece.inputs[:, -1]) ** 2))
-
-
-def least_squares(horizon: int) -> float:
-    """Validation MSE of the best linear function of the window, in closed form."""
-
-    def design(part: slice) -> tuple[np.ndarray, np.ndarray]:
-        piece = task(horizon).part(part)
-        x = piece.inputs[..., 0].astype(np.float64)
-        return np.column_stack([x, np.ones(len(x))]), piece.targets[:, -1]
-
-    x, y = design(TRAIN)
-    weights = np.linalg.lstsq(x, y)[0]
-    x, y = design(VALIDATION)
-    return float(np.mean((x @ weights - y) ** 2))
-
-
-def result_rows(outcomes: dict[str, list[Outcome]]) -> list[Row]:
+def result_rows(outcomes: dict[str, list[study.Outcome]]) -> list[Row]:
     """The table as rows: baselines, published figures, and ours."""
     rows = []
-    for horizon in sorted({RECIPES[name].horizon for name in outcomes}):
-        ours = {name: found for name, found in outcomes.items() if RECIPES[name].horizon == horizon}
-        rows.append(_row(horizon, "last value", "baseline", [last_value(horizon)]))
-        rows.append(_row(horizon, "last value", "published", [LAST_VALUE[horizon]]))
-        rows.append(_row(horizon, "least squares", "baseline", [least_squares(horizon)]))
-        for name, found in ours.items():
-            size = found[0].parameters
-            seconds = float(np.mean([one.seconds for one in found]))
-            row = _row(horizon, name, "model", [one.mse for one in found])
-            rows.append(dataclasses.replace(row, parameters=size, seconds=seconds))
-            if (published := RECIPES[name].published) is not None:
-                rows.append(_row(horizon, name, "published", [published]))
-            if tests := [one.test for one in found if one.test is not None]:
-                row = _row(horizon, name, "model", tests, "test")
-                rows.append(dataclasses.replace(row, parameters=size))
+    recipes = {name: RECIPES[name.split()[0]] for name in outcomes}  # a swept option may follow
+    for horizon in sorted({recipe.horizon for recipe in recipes.values()}):
+        known = functools.partial(Row, split="validation", metric="mse", horizon=horizon)
+        rows.append(known("last value", "baseline", seeds=(series.last_value(horizon),)))
+        rows.append(known("last value", "published", seeds=(LAST_VALUE[horizon],)))
+        rows.append(known("least squares", "baseline", seeds=(series.least_squares(horizon),)))
+        for name, found in outcomes.items():
+            recipe, common = recipes[name], {"metric": "mse", "horizon": horizon}
+            if recipe.horizon != horizon:
+                continue
+            mse = study.row_of(name, found, _mse, split="validation", **common)
+            rows.append(mse)
+            if recipe.published is not None:
+                rows.append(known(name, "published", seeds=(recipe.published,)))
+            if tested := [one for one in found if "test" in one.figures]:
+                rows.append(
+                    study.row_of(
+                        name, tested, lambda one: one.figures["test"], split="test", **common
+                    )
+                )
     return rows
 
 
-def _row(
-    horizon: int, model: str, kind: Kind, figures: Sequence[float], split: str = "validation"
-) -> Row:
-    return Row(model, kind, split, "mse", tuple(figures), horizon)
+def _test(outcome: study.Outcome) -> float:
+    return outcome.figures["test"]
 
 
-def make_table(rows: Sequence[Row]) -> Table:
-    """The rows for the terminal, one line for each model, the two horizons apart."""
-    counts = {len(row.seeds) for row in rows if row.kind == "model"}
-    seeds = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-    table = Table()
-    table.add_column("validation MSE", no_wrap=True)
-    for column in (
-        "parameters",
-        "published",
-        f"ours, {seeds} seed(s)",
-        "closed form",
-        "test MSE",
-        "s/seed",
-    ):
-        table.add_column(column, justify="right", no_wrap=True)
-    by_key = {(row.horizon, row.model, row.kind, row.split): row for row in rows}
-
-    def figure(*key: Any) -> str:
-        row = by_key.get(key)
-        if row is None:
-            return ""
-        return f"{row.mean:.6f}" if row.sd is None else f"{row.mean:.5f} ± {row.sd:.5f}"
-
-    for row in rows:
-        horizon, model = row.horizon, row.model
-        if row.kind == "published" or row.split == "test":
-            continue  # columns, not lines
-        if model == "last value":
-            table.add_section()
-            table.add_row("[bold]one step ahead" if horizon == 1 else "[bold]ten steps ahead")
-        linear = model.startswith("linear")
-        table.add_row(
-            model,
-            "" if row.parameters is None else f"{row.parameters:,}",
-            figure(horizon, model, "published", "validation"),
-            figure(horizon, model, row.kind, "validation"),
-            figure(horizon, "least squares", "baseline", "validation") if linear else "",
-            figure(horizon, model, "model", "test"),
-            "" if row.seconds is None else f"{row.seconds:.1f}",
-        )
-    return table
+def _mse(outcome: study.Outcome) -> float:
+    return float(np.mean(outcome.figures["by_horizon"]))
 
 
 def run(config: Config, folder: Path) -> launch.Result:
     """Train the rows that are not done, print the table, draw the pictures."""
-    for name, recipe in config.rows().items():
-        train_row(config, folder, name, recipe)
-    outcomes = finished(config, folder)
+    outcomes = study.run(NAME, config, folder, trial_of)
     rows = result_rows(outcomes)
     try:
         files = synthetic_pictures.draw(
             folder,
-            {name: [one._asdict() for one in found] for name, found in outcomes.items()},
-            load=functools.partial(trained_params, folder),
+            {name: found for name, found in outcomes.items() if name in RECIPES},
+            load=lambda name: runs.load(folder, name, model=RECIPES[name].model()).params,
             forecast=forecast,
-            examples=task(HORIZON).part(VALIDATION),
+            examples=series.task(HORIZON).part(series.VALIDATION),
         )
     except ModuleNotFoundError as error:
         print(f"no pictures: {error}; pip install -e '.[plot]' and --resume", file=sys.stderr)
         files = []
-    return launch.Result(rows, "squared", files, make_table(rows))
+    names: dict[int | None, str] = {1: "one step ahead", HORIZON: "ten steps ahead"}
+    return launch.Result(rows, "squared", files, wide_table(rows, "MSE", names))
 
 
 if __name__ == "__main__":

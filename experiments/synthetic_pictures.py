@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.chapter15 import HORIZON, RECIPES, Recipe
-from seqjax import sensitivity
+from seqjax import sensitivity, study
 
 STRATEGIES = ("iterative", "seq2vec", "seq2seq")
 GRADIENTS = {  # row: its name in the picture
@@ -22,7 +22,7 @@ GRADIENTS = {  # row: its name in the picture
 EXAMPLES = 4  # series to show
 SENSITIVITY_SERIES = 64  # series to average a gradient over
 
-Outcomes = Mapping[str, list[dict[str, Any]]]
+Outcomes = Mapping[str, list[study.Outcome]]
 
 
 def draw(
@@ -121,7 +121,7 @@ def learning_curves(outcomes: Outcomes) -> pd.DataFrame:
     columns = {}
     for name, found in outcomes.items():
         losses = np.mean(
-            [[line["validation_loss"] for line in one["history"]] for one in found], axis=0
+            [[line["validation_loss"] for line in one.history] for one in found], axis=0
         )
         columns[name] = pd.Series(losses, index=np.arange(1, len(losses) + 1))
     return pd.DataFrame(columns).rename_axis("epoch")
@@ -130,7 +130,7 @@ def learning_curves(outcomes: Outcomes) -> pd.DataFrame:
 def errors_by_horizon(outcomes: Outcomes) -> pd.DataFrame:
     """MSE, mean over the seeds: a row for each step ahead, a column for each model."""
     columns = {
-        name: np.mean([one["by_horizon"] for one in found], axis=0)
+        name: np.mean([one.figures["by_horizon"] for one in found], axis=0)
         for name, found in outcomes.items()
         if RECIPES[name].horizon == HORIZON
     }

@@ -20,7 +20,7 @@ from seqjax import devices
 from seqjax.config import RunError as RunError, check_same, read_config, settings_of
 from seqjax.data import DataError
 from seqjax.report import Row, print_table
-from seqjax.storage.files import write_json
+from seqjax.storage.files import lock_folder, write_json
 from seqjax.storage.versions import versions
 from seqjax.train import CheckpointError, TrainingStopped, listen_for_stop
 from seqjax.train.processes import all_agree, is_primary, wait_for_all
@@ -124,7 +124,7 @@ def launch(
         if jax.process_count() > 1 and not config_type.several_processes:
             raise RunError(f"{name} runs in one process; start it without the others.")
         folder = _open_together(name.rpartition(".")[2], config)
-        with _compile_seconds() as seconds, listen_for_stop():
+        with _locked(folder), _compile_seconds() as seconds, listen_for_stop():
             begun = time.perf_counter()
             result = run(config, folder)
             seconds["total"] = time.perf_counter() - begun
@@ -204,9 +204,15 @@ def _read_command_line(
 ) -> AnyConfig:
     prog = f"python -m {name}"
     config = tyro.cli(config_type, args=args, description=description, prog=prog)
-    if config.config is None:
+    path = config.config
+    if path is None and config.resume:  # the folder says what was asked for
+        path = (config.out or _default_folder(name.rpartition(".")[2], RUNS, True)) / "config.json"
+        if not path.is_file():
+            raise RunError(f"{path.parent}: there is no run to resume (no config.json).")
+    if path is None:
         return config
-    start = read_config(config_type, config.config)  # its settings are the defaults now
+    # Its settings are the defaults now; what is said besides comes on top.
+    start = read_config(config_type, path)
     return tyro.cli(config_type, args=args, description=description, prog=prog, default=start)
 
 
@@ -274,6 +280,24 @@ def _default_folder(name: str, root: Path, resume: bool) -> Path:
             taken.append(int(suffix[1:]))
     number = max(max(taken) + (0 if resume else 1), 1)
     return root / (name if number == 1 else f"{name}-{number}")
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run's folder."""
+    lock = None
+    try:
+        if is_primary():
+            lock = lock_folder(folder)
+        yield
+    except BlockingIOError:
+        raise RunError(
+            f"{folder}: another process is running in this folder; wait for its end, or choose"
+            " another --out."
+        ) from None
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 @contextlib.contextmanager

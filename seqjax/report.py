@@ -1,7 +1,7 @@
 """The table that an experiment ends with: on the terminal, and as result.json."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -84,5 +84,49 @@ def print_table(rows: Sequence[Row], *, title: str, unit: str, console: Console)
     console.print(table)
 
 
-def _figure(row: Row) -> str:
-    return f"{row.mean:.2f}" if row.sd is None else f"{row.mean:.2f} ± {row.sd:.2f}"
+def wide_table(rows: Sequence[Row], metric: str, sections: Mapping[int | None, str]) -> Table:
+    """A line for each model in the order of the rows, what is known of it in columns.
+
+    Args:
+        rows: of one metric; published figures and those of the test part become columns.
+        metric: its name.
+        sections: by horizon, what stands above its lines.
+
+    Returns:
+        The table.
+    """
+    counts = {len(row.seeds) for row in rows if row.kind == "model"}
+    seeds = "-".join(str(count) for count in sorted({min(counts), max(counts)})) if counts else "0"
+    table = Table()
+    table.add_column(f"validation {metric}", no_wrap=True)
+    columns = ("parameters", "published", f"ours, {seeds} seed(s)", f"test {metric}", "s/seed")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    by_key = {(row.horizon, row.model, row.kind, row.split): row for row in rows}
+
+    def figure(*key: Any) -> str:
+        row = by_key.get(key)
+        return "" if row is None else _figure(row, 6 if row.sd is None else 5)
+
+    section = None
+    for row in rows:
+        if row.kind == "published" or row.split == "test":
+            continue  # columns, not lines
+        if section != row.horizon:
+            section = row.horizon
+            table.add_section()
+            table.add_row(f"[bold]{escape(sections[section])}")
+        table.add_row(
+            escape(row.model),
+            "" if row.parameters is None else f"{row.parameters:,}",
+            figure(row.horizon, row.model, "published", row.split),
+            figure(row.horizon, row.model, row.kind, row.split),
+            figure(row.horizon, row.model, "model", "test"),
+            "" if row.seconds is None else f"{row.seconds:.1f}",
+        )
+    return table
+
+
+def _figure(row: Row, digits: int = 2) -> str:
+    mean = f"{row.mean:.{digits}f}"
+    return mean if row.sd is None else f"{mean} ± {row.sd:.{digits}f}"

@@ -1,6 +1,7 @@
 """Series, scalers, windows and splits: numpy and pandas, no JAX."""
 
 from seqjax.data.cells import DataError as DataError
+from seqjax.data.options import SeriesOptions as SeriesOptions
 from seqjax.data.scalers import (
     Scaler as Scaler,
     min_max_scaler as min_max_scaler,

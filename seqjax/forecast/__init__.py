@@ -8,4 +8,14 @@ from seqjax.forecast.baselines import (
     seasonal_difference as seasonal_difference,
     seasonal_naive as seasonal_naive,
 )
-from seqjax.forecast.errors import mae as mae, rmse as rmse
+from seqjax.forecast.errors import error_rows as error_rows, mae as mae, rmse as rmse
+from seqjax.forecast.one_step import (
+    Task as Task,
+    changes_task as changes_task,
+    values_task as values_task,
+)
+from seqjax.forecast.season import (
+    Season as Season,
+    season_of as season_of,
+    seasonal_baselines as seasonal_baselines,
+)

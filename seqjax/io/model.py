@@ -63,17 +63,14 @@ def save_model(
                 " pass the model of seqjax.models.from_layer."
             )
         model = models.from_layer(model, inputs, last=last)
-    if model.layer is None or model.inputs is None:
-        raise WeightsError(f"{path} is not written: the model does not say its layers and inputs.")
     try:
-        config = {"inputs": inputs_to_json(model.inputs), "last": model.last}
-        config |= {"layer": layer_to_json(model.layer)}
-        again = layer_from_json(config["layer"])  # what cannot be read is not written
-    except LayerError as error:
+        config = model_to_json(model)
+        again = model_from_json(config)  # what cannot be read is not written
+    except WeightsError as error:
         raise WeightsError(f"{path} is not written: {error}") from None
     wrong = differences(
         described(named_leaves(params)[0]),
-        described(named_leaves(_shapes(path, models.from_layer(again, model.inputs)))[0]),
+        described(named_leaves(_shapes(path, again))[0]),
         here="in the parameters",
         there="in the model (layers that share parameters have no JSON)",
     )
@@ -103,23 +100,50 @@ def load_model(path: str | Path) -> tuple[models.Model, Any]:
     config = load_config(path)
     if "architecture" in config:
         config = _from_arguments(path, config)
+    try:
+        model = model_from_json(config)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    params, _ = load_weights(path, like=_shapes(path, model))
+    return model, params
+
+
+def model_to_json(model: models.Model) -> dict[str, Any]:
+    """A model as JSON, without its parameters.
+
+    Raises:
+        WeightsError: for a model without layers, or a layer that has no JSON.
+    """
+    if model.layer is None or model.inputs is None:
+        raise WeightsError("the model does not say its layers and inputs.")
+    try:
+        layer = layer_to_json(model.layer)
+    except LayerError as error:
+        raise WeightsError(str(error)) from None
+    return {"inputs": inputs_to_json(model.inputs), "last": model.last, "layer": layer}
+
+
+def model_from_json(config: dict[str, Any]) -> models.Model:
+    """The model of `model_to_json`.
+
+    Raises:
+        WeightsError: for anything else.
+    """
     if unknown := sorted(config.keys() - {"layer", "inputs", "last"}):
-        raise WeightsError(f"{path}: the configuration of a model has no {', '.join(unknown)}.")
+        raise WeightsError(f"the configuration of a model has no {', '.join(unknown)}.")
     if missing := sorted({"layer", "inputs"} - config.keys()):
         raise WeightsError(
-            f"{path}: the configuration of a model lacks {', '.join(missing)}. Parameters alone:"
+            f"the configuration of a model lacks {', '.join(missing)}. Parameters alone:"
             " seqjax.io.load_weights."
         )
     last = config.get("last", False)
     if not isinstance(last, bool):
-        raise WeightsError(f"{path}: last is {show(last)}; it must be true or false.")
+        raise WeightsError(f"last is {show(last)}; it must be true or false.")
     try:
         layer, inputs = layer_from_json(config["layer"]), inputs_from_json(config["inputs"])
     except LayerError as error:
-        raise WeightsError(f"{path}: {error}") from None
-    model = models.from_layer(layer, inputs, last=last)
-    params, _ = load_weights(path, like=_shapes(path, model))
-    return model, params
+        raise WeightsError(str(error)) from None
+    return models.from_layer(layer, inputs, last=last)
 
 
 def _shapes(path: Path, model: models.Model) -> Any:

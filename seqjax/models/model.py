@@ -1,6 +1,5 @@
 """Any layer as a tuple of pure functions."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from jax import Array
 
 from seqjax import nn
 from seqjax.nn.layer import Context, Inputs, Tokens, check_context
+from seqjax.storage.same import same
 from seqjax.storage.strict_json import nearest
 
 Params = Any
@@ -69,6 +69,9 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
         (1, 2)
     """
 
+    def init(key: Array) -> Params:
+        return layer.init(key, example(inputs, 64)).get("params", {})
+
     def apply(
         params: Params,
         x: Array,
@@ -100,17 +103,8 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
     def initial_carry(batch: int) -> Any:
         return layer.initial_carry(batch, inputs)
 
-    try:
-        init = _init_of(layer, inputs)
-    except TypeError:  # a layer with a field that is not hashable
-        init = _init_of.__wrapped__(layer, inputs)
-    return Model(init, apply, initial_carry, step, layer, inputs, last)
-
-
-@functools.lru_cache(maxsize=64)  # the same for equal layers: it compiles once
-def _init_of(layer: Any, inputs: Inputs) -> Callable[[Array], Params]:
     # Jitted: one compilation in place of one for every initialiser's every operation.
-    return jax.jit(lambda key: layer.init(key, example(inputs, 64)).get("params", {}))
+    return Model(jax.jit(same(init)), apply, initial_carry, step, layer, inputs, last)
 
 
 def example(inputs: Inputs, steps: int) -> Array:

@@ -10,6 +10,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
 _ABANDONED = 3600  # seconds without a byte
 
 
@@ -57,6 +62,28 @@ def _remove_leftovers(path: Path) -> None:
         with contextlib.suppress(OSError):
             if left.stat().st_mtime < time.time() - _ABANDONED:
                 left.unlink()
+
+
+def lock_folder(folder: Path) -> int | None:
+    """A lock of a folder that ends with the process, however that ends.
+
+    Returns:
+        A file descriptor, to be closed; None where the system or the file system has none.
+
+    Raises:
+        BlockingIOError: where another process (or another call) holds it.
+    """
+    if fcntl is None:
+        return None
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise
+    except OSError:  # a file system without locks
+        pass
+    return lock
 
 
 def write_json(path: Path, value: Any) -> None:

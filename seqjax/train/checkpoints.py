@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import options as ocp_options
 
+from seqjax.storage.files import lock_folder
 from seqjax.train.processes import all_agree, is_primary, wait_for_all
 from seqjax.train.records import (
     DamagedError,
@@ -24,15 +25,11 @@ from seqjax.train.records import (
     changes,
     check_leaves,
     check_record,
+    check_values,
     comparable,
     make_record,
     mismatches,
 )
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
 
 State = Any  # a pytree of arrays
 
@@ -111,11 +108,16 @@ class Checkpoints:
             self._unlock: Callable[[], Any] = lambda: None
             if is_primary():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                if (lock := _locked(self.folder)) is not None:
+                if (lock := lock_folder(self.folder)) is not None:
                     self._unlock = weakref.finalize(self, os.close, lock)
                 self._clear_uncommitted()
             wait_for_all("checkpoints")
             self._manager = _Manager(self.folder, options=options)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"{self.folder}: another run is writing here; wait for its end, or choose another"
+                " folder."
+            ) from None
         except OSError as error:
             raise CheckpointError(
                 f"{self.folder}: no checkpoints can be written here: {error.strerror}."
@@ -315,6 +317,35 @@ class Checkpoints:
             shutil.rmtree(path)
 
 
+def read_checkpoint(folder: Path) -> Restored:
+    """The newest checkpoint of a folder, as nested dicts of NumPy arrays; it only reads.
+
+    Takes no lock, deletes and moves nothing: for whoever wants what a run has saved.
+
+    Raises:
+        CheckpointError: where there is none, or it is damaged or of another version.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with Checkpoints(folder, {}, every=1) as checkpoints:
+        ...         checkpoints.save(3, {"w": jnp.ones(2)})
+        ...     read_checkpoint(Path(folder)).state["w"].tolist()
+        [1.0, 1.0]
+    """
+    steps = [path for path in folder.glob("[0-9]*") if (path / _COMMITTED).exists()]
+    if not steps:
+        raise CheckpointError(f"{folder}: there is no complete checkpoint.")
+    path = max(steps, key=lambda path: int(path.name)).absolute()
+    try:
+        record = check_record(json.loads((path / "metadata" / "metadata").read_bytes()))
+        state = ocp.StandardCheckpointer().restore(path / "state")
+        check_values(record, state)
+    except Exception as error:  # Orbax's own are of many kinds
+        raise CheckpointError(f"{path}: it cannot be used: {_first_line(error)}") from error
+    return Restored(int(path.name), state, record.get("history"), record.get("position"))
+
+
 class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
         """No: `stop_requested` asks, with numbers of its own that must not be mixed with steps."""
@@ -327,23 +358,6 @@ def _fields(state: State) -> State:
         return state
     added, pairs = state._field_defaults, state._asdict().items()
     return {name: value for name, value in pairs if value is not None or name not in added}
-
-
-def _locked(folder: Path) -> int | None:
-    """A lock that ends with the process, however that ends."""
-    if fcntl is None:
-        return None
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise CheckpointError(
-            f"{folder}: another run is writing here; wait for its end, or choose another folder."
-        ) from None
-    except OSError:  # a file system without locks
-        pass
-    return lock
 
 
 def _attempt(read: Callable[[], Any]) -> tuple[Any, str]:

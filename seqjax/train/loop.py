@@ -9,12 +9,12 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from seqjax.storage.same import same
 from seqjax.storage.strict_json import nearest
 from seqjax.train import programs
 from seqjax.train.batches import Batches
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.feeds import means_of, place_validation, sums_over
-from seqjax.train.fingerprint import same
 from seqjax.train.group import EarlyStopping, Fit, Job, train_together
 from seqjax.train.logs import MetricsLog
 from seqjax.train.mesh import check_mesh
@@ -158,6 +158,7 @@ def fit_seeds(
     checkpoints: Callable[[int], Checkpoints] | None = None,
     devices: Sequence[Any] | None = None,
     per_device: int | None = None,
+    mesh: Mesh | None = None,
     **options: Unpack[Options],
 ) -> Iterator[tuple[int, Fit]]:
     """Train one model from several seeds, as many at once as the devices take.
@@ -179,6 +180,7 @@ def fit_seeds(
         per_device: seeds at once on each device. By default 1 on a CPU, where small
             products do not gain from `jax.vmap`, and elsewhere as many as it takes to
             run all seeds at once.
+        mesh: split every batch over its devices, one seed after another; see `fit`.
         **options: see `Options`.
 
     Yields:
@@ -211,13 +213,16 @@ def fit_seeds(
         per_device = 1 if on_cpu else -(-len(seeds) // len(devices))
     if per_device < 1:
         raise ValueError(f"fit_seeds: per_device must be at least 1, not {per_device}.")
-    group = per_device * len(devices)
+    if mesh is not None:
+        check_mesh(mesh)
+    group = per_device * len(devices) if mesh is None else 1
     for first in range(0, len(seeds), group):
         together = seeds[first : first + group]
         needed = -(-len(together) // per_device)
-        layout = Layout(
-            mesh=Mesh(np.array(devices[:needed]), ("seed",)), local=-(-len(together) // needed)
-        )
+        layout = Layout(over=mesh)
+        if mesh is None:
+            spread = Mesh(np.array(devices[:needed]), ("seed",))
+            layout = Layout(mesh=spread, local=-(-len(together) // needed))
         with contextlib.ExitStack() as stack:
             members = []
             for number in together:

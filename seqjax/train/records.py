@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import jax
@@ -99,6 +100,22 @@ def check_leaves(record: Record, state: Any) -> None:
     for name, leaf in _named(local(state)).items():
         if checksum(leaf) != record["leaves"][name]["sha256"]:
             raise DamagedError(f"{name} does not match its checksum")
+
+
+def check_values(record: Record, nested: Any) -> None:
+    """`check_leaves` of a state that was read without its own type, as nested dicts."""
+    stated = {_path(name): leaf["sha256"] for name, leaf in record["leaves"].items()}
+    for path, leaf in jax.tree.leaves_with_path(nested):
+        name = _path(jax.tree_util.keystr(path))
+        if checksum(leaf) != stated.pop(name, None):
+            raise DamagedError(f"{name} does not match its checksum")
+    if stated:
+        raise DamagedError(f"{', '.join(stated)} is missing")
+
+
+def _path(name: str) -> str:
+    """``.params['layer'][0]`` as ``params layer 0``, whatever kind of node stood there."""
+    return " ".join(re.findall(r"[^\W]+", name))
 
 
 def _named(state: Any) -> dict[str, Any]:

@@ -11,10 +11,16 @@ import pandas as pd
 import pytest
 
 from experiments import milk, milk_selection
-from seqjax import data, launch
+from seqjax import data, forecast, launch, runs
 
 SERIES = data.read_series(data.MILK_CSV, "Date", "Production")
-SEASON = milk.season_of(SERIES, per_day=True)
+SEASON = forecast.season_of(SERIES, per_day=True)
+
+
+def task_of(series, recipe):
+    if recipe == "textbook":
+        return forecast.values_task(series, milk.TEXTBOOK_WINDOW, 32)
+    return forecast.changes_task(series, SEASON, 5, 32)
 
 
 def rows_of(folder):
@@ -34,7 +40,7 @@ def quick(tmp_path_factory):
 def test_the_folder_holds_what_the_design_says(quick):
     names = {path.name for path in quick.iterdir()}
     assert names == {
-        "config.json", "result.json", "metrics.jsonl", "checkpoints", "forecast.csv",
+        "config.json", "result.json", "metrics.jsonl", "checkpoints", "rows", "forecast.csv",
         "forecast.png", "loss.png",
     }  # fmt: skip
     for picture in ("forecast.png", "loss.png"):
@@ -73,12 +79,11 @@ def test_the_table_of_forecasts_agrees_with_the_rows(quick):
 @pytest.mark.parametrize("recipe", ["textbook", "seasonal"])
 def test_nothing_of_the_later_parts_reaches_training(recipe):
     """Scaler and training examples stay the same whatever validation and test hold."""
-    cycles = milk.RECIPES[recipe].cycles
-    task = milk.make_task(SERIES, SEASON, recipe, cycles, 32)
+    task = task_of(SERIES, recipe)
     known = len(SERIES) - (len(task.inputs) - task.split.train.stop)
     other = SERIES.copy()
     other.iloc[known:] *= 2.0
-    changed = milk.make_task(other, SEASON, recipe, cycles, 32)
+    changed = task_of(other, recipe)
     assert task.scaler == changed.scaler
     part = task.split.train
     np.testing.assert_array_equal(task.inputs[part], changed.inputs[part])
@@ -88,14 +93,13 @@ def test_nothing_of_the_later_parts_reaches_training(recipe):
 
 @pytest.mark.parametrize("recipe", ["textbook", "seasonal"])
 def test_perfect_outputs_are_the_actual_values(recipe):
-    task = milk.make_task(SERIES, SEASON, recipe, milk.RECIPES[recipe].cycles, 32)
-    outputs = task.targets[:, 0].astype(np.float64)
-    values = (task.base + data.unscale(task.scaler, outputs)) * task.exposure
+    task = task_of(SERIES, recipe)
+    values = task.forecasts(task.targets[:, 0], slice(None))
     np.testing.assert_allclose(values, SERIES.to_numpy()[-len(values) :], rtol=1e-5)
 
 
 def test_the_textbook_recipe_is_the_notebooks():
-    task = milk.make_task(SERIES, SEASON, "textbook", 1, 32)
+    task = task_of(SERIES, "textbook")
     assert [(s.start, s.stop) for s in task.split] == [(0, 111), (111, 124), (124, 156)]
     assert task.inputs.shape == (156, 12, 1)
     train = task.inputs[: task.split.train.stop]
@@ -134,11 +138,11 @@ GOLDEN_TEXTBOOK_RMSE = 65.22
 def test_batches_are_split_on_request(tmp_path, monkeypatch, args, capsys):
     meshes = []
 
-    def fit(*_, mesh, **__):
+    def fit_seeds(*_, mesh=None, **__):
         meshes.append(mesh)
         raise launch.RunError("far enough")
 
-    monkeypatch.setattr(milk.train, "fit", fit)
+    monkeypatch.setattr(milk.train, "fit_seeds", fit_seeds)
     command = ["--out", str(tmp_path / "run"), "--seeds", "1", *args]
     assert launch.launch("experiments.milk", milk.Config, milk.run, "", command) == 2
     assert "far enough" in capsys.readouterr().err
@@ -150,11 +154,22 @@ def test_checkpoints_hold_seed_scaler_and_settings(quick):
     metadata = json.loads(saved.read_text())
     metadata = metadata["run"]
     assert metadata["seed"] == metadata["fit"]["seed"] == 1
-    assert metadata["settings"] == milk.RECIPES["seasonal"]._asdict()
-    task = milk.make_task(SERIES, SEASON, "seasonal", 5, 32)
+    assert metadata["settings"] == milk.RECIPES["seasonal"]._replace(epochs=3)._asdict()
+    task = task_of(SERIES, "seasonal")
     assert data.Scaler(**metadata["scaler"]) == task.scaler
     config = json.loads((quick / "config.json").read_text())
     assert config["settings"] == metadata["settings"]
+
+
+def test_a_finished_run_is_loaded_for_prediction(quick):
+    """Model, parameters and scaler: the forecasts of the table again."""
+    run = runs.load(quick, seed=1)
+    scaler = data.Scaler(**run.extra["scaler"])
+    task = task_of(SERIES, "seasonal")._replace(scaler=scaler)
+    outputs = jax.jit(run.model.apply)(run.params, task.inputs[task.split.test])[:, 0]
+    table = pd.read_csv(quick / "forecast.csv")
+    np.testing.assert_array_equal(task.forecasts(outputs, task.split.test), table["seed 1"])
+    assert (run.step, len(run.history)) == (9, 3)
 
 
 def csv_of(tmp_path, series, header="when,sold"):
@@ -184,8 +199,8 @@ def test_daily_values_have_weeks_and_weekdays(tmp_path):
 
 
 def test_values_that_are_no_sums_are_not_divided_by_days():
-    assert set(milk.season_of(SERIES, per_day=True).exposure) == {28, 29, 30, 31}
-    assert set(milk.season_of(SERIES, per_day=False).exposure) == {1}
+    assert set(forecast.season_of(SERIES, per_day=True).exposure) == {28, 29, 30, 31}
+    assert set(forecast.season_of(SERIES, per_day=False).exposure) == {1}
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import chapter15, synthetic_forecast as experiment
+from experiments import chapter15, synthetic_data, synthetic_forecast as experiment
 from seqjax import data, launch, nn
 
 
 @pytest.fixture(autouse=True)
 def few_series(monkeypatch, tmp_path):
     """The same experiment on 120 of the book's series."""
-    monkeypatch.setattr(experiment, "TRAIN", slice(0, 60))
-    monkeypatch.setattr(experiment, "VALIDATION", slice(60, 100))
-    monkeypatch.setattr(experiment, "TEST", slice(100, 120))
+    monkeypatch.setattr(synthetic_data, "TRAIN", slice(0, 60))
+    monkeypatch.setattr(synthetic_data, "VALIDATION", slice(60, 100))
+    monkeypatch.setattr(synthetic_data, "TEST", slice(100, 120))
     monkeypatch.chdir(tmp_path)
 
 
@@ -60,7 +60,7 @@ def test_every_row_has_its_parameters_and_answers_in_its_shape(name):
     x = jax.ShapeDtypeStruct((2, 50, 1), np.float32)
     y = jax.eval_shape(lambda p, x: experiment.forecast(recipe, model, p, x), params, x)
     assert y.shape == (2, recipe.horizon)
-    batch = experiment.batches_of(recipe, slice(0, 2), size=2, shuffle=False)
+    batch = synthetic_data.batches_of(recipe, slice(0, 2), size=2, shuffle=False)
     loss = experiment.loss_of(recipe, model)
     examples = jax.eval_shape(lambda d: d, batch.data)
     for key in (None, jax.random.key(0)):
@@ -74,7 +74,7 @@ def test_all_published_rows_are_there():
 
 def test_a_strided_convolutions_targets_are_those_of_its_steps():
     recipe = chapter15.RECIPES["conv-gru"]
-    y = experiment.batches_of(recipe, slice(0, 3), size=3, shuffle=False).data["y"]
+    y = synthetic_data.batches_of(recipe, slice(0, 3), size=3, shuffle=False).data["y"]
     series = data.two_sines(10_000, 60)[:3]
     assert y.shape == (3, 24, 10)
     np.testing.assert_array_equal(y[:, 0], series[:, 4:14])  # after the steps 0 to 3
@@ -85,7 +85,7 @@ def test_the_loss_of_validation_is_the_error_after_the_last_step():
     recipe = chapter15.RECIPES["best-10"]
     model = recipe.model()
     params = model.init(jax.random.key(0))
-    piece = experiment.task(10).part(slice(0, 4))
+    piece = synthetic_data.task(10).part(slice(0, 4))
     loss = experiment.loss_of(recipe, model)
     ours = loss(params, {"x": jax.numpy.asarray(piece.inputs), "y": piece.targets}, None)
     y = experiment.forecast(recipe, model, params, jax.numpy.asarray(piece.inputs))
@@ -194,7 +194,7 @@ def test_a_run_with_other_epochs_is_not_resumed(capsys):
     ("horizon", "naive", "closed_form"), [(1, 0.020211, 0.002931), (10, 0.256974, 0.015488)]
 )
 def test_baselines_on_all_series_are_the_published_ones(monkeypatch, horizon, naive, closed_form):
-    monkeypatch.setattr(experiment, "TRAIN", slice(0, 7_000))
-    monkeypatch.setattr(experiment, "VALIDATION", slice(7_000, 9_000))
-    assert round(experiment.last_value(horizon), 6) == naive
-    assert round(experiment.least_squares(horizon), 6) == closed_form
+    monkeypatch.setattr(synthetic_data, "TRAIN", slice(0, 7_000))
+    monkeypatch.setattr(synthetic_data, "VALIDATION", slice(7_000, 9_000))
+    assert round(synthetic_data.last_value(horizon), 6) == naive
+    assert round(synthetic_data.least_squares(horizon), 6) == closed_form
