@@ -151,7 +151,7 @@ def run(config: Config, folder: Path) -> launch.Result:
 
     def trial_of(config: Config, row: str) -> study.Trial:
         settings = config.settings()
-        model = make_model(config.recipe, settings, season.period)
+        model = config.cast(make_model(config.recipe, settings, season.period))
         predict = jax.jit(model.apply)
 
         def measure(params: Any) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def loss_of(recipe: Recipe, model: models.Model) -> train.Loss:
 def trial_of(config: Config, name: str) -> study.Trial:
     """What is trained and measured of a row."""
     recipe = config.recipe(name)
-    model, training = recipe.model(), recipe.training
+    model, training = config.cast(recipe.model()), recipe.training
     predict = jax.jit(functools.partial(forecast, recipe, model))
 
     def fit(seeds: Sequence[int], **how: Any) -> Iterator[tuple[int, train.Fit]]:

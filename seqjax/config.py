@@ -13,7 +13,10 @@ from seqjax.storage.typed import convert
 
 AnyConfig = TypeVar("AnyConfig")
 
-OF_THE_CALL = ("config", "out", "resume", "platform", "cluster", "debug_nans")
+OF_THE_CALL = (
+    *("config", "out", "resume", "platform", "cluster"),
+    *("debug_nans", "profile", "tensorboard"),
+)
 """Options that tell where and how to run, not what: they stay out of config.json."""
 
 _LARGEST = 2**20  # bytes; ours have less than a thousand

@@ -40,8 +40,9 @@ def set_up(platform: str | None, *, cluster: bool = False) -> str:
         raise RunError(str(error)) from None
     # A CPU's cores are the devices of a mesh, as several GPUs are; what is not spread over
     # a mesh runs on the first, with all cores. Of several processes each is one device.
-    with contextlib.suppress(RuntimeError):  # JAX runs already: leave it as it is
-        jax.config.update("jax_num_cpu_devices", 1 if several else cpu_cores())
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with contextlib.suppress(RuntimeError):  # JAX runs already: leave it as it is
+            jax.config.update("jax_num_cpu_devices", 1 if several else cpu_cores())
     if _CACHE_VARIABLE not in os.environ:  # nor, then, what the user chose
         _use_private_cache()
     try:
@@ -111,3 +112,23 @@ def _processor() -> str:
         text = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
         lines += [line for line in text.splitlines() if line.startswith(wanted)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def restart_with_huge_pages() -> None:
+    """Start the process once more with ``GLIBC_TUNABLES=glibc.malloc.hugetlb=1``, on Linux.
+
+    Large buffers then stand on huge pages: XLA asks for fresh ones at every call, and a page
+    fault for each 4 kB is up to a third of the time of a wide layer on a CPU
+    (docs/performance.md). Only the start of a process can set it. Whoever sets
+    GLIBC_TUNABLES, to nothing even, is left alone, and spared the second start.
+    """
+    if "GLIBC_TUNABLES" not in os.environ and _on_glibc():
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _on_glibc() -> bool:
+    try:
+        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (AttributeError, ValueError):  # Windows, macOS, musl
+        return False

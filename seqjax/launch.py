@@ -189,6 +189,7 @@ def main(
     description: str,
 ) -> NoReturn:
     """`launch`, and the end of the process with its exit status."""
+    devices.restart_with_huge_pages()
     status = launch(name, config_type, run, description)
     if status == INTERRUPTED or (status not in (0, STOPPED) and jax.distributed.is_initialized()):
         # A compilation that is still under way in XLA's threads would crash the interpreter's

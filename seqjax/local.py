@@ -3,8 +3,9 @@
     scripts/launch_local --processes 2 python -m experiments.milk --out runs/two
 
 The processes are one run on JAX's multi-process runtime (Gloo on a CPU): each takes its
-part of every batch, the first one writes. SIGINT or SIGTERM makes all of them save and
-stop at the same step; a second one ends them at once. Where one dies, so do the others.
+part of every batch (and of the GPUs), the first one writes. SIGINT or SIGTERM makes all of
+them save and stop at the same step; a second one ends them at once. Where one dies, so do the
+others.
 """
 
 import argparse
@@ -18,10 +19,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from io import TextIOBase
+from pathlib import Path
 
 from seqjax.train.processes import environment
 from seqjax.train.stopping import STOPPED
 
+_GPUS = Path("/proc/driver/nvidia/gpus")
 _LAST_WORDS_SECONDS = 5.0  # for the others' own errors, after one has died
 
 
@@ -35,7 +38,7 @@ def start(command: Sequence[str], count: int) -> Iterator[subprocess.Popen[str]]
         quiet = index > 0
         process = subprocess.Popen(
             command,
-            env=os.environ | environment(address, count, index),
+            env=os.environ | environment(address, count, index) | _share_of_gpus(index, count),
             stdout=subprocess.PIPE if quiet else None,
             stderr=subprocess.STDOUT if quiet else None,
             text=True,
@@ -118,6 +121,17 @@ def main(args: Sequence[str] | None = None) -> int:
 def _status(process: subprocess.Popen[str]) -> int:
     code = process.returncode
     return 128 - code if code < 0 else code
+
+
+def _share_of_gpus(index: int, count: int) -> dict[str, str]:
+    """The GPUs that a process sees, where there is at least one for each."""
+    known = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = len(list(_GPUS.glob("*"))) if known is None else 0
+    gpus = [str(number) for number in range(found)] if known is None else known.split(",")
+    each = len(gpus) // count
+    if not each:
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(gpus[index * each : (index + 1) * each])}
 
 
 def _free_port() -> int:

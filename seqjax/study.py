@@ -7,7 +7,7 @@ import time
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import tyro
@@ -72,6 +72,13 @@ class Config(launch.Config):
     """Train for each of these values of another option; of several, for each combination."""
     quick: bool = False
     """One seed and 2 epochs: for a look."""
+    dtype: Literal["bfloat16"] | None = None
+    """Of the computation; parameters, carries and sums stay in float32."""
+    profile: int = 0
+    """Write a trace of so many jitted calls of training to the folder's profile/ (for
+    TensorBoard or Perfetto)."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard, too, to the folder's tensorboard/."""
 
     may_differ: ClassVar[tuple[str, ...]] = ("seeds", "sweep")
     titles: ClassVar[Mapping[str, str]] = {"": ""}  # of the rows, in their order
@@ -83,6 +90,10 @@ class Config(launch.Config):
     def all_seeds(self) -> tuple[int, ...]:
         """The seeds to train."""
         return tuple(range(self.seed, self.seed + (1 if self.quick else self.seeds)))
+
+    def cast(self, model: models.Model) -> models.Model:
+        """`model`, computing in ``--dtype``."""
+        return model if self.dtype is None else models.in_dtype(model, self.dtype)
 
     def epochs_of(self, epochs: int) -> int:
         """Those of ``--epochs``, few for a look, or a row's own."""
@@ -222,12 +233,16 @@ def _train(
 
     if is_primary():
         write_model(folder, row, trial.model, trial.extra)
+    callbacks = [train.TensorBoard(folder / "tensorboard" / row)] if config.tensorboard else []
+    profile = (folder / "profile" / row, config.profile) if config.profile else None
     runs = trial.fit(
         missing,
         metrics=lambda seed: train.MetricsLog(folder / "metrics.jsonl", **common, seed=seed),
         checkpoints=checkpoints,
         progress=label,
         debug_nans=config.debug_nans,
+        callbacks=callbacks,
+        profile=profile,
         **how,
     )
     for seed, done in runs:

@@ -90,3 +90,47 @@ def test_without_a_safe_place_there_is_no_cache(home):
     _, _, cache, said = set_up(XDG_CACHE_HOME=str(home / "file"))
     assert cache == ""
     assert "without a cache" in said
+
+
+# -- huge pages --------------------------------------------------------------------
+
+
+@pytest.fixture
+def restarts(monkeypatch):
+    """What Python would start again; run as ``python -m experiments.milk --seeds 1``."""
+    found = []
+    monkeypatch.setattr(os, "execv", lambda *command: found.append(command))
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "experiments.milk", "--seeds", "1"])
+    monkeypatch.setattr(devices, "_on_glibc", lambda: True)
+    monkeypatch.setenv("GLIBC_TUNABLES", "")  # so that it is put back afterwards
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    return found
+
+
+def test_an_experiment_starts_once_more_with_huge_pages(restarts):
+    devices.restart_with_huge_pages()
+    assert restarts == [
+        (sys.executable, [sys.executable, "-m", "experiments.milk", "--seeds", "1"])
+    ]
+    assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    devices.restart_with_huge_pages()  # in the process started again
+    assert len(restarts) == 1
+
+
+@pytest.mark.parametrize("setting", ["", "glibc.malloc.check=1"])
+def test_a_setting_of_the_users_own_is_left_alone(restarts, monkeypatch, setting):
+    monkeypatch.setenv("GLIBC_TUNABLES", setting)
+    devices.restart_with_huge_pages()
+    assert not restarts
+
+
+def test_elsewhere_nothing_is_started_again(restarts, monkeypatch):
+    monkeypatch.setattr(devices, "_on_glibc", lambda: False)
+    devices.restart_with_huge_pages()
+    assert not restarts
+
+
+def test_importing_an_experiment_restarts_nothing():
+    code = "import os; os.execv = None; import experiments.milk"
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)

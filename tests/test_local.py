@@ -32,6 +32,24 @@ def test_the_status_is_that_of_all_or_of_the_first_that_failed(script, expected)
     assert status(script) == expected
 
 
+@pytest.mark.parametrize(
+    ("visible", "found", "expected"),
+    [(None, 4, "0,1 2,3"), (None, 0, "all all"), ("5,2,7", 9, "5 2"), ("3", 9, "3 3")],
+)
+def test_each_process_gets_its_share_of_the_gpus(
+    monkeypatch, tmp_path, capfd, visible, found, expected
+):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    for number in range(found):
+        (tmp_path / f"0000:0{number}:00.0").mkdir()
+    monkeypatch.setattr(local, "_GPUS", tmp_path)
+    assert status(f'echo "${INDEX} ${{CUDA_VISIBLE_DEVICES-all}}" >&2; sleep 0.2') == 0
+    said = sorted(line.split()[-1] for line in capfd.readouterr().err.splitlines())
+    assert said == sorted(expected.split())
+
+
 def test_where_one_fails_the_others_are_ended(monkeypatch, capfd):
     monkeypatch.setattr(local, "_LAST_WORDS_SECONDS", 0.2)
     begun = time.monotonic()

@@ -32,7 +32,7 @@ class Config(study.TableConfig):
 
 
 def trial_of(config, row):
-    model = MODELS[row]
+    model = config.cast(MODELS[row])
 
     def loss(params, batch, key):
         return jnp.mean((model.apply(params, batch["x"]) - batch["y"]) ** 2, axis=-1)
@@ -225,3 +225,30 @@ def test_reading_takes_no_lock_and_deletes_nothing(tmp_path):
     state.write_bytes(b"x" * state.stat().st_size)
     with pytest.raises(CheckpointError, match="6: it cannot be used"):
         runs.load("here", "gru")
+
+
+# -- what all experiments share ----------------------------------------------------------
+
+
+def test_a_trace_and_tensorboards_files_are_written(tmp_path):
+    options = ["--only", "linear", "--seeds", "2", "--epochs", "4"]
+    assert call(*options, "--profile", "2", "--tensorboard", "--out", "here") == 0
+    traces = list((tmp_path / "here" / "profile" / "linear").rglob("*.xplane.pb"))
+    assert traces
+    assert all(path.stat().st_size > 1000 for path in traces)
+    for seed in (0, 1):
+        (events,) = (tmp_path / "here" / "tensorboard" / "linear" / f"seed-{seed}").iterdir()
+        assert b"validation_loss" in events.read_bytes()
+    assert "profile" not in json.loads((tmp_path / "here" / "config.json").read_text())
+
+
+def test_bfloat16_computes_narrow_and_keeps_wide(tmp_path):
+    common = ["--only", "gru", "--seeds", "2", "--epochs", "20"]
+    assert call(*common, "--out", "wide") == 0
+    assert call(*common, "--out", "narrow", "--dtype", "bfloat16") == 0
+    wide, narrow = (np.mean(rows_of(tmp_path / name)["gru"]) for name in ("wide", "narrow"))
+    assert narrow == pytest.approx(wide, rel=0.2)
+    assert narrow != wide
+    run = runs.load(tmp_path / "narrow", "gru")
+    assert run.model.apply(run.params, jnp.asarray(X)).dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(run.params)} == {jnp.dtype("float32")}

@@ -6,5 +6,6 @@ from seqjax.models.model import (
     Params as Params,
     example as example,
     from_layer as from_layer,
+    in_dtype as in_dtype,
     make as make,
 )

@@ -1,5 +1,6 @@
 """Any layer as a tuple of pure functions."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -105,6 +106,44 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
 
     # Jitted: one compilation in place of one for every initialiser's every operation.
     return Model(jax.jit(same(init)), apply, initial_carry, step, layer, inputs, last)
+
+
+def in_dtype(model: Model, dtype: Any) -> Model:
+    """A model that computes in another dtype; its parameters, carries and sums stay wide.
+
+    Args:
+        model: of `from_layer` or `make`.
+        dtype: such as "bfloat16".
+
+    Returns:
+        The model, with the same parameters.
+
+    Example:
+        >>> model = in_dtype(make("gru", inputs=1, features=(4,), outputs=1), "bfloat16")
+        >>> params = model.init(jax.random.key(0))
+        >>> model.apply(params, jnp.ones((2, 5, 1))).dtype
+        dtype(bfloat16)
+        >>> {str(leaf.dtype) for leaf in jax.tree.leaves(params)}
+        {'float32'}
+    """
+    made: dict[int, Any] = {}
+
+    def cast(value: Any) -> Any:
+        if isinstance(value, tuple | list):
+            return type(value)(map(cast, value))
+        if not isinstance(value, nn.Layer):
+            return value
+        if id(value) not in made:  # one that stands there twice shares its parameters
+            names = [f.name for f in dataclasses.fields(value) if f.name not in ("parent", "name")]
+            fields = {name: cast(getattr(value, name)) for name in names}
+            if "dtype" in fields:
+                fields["dtype"] = jnp.dtype(dtype)
+            made[id(value)] = value.clone(**fields)
+        return made[id(value)]
+
+    if model.layer is None or model.inputs is None:
+        raise ValueError("in_dtype: the model does not say its layers and inputs.")
+    return from_layer(cast(model.layer), model.inputs, last=model.last)
 
 
 def example(inputs: Inputs, steps: int) -> Array:

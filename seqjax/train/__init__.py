@@ -28,3 +28,4 @@ from seqjax.train.streams import (
     iterator_stream as iterator_stream,
     stream as stream,
 )
+from seqjax.train.tensorboard import TensorBoard as TensorBoard

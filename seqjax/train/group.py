@@ -106,6 +106,7 @@ class _Together:
         self.limit = 1 if job.options["debug_nans"] else job.options["max_skips"]
         self.last = job.epochs * job.batches.steps
         self.watches = [Watch(one.name, one.params, self.limit) for one in seeds]
+        self.tracing = False
         self.means: list[float | None] = [None] * len(seeds)  # of the losses of the epoch
 
     def train(self) -> None:
@@ -133,6 +134,7 @@ class _Together:
             self.carries = layout.stack([options["carry"]] * len(self.seeds))
         with contextlib.ExitStack() as stack:
             stack.callback(self.feed.close)
+            stack.callback(self._end_profile)
             if layout.over is not None:
                 stack.enter_context(jax.set_mesh(layout.over))
             self.bar = None
@@ -190,7 +192,7 @@ class _Together:
 
     def _loop(self, step: int) -> None:
         begun, begun_at = time.perf_counter(), step
-        compiled: set[int] = set()
+        calls: list[int] = []  # their steps
         asked = self.options["stop"]()
         while step < self.last and any(one.active for one in self.seeds):
             if asked:
@@ -198,9 +200,11 @@ class _Together:
             self.taken = taken = self.feed.take(step, self.last, self.limit)
             arguments = (self.layout, self.job.program, taken.steps, self.states, self.keys)
             arguments += (taken.data, self.start, taken.at)
-            if jax.process_count() > 1 and taken.steps not in compiled:
-                self._meet_compiled(arguments, first=not compiled)
+            if jax.process_count() > 1 and taken.steps not in calls:
+                self._meet_compiled(arguments, first=not calls)
+            self._profile(len(calls))
             self.states = programs.train(*arguments)
+            calls.append(taken.steps)
             before, step = step, step + taken.steps
             asked = self.options["stop"]()
             saving = any(one.due(before, step, asked=asked) for one in self.seeds)
@@ -210,9 +214,8 @@ class _Together:
                 over or saving or asked or self.options["debug_nans"]
             ):  # before anything of this call is kept
                 numbers = self._check(over)
-            if not compiled:  # the first call was the one that compiles
+            if len(calls) == 1:  # which was the one that compiles
                 begun, begun_at = time.perf_counter(), step
-            compiled.add(taken.steps)
             if self.bar is not None:
                 self.bar.advance(step / self.feed.steps)
             if over:
@@ -222,6 +225,23 @@ class _Together:
                 if one.due(before, step, asked=asked):
                     self._save(one, index, step, wait=asked)
         self._end(step, [one for one in self.seeds if one.active])
+
+    def _profile(self, done: int) -> None:
+        """Trace the calls after the first, which compiles."""
+        if self.options["profile"] is None:
+            return
+        folder, calls = self.options["profile"]
+        if done == 1:
+            jax.profiler.start_trace(folder)
+            self.tracing = True
+        if done == 1 + calls:
+            self._end_profile()
+
+    def _end_profile(self) -> None:
+        if self.tracing:
+            jax.block_until_ready(self.states)
+            jax.profiler.stop_trace()
+        self.tracing = False
 
     def _check(self, over: bool) -> list[TrainState]:
         """Every seed's counts and sums on the host; ends those that are no longer finite."""

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict, Unpack, runtime_checkable
 
 import jax
@@ -70,6 +71,8 @@ class Options(TypedDict, total=False):
     debug_nans: bool
     """Let the first step that is not finite end the run, and do it again operation by
     operation to find the one at fault."""
+    profile: tuple[Path, int] | None
+    """A folder for a trace of so many jitted calls (`jax.profiler`), from the second on."""
     stop: Callable[[], bool]
     """Asked after every call; where true, the run saves and ends. By default
     `stop_requested`."""
