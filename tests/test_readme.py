@@ -1,17 +1,32 @@
-"""The README's Python runs as it stands."""
+"""The Python of the README and of the docs runs as it stands."""
 
 import re
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+
+
+def names_of(page, blocks):
+    found = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    assert len(found) == blocks
+    names = {}
+    for block in found:
+        exec(compile(block, str(page), "exec"), names)
+    return names, found
 
 
 def test_the_examples_run_one_after_the_other(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 9
-    names = {}
-    for block in blocks:
-        exec(compile(block, str(README), "exec"), names)
+    names, _ = names_of(ROOT / "README.md", 9)
     assert names["y"].shape == (16, 100, 1)
     assert names["error"] < 47.34  # the last value's
     assert names["forecasts"].shape == (7, 1)
+
+
+def test_the_examples_of_training(capsys):
+    names, blocks = names_of(ROOT / "docs" / "training.md", 3)
+    assert names["accuracy"] > 0.9
+    assert names["bits"] < 3.5  # of 8; 4.4 by the frequencies alone
+    np.testing.assert_allclose(names["fitted"].params, np.arange(16), atol=0.05)
+    assert all(len(block.splitlines()) <= 26 for block in blocks)

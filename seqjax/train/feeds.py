@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from seqjax.train import programs
@@ -140,7 +141,7 @@ def sums_over(
             step += count
             rows = reader.take(count, then=min(_CALL, batches.steps - step))
             more, carries = programs.validate(layout, program, params, carries, rows)
-            sums = more if sums is None else jax.tree.map(np.add, sums, more)
+            sums = more if sums is None else jax.tree.map(jnp.add, sums, more)
     finally:
         reader.close()
     assert sums is not None
