@@ -137,7 +137,8 @@ def run(config: Config, folder: Path) -> launch.Result:
     test = int(np.ceil(0.2 * (len(series) - TEXTBOOK_WINDOW)))
     textbook, cycles = config.recipe == "textbook", RECIPES[config.recipe].cycles
     try:
-        season = forecast.season_of(series, per_day=config.per_day)
+        hint, season = "", forecast.season_of(series, per_day=config.per_day)
+        hint = " (--recipe textbook reads 12 steps only.)" if config.recipe == "seasonal" else ""
         task = forecast.changes_task(series, season, cycles, test)
         if textbook:
             task = forecast.values_task(series, TEXTBOOK_WINDOW, test)
@@ -146,7 +147,6 @@ def run(config: Config, folder: Path) -> launch.Result:
         of_season = {"window": window, "cycles": None if textbook else cycles}
         others = forecast.seasonal_baselines(series, season, test, **of_season)
     except data.DataError as error:
-        hint = " (--recipe textbook reads 12 steps only.)" if config.recipe == "seasonal" else ""
         raise data.DataError(f"{path}: column {config.value_column!r}: {error}{hint}") from None
 
     def trial_of(config: Config, row: str) -> study.Trial:
@@ -184,14 +184,11 @@ def run(config: Config, folder: Path) -> launch.Result:
             forecasts[ensemble] = (mean, "model", size * len(found))
     forecasts |= {key: (value[None], "baseline", None) for key, value in others.items()}
     rows = forecast.error_rows(forecasts, actual.to_numpy(), horizon=1)
-    milk = config.csv is None
-    if milk:
-        rows += [
-            Row(key, "published", "test", "rmse", (figure,), 1) for key, figure in PUBLISHED.items()
-        ]
+    known = PUBLISHED if config.csv is None else {}
+    rows += [Row(key, "published", "test", "rmse", (figure,), 1) for key, figure in known.items()]
     name, (first, *_) = next(iter(forecasts.items()))
     histories = [one.history for one in next(iter(outcomes.values()))]
-    units = ("pounds", "pounds per cow and month") if milk else (config.value_column,) * 2
+    units = ("pounds", "pounds per cow and month") if known else (config.value_column,) * 2
     of_seeds = {f"seed {s}": one for s, one in enumerate(first, start=config.seed)}
     files = pictures.write(folder, name, actual, of_seeds, others, histories, units[1])
     return launch.Result(rows, units[0], files)

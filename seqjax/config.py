@@ -93,8 +93,8 @@ def read_config(config_type: type[AnyConfig], path: Path) -> AnyConfig:
         if saved[key] != resolved[key]:
             where, then, now = _difference(key, saved[key], resolved[key])
             raise RunError(
-                f"{path}: {where} was {show(then)}, but this version has {show(now)}; use the"
-                f" version that wrote the file, or take {key!r} out of it."
+                f"{path}: {where} is {show(then)}, but its other options give {show(now)}. Change"
+                f" those, or take {key!r} out of it; was it edited, or written by another version?"
             )
     return config
 

@@ -120,6 +120,10 @@ def launch(
     try:
         if config.seeds < 1:
             raise RunError(f"--seeds must be at least 1, not {config.seeds}.")
+        if config.seed < 0 or config.seed + config.seeds > 2**32:
+            raise RunError(
+                f"--seed and those after it are from 0 to {2**32 - 1}, not {config.seed}."
+            )
         device = devices.set_up(config.platform, cluster=config.cluster)
         if jax.process_count() > 1 and not config_type.several_processes:
             raise RunError(f"{name} runs in one process; start it without the others.")

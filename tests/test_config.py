@@ -107,14 +107,14 @@ def test_what_the_file_leaves_out_has_its_default(tmp_path):
         ('{"x\\n' + "x" * 999 + '": 3}', "there is no setting 'x\\nxxx"),
         ('{"out": "/"}', "'out' is no setting; say --out on the command line."),
         ('{"config": "config.json"}', "'config' is no setting"),
-        ('{"settings": 3}', "settings was 3, but this version has {"),
+        ('{"settings": 3}', "settings is 3, but its other options give {"),
         (
             '{"settings": {"batch": 16, "cells": ["lstm"]}}',
-            "settings.batch was 16, but this version has 32; use the version that wrote the file",
+            "settings.batch is 16, but its other options give 32. Change those, or take 'settings'",
         ),
         (
             '{"kind": "gru", "settings": {"batch": 32, "cells": ["lstm"]}}',
-            "settings.cells was ['lstm'], but this version has ['gru']",
+            "settings.cells is ['lstm'], but its other options give ['gru']",
         ),
     ],
 )  # fmt: skip

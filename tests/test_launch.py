@@ -251,6 +251,7 @@ sys.exit(launch.launch("experiments.example", launch.Config, run, "", sys.argv[1
         (["--platform", "tpu"], "error: --platform tpu: JAX finds no such device"),
         (["--seeds", "0"], "error: --seeds must be at least 1, not 0."),
         (["--cluster"], "error: several processes: "),
+        (["--seed", "99999999999999999999"], "error: --seed and those after it are from 0 to 42"),
     ],
 )
 def test_a_run_that_cannot_start_says_why_in_one_line(args, message):

@@ -21,9 +21,12 @@ class SeriesOptions:
     value_column: str = "Production"
     """Its column of numbers."""
     frequency: str | None = None
-    """Its frequency, such as MS (month starts) or D; inferred by default."""
+    """Its frequency, such as MS (month starts) or D; inferred by default. C is that of
+    business days with holidays left out."""
     time_format: str = "ISO8601"
     """How its dates are written, such as %d.%m.%Y."""
+    time_zone: str | None = None
+    """Of its times, such as Europe/Berlin, where they have none or change for the summer."""
 
     def read(self) -> tuple[Path, pd.Series]:
         """The file and its series.
@@ -34,4 +37,4 @@ class SeriesOptions:
         path = self.csv or MILK_CSV
         columns = self.time_column, self.value_column
         how = {"time_format": self.time_format, "frequency": self.frequency}
-        return path, read_series(path, *columns, **how)
+        return path, read_series(path, *columns, **how, time_zone=self.time_zone)

@@ -1,6 +1,7 @@
 """Read a time series from a CSV, or say in one sentence why it cannot be read."""
 
 import bisect
+import re
 import warnings
 from collections import Counter
 from importlib.resources import files
@@ -21,6 +22,8 @@ Source: J. D. Cryer, *Time Series Analysis*, 1986.
 
 # float() takes more: nan, infinity, 1_000 and the digits of other scripts.
 _OF_NUMBERS = frozenset("0123456789+-.eE")
+_QUARTER = re.compile(r"\d{4}-?Q[1-4]")
+_OFFSET = re.compile(r"(?:Z|[+-]\d\d:?\d\d)$")  # after a time
 _CLOCK = ("now", "today")  # pandas reads them as the time of the call
 
 
@@ -31,6 +34,7 @@ def read_series(
     *,
     time_format: str = "ISO8601",
     frequency: str | None = None,
+    time_zone: str | None = None,
 ) -> pd.Series:
     """Read a regular time series from two columns of a CSV.
 
@@ -39,8 +43,11 @@ def read_series(
         time_column: name of the column of dates.
         value_column: name of the column of numbers.
         time_format: of the dates, as in `pandas.to_datetime`; ISO 8601 by
-            default (1962-01, 1962-01-31, 1962-01-31 12:00:00).
-        frequency: a pandas offset alias such as "MS" or "D"; inferred by default.
+            default (1962-01, 1962-01-31, 1962-01-31 12:00:00), and quarters (1962Q1).
+        frequency: a pandas offset alias such as "MS" or "D"; inferred by default. "C" is that
+            of business days with holidays: those that are missing.
+        time_zone: such as "Europe/Berlin": of times without one, daylight saving included;
+            times with one, of several too, are converted.
 
     Returns:
         The values, float64, indexed by their dates; the index has its ``freq``
@@ -59,7 +66,8 @@ def read_series(
     """
     times, cells = read_columns(Path(path), time_column, value_column)
     values = _numbers(cells)
-    index = _regular(times, _dates(times, time_format), frequency)
+    dates = _dates(times, time_format, time_zone)
+    index = _regular(times, dates, frequency)
     return pd.Series(values, index=index, name=value_column)
 
 
@@ -96,9 +104,15 @@ def _no_number(cell: str) -> str:
     return "is not a number."
 
 
-def _dates(column: Column, time_format: str) -> pd.DatetimeIndex:
+def _dates(column: Column, time_format: str, time_zone: str | None) -> pd.DatetimeIndex:
+    if time_format == "ISO8601" and all(map(_QUARTER.fullmatch, column.cells)):
+        quarters = pd.PeriodIndex([cell.replace("-", "") for cell in column.cells], freq="Q")
+        return _in_zone(column, quarters.to_timestamp(), time_zone)
+    zoned = time_zone is not None and any(map(_OFFSET.search, column.cells))
+
     def parse(cells: list[str]) -> pd.DatetimeIndex:
-        return pd.DatetimeIndex(pd.to_datetime(cells, errors="coerce", format=time_format))
+        found = pd.to_datetime(cells, errors="coerce", format=time_format, utc=zoned)
+        return pd.DatetimeIndex(found)
 
     def fails(row: int) -> bool:
         try:
@@ -115,11 +129,29 @@ def _dates(column: Column, time_format: str) -> pd.DatetimeIndex:
         row = bisect.bisect_left(range(len(column.cells)), True, key=fails)
         if row == 0:
             raise DataError(f"{time_format!r} is no form of dates: {error}.") from None
-        column.refuse(row, "is in another time zone than the dates before it.")
+        column.refuse(
+            row,
+            "is in another time zone than the dates before it; pass time_zone to read all in one,"
+            " such as UTC or Europe/Berlin.",
+        )
     if (bad := np.asarray(dates.isna() | (dates.year < 1))).any():
         wanted = "an ISO 8601 date" if time_format == "ISO8601" else f"of the form {time_format!r}"
         column.refuse(int(np.argmax(bad)), f"is not {wanted}; see time_format.")
-    return dates
+    return _in_zone(column, dates, time_zone)
+
+
+def _in_zone(column: Column, dates: pd.DatetimeIndex, time_zone: str | None) -> pd.DatetimeIndex:
+    if time_zone is None:
+        return dates
+    try:
+        if dates.tz is not None:
+            return dates.tz_convert(time_zone)
+        return dates.tz_localize(time_zone, ambiguous="infer")
+    except (ValueError, KeyError, OSError) as error:
+        raise DataError(
+            f"{column.path}: column {short(column.name)}: these are no times of {time_zone!r}:"
+            f" {error}."
+        ) from None
 
 
 def _regular(column: Column, dates: pd.DatetimeIndex, frequency: str | None) -> pd.DatetimeIndex:
@@ -139,21 +171,43 @@ def _regular(column: Column, dates: pd.DatetimeIndex, frequency: str | None) -> 
         fault = "repeats" if steps[falls] == 0 else "goes back behind"
         raise DataError(
             f"{column.place(falls)}: {_short(dates[falls])} {fault} the date before it,"
-            f" {_short(dates[falls - 1])}; dates must rise."
+            f" {_short(dates[falls - 1])}; dates must rise{_if_clocks_changed(dates, falls)}."
         )
     if row < len(dates):
         raise DataError(
             f"{column.place(row)}: {_short(dates[row])} stands where {_short(expected[row])} was"
-            f" expected (frequency {frequency}); fill the gap or cut the series."
+            f" expected (frequency {frequency}); {_way_out(dates, expected, row, frequency)}."
         )
     assert frequency is not None  # only where they do not rise
-    return pd.DatetimeIndex(dates, freq=frequency)
+    return pd.DatetimeIndex(dates, freq=_with_holidays(dates) if frequency == "C" else frequency)
+
+
+def _with_holidays(dates: pd.DatetimeIndex) -> Any:
+    """Business days but for those that are missing."""
+    missing = pd.bdate_range(dates.min(), dates.max()).difference(dates)
+    return pd.offsets.CustomBusinessDay(holidays=list(missing.to_numpy("datetime64[D]")))
+
+
+def _way_out(dates: pd.DatetimeIndex, expected: pd.DatetimeIndex, row: int, frequency: str) -> str:
+    if frequency == "B" and (dates.day_of_week < 5).all():
+        return "pass frequency C where holidays are left out, or fill the gap"
+    clocks = _if_clocks_changed(dates, row) if dates[row] > expected[row] else ""
+    return "fill the gap or cut the series" + clocks
+
+
+def _if_clocks_changed(dates: pd.DatetimeIndex, row: int) -> str:
+    """The option that helps where a step of an hour too much or too little may be that."""
+    step = dates[1] - dates[0]
+    jump = abs(dates[row] - dates[row - 1] - step)
+    if dates.tz is None and step < pd.Timedelta("1D") and jump == pd.Timedelta("1h"):
+        return "; local times across daylight saving need time_zone, such as Europe/Berlin"
+    return ""
 
 
 def _date_range(column: Column, dates: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
     first: Any = dates[0]
     try:
-        step = to_offset(frequency)
+        step = _with_holidays(dates) if frequency == "C" else to_offset(frequency)
     except ValueError:
         raise DataError(
             f"{frequency!r} is no frequency that pandas knows; pass one such as MS (month"

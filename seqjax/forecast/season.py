@@ -35,8 +35,10 @@ SEASONS = {
     "W": (52, "years", "week"),
     "D": (7, "weeks", "weekday"),
     "B": (5, "weeks", "weekday"),
+    "C": (5, "weeks", "weekday"),
     "h": (24, "days", "hour"),
 }
+_DAY = pd.Timedelta("1D")
 
 
 def season_of(series: pd.Series, *, per_day: bool) -> Season:
@@ -58,12 +60,15 @@ def season_of(series: pd.Series, *, per_day: bool) -> Season:
     index = series.index
     assert isinstance(index, pd.DatetimeIndex)
     name = str(index.freqstr).split("-")[0]
-    if name not in SEASONS:
+    if name in SEASONS:
+        period, cycle, place = SEASONS[name]
+    elif isinstance(index.freq, pd.offsets.Tick) and not _DAY % pd.Timedelta(index.freq):
+        period, cycle, place = int(_DAY / pd.Timedelta(index.freq)), "days", "time of day"
+    else:
         raise DataError(
             f"The frequency {index.freqstr} has no season known here; known are"
-            f" {', '.join(SEASONS)}."
+            f" {', '.join(SEASONS)}, and what divides a day."
         )
-    period, cycle, place = SEASONS[name]
     exposure = np.ones(len(index))
     if per_day and place in ("month", "quarter"):
         spans = index.to_period("M" if place == "month" else "Q")

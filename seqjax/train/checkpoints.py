@@ -81,7 +81,7 @@ class Checkpoints:
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | Path,
         metadata: dict[str, Any],
         *,
         every: int,
@@ -317,7 +317,7 @@ class Checkpoints:
             shutil.rmtree(path)
 
 
-def read_checkpoint(folder: Path) -> Restored:
+def read_checkpoint(folder: str | Path) -> Restored:
     """The newest checkpoint of a folder, as nested dicts of NumPy arrays; it only reads.
 
     Takes no lock, deletes and moves nothing: for whoever wants what a run has saved.
@@ -330,9 +330,10 @@ def read_checkpoint(folder: Path) -> Restored:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with Checkpoints(folder, {}, every=1) as checkpoints:
         ...         checkpoints.save(3, {"w": jnp.ones(2)})
-        ...     read_checkpoint(Path(folder)).state["w"].tolist()
+        ...     read_checkpoint(folder).state["w"].tolist()
         [1.0, 1.0]
     """
+    folder = Path(folder)
     steps = [path for path in folder.glob("[0-9]*") if (path / _COMMITTED).exists()]
     if not steps:
         raise CheckpointError(f"{folder}: there is no complete checkpoint.")

@@ -1,6 +1,8 @@
+import pandas as pd
 import pytest
 
 from seqjax.data import MILK_CSV, DataError, read_series
+from seqjax.forecast import season_of
 
 LINES = MILK_CSV.read_text().splitlines()
 
@@ -139,3 +141,59 @@ def test_a_stated_frequency_and_format(tmp_path):
             read(tmp_path, content, time_format="%d.%m.%Y", frequency=stated)
     with pytest.raises(DataError, match="is no form of dates"):
         read(tmp_path, content, time_format="%d.%m.%Q")
+
+
+def rows_of(dates):
+    return ["Date,Production", *(f"{date},{n % 7}" for n, date in enumerate(dates))]
+
+
+TRADING = [
+    day for day in pd.bdate_range("2020-01-01", "2021-12-31") if (day.month, day.day) != (12, 25)
+]
+HOURS = {
+    name: pd.date_range(start, periods=300, freq="h", tz="Europe/Berlin")
+    for name, start in (("spring", "2024-03-25"), ("autumn", "2024-10-20"))
+}
+LOCAL = {name: [str(hour)[:19] for hour in hours] for name, hours in HOURS.items()}
+
+
+@pytest.mark.parametrize(
+    ("dates", "options", "frequency", "period"),
+    [
+        ([f"{year}Q{q}" for year in (1990, 1991, 1992) for q in (1, 2, 3, 4)], {}, "QS-JAN", 4),
+        ([f"{year}-Q{q}" for year in (1990, 1991, 1992) for q in (1, 2, 3, 4)], {}, "QS-JAN", 4),
+        ([day.date() for day in TRADING], {"frequency": "C"}, "C", 5),
+        (pd.date_range("2024-01-01", periods=300, freq="15min"), {}, "15min", 96),
+        (HOURS["spring"], {"time_zone": "Europe/Berlin"}, "h", 24),
+        (HOURS["autumn"], {"time_zone": "UTC"}, "h", 24),
+        (LOCAL["spring"], {"time_zone": "Europe/Berlin"}, "h", 24),
+        (LOCAL["autumn"], {"time_zone": "Europe/Berlin"}, "h", 24),
+    ],
+)
+def test_quarters_trading_days_quarter_hours_and_daylight_saving(
+    tmp_path, dates, options, frequency, period
+):
+    series = read(tmp_path, rows_of(dates), **options)
+    assert (len(series), series.index.freqstr) == (len(dates), frequency)
+    assert season_of(series, per_day=True).period == period
+    if "time_zone" in options:
+        hours = HOURS["spring" if series.index[0].month < 6 else "autumn"]
+        assert list(series.index.tz_convert("UTC")) == list(hours.tz_convert("UTC"))
+
+
+@pytest.mark.parametrize(
+    ("dates", "options", "message"),
+    [
+        ([day.date() for day in TRADING], {}, "pass frequency C where holidays are left out"),
+        (HOURS["spring"], {}, "is in another time zone than .* pass time_zone"),
+        (LOCAL["spring"], {}, "daylight saving need time_zone, such as Europe/Berlin"),
+        (LOCAL["autumn"], {}, "repeats the date before it.*daylight saving need time_zone"),
+        (LOCAL["autumn"], {"time_zone": "Mars/Olympus"}, "are no times of 'Mars/Olympus'"),
+        (LOCAL["spring"], {"time_zone": "Europe/London"}, "are no times of 'Europe/London'"),
+    ],
+)
+def test_what_cannot_be_read_so_is_told_with_the_option_that_helps(
+    tmp_path, dates, options, message
+):
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, rows_of(dates), **options)

@@ -18,6 +18,7 @@ from seqjax.train import (
     evaluate,
     fit,
 )
+from seqjax.train.processes import local
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(11, 3)).astype(np.float32)
@@ -294,3 +295,30 @@ def test_progress_tells_the_speed_once_compiled(capsys):
     speeds = [int(line.rpartition("loss")[2].split()[1]) for line in lines]
     assert len(speeds) == 3
     assert all(speed > 0 for speed in speeds[1:])
+
+
+def test_parameters_split_over_processes_are_refused(monkeypatch):
+    """Saved or returned they would be one process's fragment."""
+    mesh = jax.make_mesh((2,), ("model",), axis_types=(AxisType.Auto,))
+    split = jax.device_put(jnp.ones(4), jax.NamedSharding(mesh, jax.P("model")))
+    whole = jax.device_put(jnp.ones(4), jax.NamedSharding(mesh, jax.P()))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert local({"w": whole})["w"].shape == (4,)
+    with pytest.raises(
+        ValueError, match=r"params\['w'\] is split over processes .* replicate them"
+    ):
+        local({"w": split})
+
+
+def test_a_checkpoint_is_told_how_to_be_written(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="keep must be at least 1, not 0"):
+        Checkpoints(tmp_path, {}, every=1, keep=0)
+    monkeypatch.setattr("os.access", lambda *_: False)  # a test may run as root
+
+    def fail(*_, **__):
+        raise PermissionError("Permission denied")
+
+    with Checkpoints(tmp_path / "saves", {}, every=1) as saves:
+        monkeypatch.setattr(saves._manager, "save", fail)
+        with pytest.raises(CheckpointError, match="cannot be written: make it writable, and go on"):
+            saves.save(1, START)
