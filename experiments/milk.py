@@ -136,8 +136,9 @@ def run(config: Config, folder: Path) -> launch.Result:
     path, series = config.read()
     test = int(np.ceil(0.2 * (len(series) - TEXTBOOK_WINDOW)))
     textbook, cycles = config.recipe == "textbook", RECIPES[config.recipe].cycles
+    hint = ""
     try:
-        hint, season = "", forecast.season_of(series, per_day=config.per_day)
+        season = forecast.season_of(series, per_day=config.per_day)
         hint = " (--recipe textbook reads 12 steps only.)" if config.recipe == "seasonal" else ""
         task = forecast.changes_task(series, season, cycles, test)
         if textbook:

@@ -176,7 +176,7 @@ def _regular(column: Column, dates: pd.DatetimeIndex, frequency: str | None) -> 
     if row < len(dates):
         raise DataError(
             f"{column.place(row)}: {_short(dates[row])} stands where {_short(expected[row])} was"
-            f" expected (frequency {frequency}); {_way_out(dates, expected, row, frequency)}."
+            f" expected (frequency {frequency}); {_way_out(dates, row, frequency)}."
         )
     assert frequency is not None  # only where they do not rise
     return pd.DatetimeIndex(dates, freq=_with_holidays(dates) if frequency == "C" else frequency)
@@ -188,18 +188,17 @@ def _with_holidays(dates: pd.DatetimeIndex) -> Any:
     return pd.offsets.CustomBusinessDay(holidays=list(missing.to_numpy("datetime64[D]")))
 
 
-def _way_out(dates: pd.DatetimeIndex, expected: pd.DatetimeIndex, row: int, frequency: str) -> str:
-    if frequency == "B" and (dates.day_of_week < 5).all():
+def _way_out(dates: pd.DatetimeIndex, row: int, frequency: str | None) -> str:
+    if frequency == "B" and np.all(np.asarray(dates.day_of_week) < 5):
         return "pass frequency C where holidays are left out, or fill the gap"
-    clocks = _if_clocks_changed(dates, row) if dates[row] > expected[row] else ""
-    return "fill the gap or cut the series" + clocks
+    return "fill the gap or cut the series" + _if_clocks_changed(dates, row)
 
 
 def _if_clocks_changed(dates: pd.DatetimeIndex, row: int) -> str:
     """The option that helps where a step of an hour too much or too little may be that."""
-    step = dates[1] - dates[0]
-    jump = abs(dates[row] - dates[row - 1] - step)
-    if dates.tz is None and step < pd.Timedelta("1D") and jump == pd.Timedelta("1h"):
+    steps = np.diff(dates.to_numpy("datetime64[s]").astype(np.int64))
+    jump = abs(steps[row - 1] - steps[0])
+    if dates.tz is None and steps[0] < 24 * 3600 and jump == 3600:
         return "; local times across daylight saving need time_zone, such as Europe/Berlin"
     return ""
 

@@ -38,7 +38,7 @@ SEASONS = {
     "C": (5, "weeks", "weekday"),
     "h": (24, "days", "hour"),
 }
-_DAY = pd.Timedelta("1D")
+_DAY = 24 * 60 * 60 * 10**9  # nanoseconds
 
 
 def season_of(series: pd.Series, *, per_day: bool) -> Season:
@@ -62,8 +62,8 @@ def season_of(series: pd.Series, *, per_day: bool) -> Season:
     name = str(index.freqstr).split("-")[0]
     if name in SEASONS:
         period, cycle, place = SEASONS[name]
-    elif isinstance(index.freq, pd.offsets.Tick) and not _DAY % pd.Timedelta(index.freq):
-        period, cycle, place = int(_DAY / pd.Timedelta(index.freq)), "days", "time of day"
+    elif isinstance(index.freq, pd.offsets.Tick) and not _DAY % index.freq.nanos:
+        period, cycle, place = _DAY // index.freq.nanos, "days", "time of day"
     else:
         raise DataError(
             f"The frequency {index.freqstr} has no season known here; known are"
