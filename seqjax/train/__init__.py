@@ -16,7 +16,10 @@ from seqjax.train.loop import (
     fit_seeds as fit_seeds,
 )
 from seqjax.train.mesh import data_mesh as data_mesh
-from seqjax.train.running import with_running_statistics as with_running_statistics
+from seqjax.train.running import (
+    tunable as tunable,
+    with_running_statistics as with_running_statistics,
+)
 from seqjax.train.steps import Loss as Loss, Losses as Losses, TrainState as TrainState
 from seqjax.train.stopping import (
     TrainingStopped as TrainingStopped,

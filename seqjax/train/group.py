@@ -64,6 +64,7 @@ class Job(NamedTuple):
 
     Attributes:
         name: of the function that was called; starts messages.
+        optimizer: an Optax transformation.
         program: of training.
         batches: of the training part.
         epochs: passes over it.
@@ -72,6 +73,7 @@ class Job(NamedTuple):
     """
 
     name: str
+    optimizer: optax.GradientTransformation
     program: Program
     batches: Batches | Stream
     epochs: int
@@ -120,7 +122,7 @@ class _Together:
         self.feed = make_feed(job.batches, options["steps_per_call"], layout)
         self.given: dict[str, Any] = {}
         if any(one.checkpoints is not None for one in self.seeds):
-            self.given = given(job.batches, self.feed.call, job.program.optimizer)
+            self.given = given(job.batches, self.feed.call, job.optimizer)
         found = self._restore(single)
         going = [place for one, place in zip(self.seeds, found, strict=True) if one.active]
         step = _step(going[0]) if going else self.last
@@ -158,7 +160,7 @@ class _Together:
         given = one.params, one.opt_state, self.options["carry"]
         # Numbers of Python are parameters, too; their weak types would change with a step.
         given = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(a)), given)
-        state = programs.start(self.job.program.optimizer, keep, norm, *given)
+        state = programs.start(self.job.optimizer, keep, norm, *given)
         check_running_statistics(state.params, state.opt_state)
         return state
 

@@ -306,9 +306,10 @@ def _job(
     validation = options["validation"]
     if validation is None and options["early_stopping"] is not None:
         raise ValueError(f"{name}: early stopping needs validation batches.")
-    program = program_of(loss, optimizer, batches)
+    update = same(optax.with_extra_args_support(optimizer).update)
+    program = program_of(loss, update, batches)
     validating = None if validation is None else program_of(loss, None, validation)
-    return Job(name, program, batches, epochs, options, validating)
+    return Job(name, same(optimizer), program, batches, epochs, options, validating)
 
 
 _DEFAULTS: dict[str, Any] = dict.fromkeys(Options.__annotations__) | {
@@ -320,8 +321,8 @@ _DEFAULTS: dict[str, Any] = dict.fromkeys(Options.__annotations__) | {
 }
 
 
-def program_of(loss: Loss, optimizer: Any, batches: Batches | Stream) -> Program:
+def program_of(loss: Loss, update: Any, batches: Batches | Stream) -> Program:
     """What is compiled, with the functions of earlier calls where they do the same."""
     if isinstance(batches, Stream):
-        return Program(same(loss), same(optimizer), None, row_of_stream)
-    return Program(same(loss), same(optimizer), batches.plan, batches.batch)
+        return Program(same(loss), update, None, row_of_stream)
+    return Program(same(loss), update, batches.plan, batches.batch)

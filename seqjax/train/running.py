@@ -1,8 +1,11 @@
-"""Running statistics beside trained parameters."""
+"""Optimizers: running statistics beside trained parameters; numbers that are no constants."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -32,6 +35,42 @@ def with_running_statistics(
         [1.0]
     """
     return optax.partition({"trained": optimizer, "running": optax.sgd(1 - momentum)}, _labels)
+
+
+def tunable(
+    make: Callable[..., optax.GradientTransformation], **numbers: float
+) -> optax.GradientTransformation:
+    """``make(**numbers)``, its numbers kept in its state: another value compiles nothing anew.
+
+    For searches over learning rates and the like; `fit` can track "learning_rate" of it.
+
+    Args:
+        make: such as `optax.adam`, or a function of one's own at the top of a module.
+        **numbers: its arguments.
+
+    Returns:
+        The transformation.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> optimizer = tunable(optax.sgd, learning_rate=0.5)
+        >>> updates, _ = optimizer.update(jnp.ones(1), optimizer.init(jnp.zeros(1)))
+        >>> updates.tolist(), optimizer.update is tunable(optax.sgd, learning_rate=0.1).update
+        ([-0.5], True)
+    """
+    template = _template(make, tuple(sorted(numbers)))
+
+    def init(params: Any) -> Any:
+        state = template.init(params)
+        arrays = {name: jnp.asarray(number, jnp.float32) for name, number in numbers.items()}
+        return state._replace(hyperparams=state.hyperparams | arrays)
+
+    return optax.GradientTransformationExtraArgs(init, template.update)
+
+
+@functools.cache
+def _template(make: Callable[..., Any], names: tuple[str, ...]) -> Any:
+    return optax.inject_hyperparams(make)(**dict.fromkeys(names, 0.0))
 
 
 def check_running_statistics(params: Any, opt_state: Any) -> None:

@@ -123,13 +123,13 @@ class Program(NamedTuple):
 
     Attributes:
         loss: see `Loss`.
-        optimizer: an Optax transformation.
+        update: of the optimizer, which takes ``value=`` too; None in validation.
         plan: of `Batches`; None where the rows of a call are given as its data (`Stream`).
         batch: of `Batches`.
     """
 
     loss: Loss
-    optimizer: optax.GradientTransformation
+    update: Callable[..., Any] | None
     plan: Callable[[Any, Array], Any] | None
     batch: Callable[[Any, Any], tuple[Any, Array]]
 
@@ -175,7 +175,8 @@ def train_steps(
     rows = program.rows(data, jax.random.fold_in(order_key, at.epoch))
     if program.plan is not None:
         rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, at.first, steps), rows)
-    update = optax.with_extra_args_support(program.optimizer).update
+    update = program.update
+    assert update is not None
 
     def step(state: TrainState, row: Any) -> tuple[TrainState, None]:
         examples, weights = split_batch(program.batch(data, row))

@@ -11,7 +11,7 @@ import pytest
 
 from seqjax import models, nn
 from seqjax.storage.same import same
-from seqjax.train import CheckpointError, Checkpoints, MetricsLog, array_batches, fit
+from seqjax.train import CheckpointError, Checkpoints, MetricsLog, array_batches, fit, tunable
 from seqjax.train.fingerprint import settings_of
 
 X = np.random.default_rng(0).normal(size=(12, 6, 1)).astype(np.float32)
@@ -64,6 +64,28 @@ def test_ten_fits_with_fresh_closures_compile_as_one():
     arrays = len(jax.live_arrays())
     assert not compilations(lambda: [fold(number) for number in range(1, 10)])
     assert len(jax.live_arrays()) <= arrays
+
+
+def test_another_number_of_the_optimizer_compiles_nothing_but_its_own_start():
+    model, loss = loss_of((4,), 0.1)
+    params, batches = model.init(jax.random.key(0)), array_batches(X, 4)
+
+    def trained(optimizer):
+        return fit(loss, params, optimizer, batches, epochs=2, track=["learning_rate"])
+
+    first = trained(tunable(optax.adam, learning_rate=0.1))
+    runs = {}
+
+    def sweep():
+        for rate in (0.01, 0.02, 0.03):
+            runs[rate] = trained(tunable(optax.adam, learning_rate=rate))
+
+    assert compilations(sweep) <= 3
+    for rate, done in runs.items():
+        assert done.history[-1]["learning_rate"] == pytest.approx(rate)
+        plain = fit(loss, params, optax.adam(rate), batches, epochs=2)
+        assert done.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=1e-5)
+    assert first.history[-1]["loss"] != runs[0.01].history[-1]["loss"]
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ def training(task: dict[str, Any], seeds: int = 1) -> Prepared:
     batch = train.array_batches(
         jax.tree.map(lambda a: a[:BATCH], batches.data), BATCH, shuffle=False
     )
-    program = Program(loss, optimizer, batch.plan, batch.batch)
+    update = optax.with_extra_args_support(optimizer).update
+    program = Program(loss, update, batch.plan, batch.batch)
     state = initial_state(optimizer, False, False, jax.tree.map(jnp.copy, params))
     key, zero = jax.random.key(0), jnp.int32(0)
     at = Place(epoch=zero, first=zero, fresh=jnp.bool_(True), limit=jnp.int32(10))
