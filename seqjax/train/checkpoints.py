@@ -34,6 +34,15 @@ from seqjax.train.records import (
 State = Any  # a pytree of arrays
 
 _log = logging.getLogger(__name__)
+
+
+def _not_told_yet(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.ERROR or "orbax" not in Path(record.pathname).parts
+
+
+# Of a save that fails Orbax logs hundreds of lines of tracebacks, thread by thread; what they
+# say is the one line of the CheckpointError that follows.
+logging.getLogger("absl").addFilter(_not_told_yet)
 _COMMITTED = "commit_success.txt"  # Orbax writes it last
 
 

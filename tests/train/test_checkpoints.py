@@ -386,3 +386,15 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
 def test_only_the_newest_stay(tmp_path):
     folder = saved(tmp_path / "saves", [1, 2, 3, 4], keep=2)
     assert sorted(path.name for path in folder.iterdir()) == ["3", "4"]
+
+
+def test_orbaxs_tracebacks_of_a_failed_save_are_not_printed():
+    """Hundreds of lines before the one of the error; what others log is left alone."""
+    logger = logging.getLogger("absl")
+    for path, level, told in (
+        ("/site-packages/orbax/checkpoint/_src/futures/future.py", logging.ERROR, False),
+        ("/site-packages/orbax/checkpoint/_src/futures/future.py", logging.WARNING, True),
+        ("/site-packages/absl/app.py", logging.ERROR, True),
+    ):
+        record = logger.makeRecord("absl", level, path, 1, "failed", (), None)
+        assert bool(logger.filter(record)) == told
