@@ -86,6 +86,10 @@ class Config(study.Config, data.SeriesOptions):
     always do."""
 
     several_processes = True
+    not_swept = (
+        *("recipe", "csv", "time_column", "value_column", "frequency", "time_format"),
+        *("time_zone", "per_day", "save_every", "split_batches"),
+    )
 
     def settings(self) -> Recipe:
         """The recipe's settings, with those asked for."""
@@ -127,7 +131,9 @@ def fit_seeds(
         steps = settings.epochs * batches.steps
         schedule = optax.cosine_decay_schedule(settings.learning_rate, steps)
         optimizer = optax.adamw(schedule, weight_decay=settings.weight_decay)
-    how = {"devices": jax.devices()[:1], "epochs": settings.epochs, "validation": validation} | how
+    how = {"epochs": settings.epochs, "validation": validation} | how
+    if "mesh" not in how:
+        how |= {"devices": jax.devices()[:1], "per_device": 1}
     yield from train.fit_seeds(loss, model.init, optimizer, batches, seeds=seeds, **how)
 
 

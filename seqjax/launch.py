@@ -117,6 +117,7 @@ def launch(
         console.print(preview, highlight=False, markup=False, soft_wrap=True)
         return 0
     folder = None
+    locks = contextlib.ExitStack()
     try:
         if config.seeds < 1:
             raise RunError(f"--seeds must be at least 1, not {config.seeds}.")
@@ -127,8 +128,8 @@ def launch(
         device = devices.set_up(config.platform, cluster=config.cluster)
         if jax.process_count() > 1 and not config_type.several_processes:
             raise RunError(f"{name} runs in one process; start it without the others.")
-        folder = _open_together(name.rpartition(".")[2], config)
-        with _locked(folder), _compile_seconds() as seconds, listen_for_stop():
+        folder = _open_together(name.rpartition(".")[2], config, locks)
+        with _compile_seconds() as seconds, listen_for_stop():
             begun = time.perf_counter()
             result = run(config, folder)
             seconds["total"] = time.perf_counter() - begun
@@ -162,6 +163,8 @@ def launch(
     except KeyboardInterrupt:
         _tell("interrupted; go on with the same command and --resume")
         return INTERRUPTED
+    finally:
+        locks.close()
     if not is_primary():
         return 0
     title = f"{name}: {config.seeds} seed(s), {device}, {seconds['total']:.1f} s"
@@ -221,13 +224,16 @@ def _read_command_line(
     return tyro.cli(config_type, args=args, description=description, prog=prog, default=start)
 
 
-def open_folder(name: str, config: Config, root: Path = RUNS) -> Path:
+def open_folder(
+    name: str, config: Config, root: Path = RUNS, locks: contextlib.ExitStack | None = None
+) -> Path:
     """The folder for a run, its config.json written (or, on a resume, compared).
 
     Args:
         name: of the experiment.
         config: `out` and `resume` say which folder.
         root: where folders without a name of their own stand.
+        locks: takes the lock of the folder, before anything is read or written there.
 
     Returns:
         The folder.
@@ -242,6 +248,8 @@ def open_folder(name: str, config: Config, root: Path = RUNS) -> Path:
     if config.resume:
         if not path.is_file():
             raise RunError(f"{folder}: there is no run to resume (no config.json).")
+        if locks is not None:
+            _lock(folder, locks)
         check_same(path, current, config.may_differ)
         write_json(path, current)
         return folder
@@ -251,20 +259,22 @@ def open_folder(name: str, config: Config, root: Path = RUNS) -> Path:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if locks is not None:
+            _lock(folder, locks)
         write_json(path, current)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror}.") from None
     return folder
 
 
-def _open_together(name: str, config: Config) -> Path:
+def _open_together(name: str, config: Config, locks: contextlib.ExitStack) -> Path:
     """`open_folder` in the one process that writes; the others get the same folder."""
     if jax.process_count() == 1:
-        return open_folder(name, config)
+        return open_folder(name, config, locks=locks)
     folder, failure = Path(), None
     if is_primary():
         try:
-            folder = open_folder(name, config)
+            folder = open_folder(name, config, locks=locks)
         except RunError as error:
             failure = error
     if not all_agree(failure is None):
@@ -287,22 +297,17 @@ def _default_folder(name: str, root: Path, resume: bool) -> Path:
     return root / (name if number == 1 else f"{name}-{number}")
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path, locks: contextlib.ExitStack) -> None:
     """Keep other processes out of a run's folder."""
-    lock = None
     try:
-        if is_primary():
-            lock = lock_folder(folder)
-        yield
+        lock = lock_folder(folder)
     except BlockingIOError:
         raise RunError(
             f"{folder}: another process is running in this folder; wait for its end, or choose"
             " another --out."
         ) from None
-    finally:
-        if lock is not None:
-            os.close(lock)
+    if lock is not None:
+        locks.callback(os.close, lock)
 
 
 @contextlib.contextmanager

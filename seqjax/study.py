@@ -82,6 +82,7 @@ class Config(launch.Config):
 
     may_differ: ClassVar[tuple[str, ...]] = ("seeds", "sweep")
     titles: ClassVar[Mapping[str, str]] = {"": ""}  # of the rows, in their order
+    not_swept: ClassVar[tuple[str, ...]] = ()  # options of the data, which all rows share
 
     def rows(self) -> tuple[str, ...]:
         """The names of the rows to train."""
@@ -108,13 +109,13 @@ class Config(launch.Config):
         Raises:
             RunError: for an option that is not there, or a value that is none of its own.
         """
-        hints = typing.get_type_hints(type(self), include_extras=True)
+        hints = typing.get_type_hints(type(self))
         names = [field.name for field in dataclasses.fields(self)]
         axes = []
         for text in self.sweep:
             name, _, values = text.partition("=")
             name = name.strip("-").replace("-", "_")
-            if name not in names or name in (*OF_THE_CALL, *_OF_THE_STUDY):
+            if name not in names or name in (*OF_THE_CALL, *_OF_THE_STUDY, *self.not_swept):
                 hint = nearest(name, names)
                 raise launch.RunError(f"--sweep {text}: there is no option {name} to sweep.{hint}")
             axes.append([(name, _value(text, part, hints[name])) for part in values.split(",")])
@@ -221,7 +222,10 @@ def _train(
     name: str, config: Any, folder: Path, row: str, trial: Trial, label: str, how: Mapping[str, Any]
 ) -> bool:
     """Train the seeds of a row that are not done yet; whether there were any."""
-    missing = [s for s in config.all_seeds() if not outcome_path(folder, row, s).exists()]
+    done = seeds_of(folder, row)
+    for seed in done:  # before hours of training beside them
+        _read(folder, row, seed, trial.settings)
+    missing = [seed for seed in config.all_seeds() if seed not in done]
     if not missing:
         return False
     common = {"row": row} if row else {}

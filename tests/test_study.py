@@ -169,13 +169,14 @@ OTHER = """
 import os, sys, time
 from pathlib import Path
 from seqjax.storage.files import lock_folder
+Path(sys.argv[1]).mkdir(exist_ok=True)
 lock = lock_folder(Path(sys.argv[1]))
 print("locked", flush=True)
 time.sleep(60)
 """
 
 
-def test_two_processes_do_not_share_a_folder(capsys):
+def test_two_processes_do_not_share_a_folder(capsys, tmp_path):
     assert call("--out", "here", "--only", "linear", "--epochs", "1", "--seeds", "1") == 0
     command = [sys.executable, "-c", OTHER, "here"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
@@ -183,7 +184,15 @@ def test_two_processes_do_not_share_a_folder(capsys):
         assert call("--out", "here", "--resume", "--seeds", "2") == 2
         assert "here: another process is running in this folder" in capsys.readouterr().err
         other.kill()
+        assert json.loads((tmp_path / "here" / "config.json").read_text())["seeds"] == 1
     assert call("--out", "here", "--resume", "--seeds", "2") == 0
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER, "new"], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as other:  # which has just begun: nothing is there but its folder
+        assert other.stdout.readline() == "locked\n"
+        assert call("--out", "new") == 2
+        assert (tmp_path / "new").is_dir()
+        other.kill()
 
 
 # -- finished runs ---------------------------------------------------------------------
@@ -252,3 +261,29 @@ def test_bfloat16_computes_narrow_and_keeps_wide(tmp_path):
     run = runs.load(tmp_path / "narrow", "gru")
     assert run.model.apply(run.params, jnp.asarray(X)).dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(run.params)} == {jnp.dtype("float32")}
+
+
+SPLIT = """
+import sys
+from pathlib import Path
+import jax, jax.numpy as jnp
+jax.config.update("jax_num_cpu_devices", 2)
+from seqjax import train
+mesh = train.data_mesh()
+everywhere = jax.NamedSharding(mesh, jax.P())
+state = jax.device_put({"w": jnp.arange(3.0), "key": jnp.uint32(7)}, everywhere)
+with train.Checkpoints(sys.argv[1], {}, every=1) as saves:
+    saves.save(1, state)
+"""
+
+
+def test_what_was_saved_on_other_devices_is_read(tmp_path):
+    subprocess.run([sys.executable, "-c", SPLIT, tmp_path / "saves"], check=True)
+    code = (
+        "import sys; from seqjax.train.checkpoints import read_checkpoint;"
+        "state = read_checkpoint(sys.argv[1]).state; print(state['w'].tolist(), int(state['key']))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "saves"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "[0.0, 1.0, 2.0] 7\n"

@@ -184,7 +184,8 @@ def _regular(column: Column, dates: pd.DatetimeIndex, frequency: str | None) -> 
 
 def _with_holidays(dates: pd.DatetimeIndex) -> Any:
     """Business days but for those that are missing."""
-    missing = pd.bdate_range(dates.min(), dates.max()).difference(dates)
+    days = dates.tz_localize(None)  # NumPy's would be UTC's
+    missing = pd.bdate_range(days.min(), days.max()).difference(days)
     return pd.offsets.CustomBusinessDay(holidays=list(missing.to_numpy("datetime64[D]")))
 
 

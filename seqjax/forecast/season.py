@@ -74,7 +74,21 @@ def season_of(series: pd.Series, *, per_day: bool) -> Season:
         spans = index.to_period("M" if place == "month" else "Q")
         lengths = np.asarray(spans.end_time) - np.asarray(spans.start_time)
         exposure = np.round(lengths / np.timedelta64(1, "D"))
-    return Season(period, cycle, place, np.arange(len(index)) % period, exposure)
+    return Season(period, cycle, place, _places(index, place, period), exposure)
+
+
+def _places(index: pd.DatetimeIndex, place: str, period: int) -> np.ndarray:
+    """By the calendar and the clock, not by counting: holidays and summer time shift a count."""
+    if place == "month":
+        return np.asarray(index.month) - 1
+    if place == "quarter":
+        return np.asarray(index.quarter) - 1
+    if place == "weekday":
+        return np.asarray(index.day_of_week)
+    if place == "week":
+        return np.arange(len(index)) % period
+    seconds = np.asarray(index.hour) * 3600 + np.asarray(index.minute) * 60 + index.second
+    return np.asarray(seconds) * period // (24 * 3600)
 
 
 def seasonal_baselines(

@@ -156,6 +156,10 @@ class Checkpoints:
         """The newest saved step, or None."""
         return self._manager.latest_step()
 
+    def holds(self, step: int) -> bool:
+        """True where that step is saved."""
+        return step in self._steps()
+
     def due(self, before: int, after: int) -> bool:
         """True where a save falls between the two steps."""
         return before // self.every < after // self.every
@@ -223,7 +227,7 @@ class Checkpoints:
 
         Args:
             like: a state of the same structure, shapes, dtypes and shardings.
-            newest: go back to this step or one before; what is newer is deleted.
+            newest: go back to this step or one before; what is newer is then deleted.
             **run: the further metadata that `save` was given.
 
         Raises:
@@ -234,7 +238,6 @@ class Checkpoints:
         damaged: dict[int, str] = {}
         for step in sorted(self._steps(), reverse=True):
             if newest is not None and step > newest:
-                self._manager.delete(step)
                 continue
             record, fault = _attempt(partial(self._read_record, step))
             if record is not None:
@@ -242,6 +245,9 @@ class Checkpoints:
                 state, fault = _attempt(partial(self._read_state, step, record, like))
                 if state is not None:
                     self._set_aside(damaged, step)
+                    for later in [] if newest is None else self._steps():
+                        if later > step:
+                            self._manager.delete(later)
                     more = record.get("history"), record.get("position")
                     return Restored(step, state, *more)
             damaged[step] = fault
@@ -254,6 +260,7 @@ class Checkpoints:
         )
 
     def _steps(self) -> list[int]:
+        """Those that are saved, damaged or not."""
         return list(self._manager.all_steps())
 
     def _read_record(self, step: int) -> Record:
@@ -327,7 +334,7 @@ class Checkpoints:
 
 
 def read_checkpoint(folder: str | Path) -> Restored:
-    """The newest checkpoint of a folder, as nested dicts of NumPy arrays; it only reads.
+    """The newest checkpoint of a folder, as nested dicts of arrays on one device; it only reads.
 
     Takes no lock, deletes and moves nothing: for whoever wants what a run has saved.
 
@@ -343,17 +350,33 @@ def read_checkpoint(folder: str | Path) -> Restored:
         [1.0, 1.0]
     """
     folder = Path(folder)
-    steps = [path for path in folder.glob("[0-9]*") if (path / _COMMITTED).exists()]
-    if not steps:
-        raise CheckpointError(f"{folder}: there is no complete checkpoint.")
-    path = max(steps, key=lambda path: int(path.name)).absolute()
-    try:
-        record = check_record(json.loads((path / "metadata" / "metadata").read_bytes()))
-        state = ocp.StandardCheckpointer().restore(path / "state")
-        check_values(record, state)
-    except Exception as error:  # Orbax's own are of many kinds
-        raise CheckpointError(f"{path}: it cannot be used: {_first_line(error)}") from error
-    return Restored(int(path.name), state, record.get("history"), record.get("position"))
+    steps = [
+        path
+        for path in folder.glob("[0-9]*")
+        if path.name.isdecimal() and (path / _COMMITTED).exists()
+    ]
+    for path in sorted(steps, key=lambda path: int(path.name), reverse=True):
+        path = path.absolute()
+        try:
+            record = check_record(json.loads((path / "metadata" / "metadata").read_bytes()))
+            state = _read_here(path / "state")
+            check_values(record, state)
+        except Exception as error:  # Orbax's own are of many kinds
+            if not path.exists():  # a run that goes on has replaced it meanwhile
+                continue
+            raise CheckpointError(f"{path}: it cannot be used: {_first_line(error)}") from error
+        return Restored(int(path.name), state, record.get("history"), record.get("position"))
+    raise CheckpointError(f"{folder}: there is no complete checkpoint.")
+
+
+def _read_here(path: Path) -> Any:
+    """A state on this process's first device, whatever devices it was saved on."""
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    checkpointer = ocp.StandardCheckpointer()
+    metadata: Any = checkpointer.metadata(path)
+    saved = metadata.item_metadata.tree
+    target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), saved)
+    return checkpointer.restore(path, target)
 
 
 class _Manager(ocp.CheckpointManager):

@@ -44,16 +44,13 @@ class Resident:
     def __init__(self, batches: Batches, steps_per_call: int | None, layout: Layout) -> None:
         self.batches = batches._replace(data=layout.share(batches.data))
         self.steps = batches.steps
-        self.call = min(steps_per_call or self.steps, self.steps)
+        self.call = call_of(batches, steps_per_call)
 
     def take(self, step: int, last: int, limit: int) -> Taken:
         """The next steps of the epoch."""
         epoch, first = divmod(step, self.steps)
         steps = min(self.call, self.steps - first)
         return Taken(steps, self.batches.data, _place(epoch, first, first == 0, limit), step)
-
-    def go_to(self, position: Position) -> None:
-        """Nothing to do: the step says it."""
 
     def example(self, taken: Taken, step: int, key: Any = None) -> tuple[Any, Any]:
         """Made again from the plan of its epoch."""
@@ -72,21 +69,17 @@ class Resident:
 class Streamed:
     """Batches of a stream, read ahead; a call stays within what is counted as an epoch."""
 
-    def __init__(self, source: Stream, steps_per_call: int | None, layout: Layout) -> None:
-        self.source, self.layout, self.steps = source, layout, source.steps
-        self.call = min(steps_per_call or _CALL, self.steps)
-        self.reader: Reader | None = None
-
-    def go_to(self, position: Position) -> None:
-        """Start the thread that reads ahead."""
-        self.reader = Reader(self.source, position, self.layout.share)
+    def __init__(
+        self, source: Stream, steps_per_call: int | None, layout: Layout, position: Position
+    ) -> None:
+        self.steps, self.call = source.steps, call_of(source, steps_per_call)
+        self.reader = Reader(source, position, layout.share)
 
     def _count(self, step: int, last: int) -> int:
         return min(self.call, self.steps - step % self.steps) if step < last else 0
 
     def take(self, step: int, last: int, limit: int) -> Taken:
         """The next batches, while those after them are read."""
-        assert self.reader is not None
         steps = self._count(step, last)
         rows = self.reader.take(steps, then=self._count(step + steps, last))
         epoch, first = divmod(step, self.steps)
@@ -100,21 +93,28 @@ class Streamed:
 
     def position(self) -> Position:
         """Of the batch after the last one taken."""
-        return None if self.reader is None else self.reader.position
+        return self.reader.position
 
     def close(self) -> None:
         """End the thread."""
-        if self.reader is not None:
-            self.reader.close()
+        self.reader.close()
 
 
 Feed = Resident | Streamed
 
 
-def make_feed(batches: Batches | Stream, steps_per_call: int | None, layout: Layout) -> Feed:
-    """How training reads `batches`."""
+def call_of(batches: Batches | Stream, steps_per_call: int | None) -> int:
+    """Steps in one jitted call."""
+    default = _CALL if isinstance(batches, Stream) else batches.steps
+    return min(steps_per_call or default, batches.steps)
+
+
+def make_feed(
+    batches: Batches | Stream, steps_per_call: int | None, layout: Layout, position: Position
+) -> Feed:
+    """How training reads `batches`; a stream from `position` on, or its start."""
     if isinstance(batches, Stream):
-        return Streamed(batches, steps_per_call, layout)
+        return Streamed(batches, steps_per_call, layout, position)
     return Resident(batches, steps_per_call, layout)
 
 

@@ -1,5 +1,6 @@
 """What a training is given, in words and as checksums: what a resumed run must agree with."""
 
+import contextlib
 import functools
 import hashlib
 import types
@@ -25,7 +26,9 @@ def settings_of(value: Any) -> str:
 
 
 def _collect(value: Any, name: str, found: dict[str, None], seen: list[Any]) -> None:
-    if isinstance(value, bool | int | float | str):
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        found[f"{name}={float(value)!r}"] = None  # schedules make 60.0 of 60 when they run
+    elif isinstance(value, bool | str):
         found[f"{name}={value!r}"] = None
     elif isinstance(value, jax.Array | np.ndarray):
         found[f"{name}={checksum(value)[:8]}"] = None
@@ -34,7 +37,8 @@ def _collect(value: Any, name: str, found: dict[str, None], seen: list[Any]) -> 
     elif isinstance(value, types.FunctionType) and not any(value is one for one in seen):
         seen.append(value)  # itself, not its id, which would soon be another's
         for free, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            _collect(cell.cell_contents, free, found, seen)
+            with contextlib.suppress(ValueError):  # empty yet
+                _collect(cell.cell_contents, free, found, seen)
     elif isinstance(value, tuple | list):
         for one in value:
             _collect(one, name, found, seen)

@@ -13,7 +13,6 @@ from jax import Array
 from seqjax.train.steps import (
     KEPT,
     Loss,
-    Params,
     Skipped,
     TrainState,
     gradient_and_total,
@@ -35,18 +34,12 @@ class Watch:
 
     Args:
         who: starts every message.
-        params: before the first step.
         limit: so many steps in a row end the run.
     """
 
-    def __init__(self, who: str, params: Params, limit: int) -> None:
-        self.who, self.params, self.limit = who, params, limit
+    def __init__(self, who: str, limit: int) -> None:
+        self.who, self.limit = who, limit
         self.told = 0  # skipped steps of this epoch
-
-    def fault(self) -> str:
-        """What is wrong with the parameters before the first step, or nothing."""
-        found = not_finite(self.params, "params")
-        return f"{self.who}: {found[0]} is not finite from the start." if found else ""
 
     def check(
         self, state: TrainState, *, epoch_over: bool, saved: str, shapes: Callable[[], Any]
@@ -57,7 +50,7 @@ class Watch:
             state: on the host; only its sums and counts are read.
             epoch_over: the next call begins another epoch.
             saved: what is left of the run if it ends here.
-            shapes: gives shapes and dtypes of a batch.
+            shapes: gives a batch, the parameters and the carry, or arrays like them.
 
         Returns:
             The mean; None where every step was skipped.
@@ -83,7 +76,7 @@ class Watch:
 
     def describe(self, skipped: Skipped, number: int, shapes: Callable[[], Any]) -> str:
         """The first of the last `number` skipped steps: loss, and what was at fault."""
-        names = leaf_names(shapes(), self.params)
+        names = leaf_names(*shapes())
         last = int(skipped.in_all)
         places = [count % KEPT for count in range(last - min(number, KEPT), last)][:_TOLD]
         told = [

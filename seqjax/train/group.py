@@ -1,6 +1,7 @@
 """The training loop: seeds in step with each other, and bookkeeping between the jitted calls."""
 
 import contextlib
+import logging
 import math
 import operator
 import time
@@ -15,7 +16,7 @@ import optax
 from seqjax.train import programs
 from seqjax.train.batches import Batches
 from seqjax.train.checkpoints import Restored
-from seqjax.train.feeds import make_feed, means_of, place_validation, sums_over
+from seqjax.train.feeds import call_of, make_feed, means_of, place_validation, sums_over
 from seqjax.train.finite import Watch, find_operation, latest_step, not_finite
 from seqjax.train.logs import Progress
 from seqjax.train.processes import is_primary, local, wait_for_all
@@ -25,6 +26,11 @@ from seqjax.train.seeds import Seed, given
 from seqjax.train.steps import Params, Program, TrainState
 from seqjax.train.stopping import TrainingStopped
 from seqjax.train.streams import Stream
+
+Mode = Literal["min", "max"]
+
+
+_log = logging.getLogger(__name__)
 
 
 class EarlyStopping(NamedTuple):
@@ -38,7 +44,7 @@ class EarlyStopping(NamedTuple):
 
     patience: int | None = None
     metric: str = "loss"
-    mode: Literal["min", "max"] = "min"
+    mode: Mode = "min"
 
 
 class Fit(NamedTuple):
@@ -88,7 +94,7 @@ def train_together(job: Job, seeds: Sequence[Seed], layout: Layout) -> Iterator[
         ``(seed, fit)`` of each that did not fail, in their order.
     """
     started = time.perf_counter()
-    _Together(job, seeds, layout).train()
+    _train(job, seeds, layout)
     seconds = (time.perf_counter() - started) / len(seeds)
     for one in seeds:
         if one.ended is not None:
@@ -99,34 +105,94 @@ def train_together(job: Job, seeds: Sequence[Seed], layout: Layout) -> Iterator[
         raise FloatingPointError("; ".join(failures))
 
 
+def _train(job: Job, seeds: Sequence[Seed], layout: Layout) -> None:
+    """Train seeds until each has ended, those that go on from one step together."""
+    for one in seeds:
+        if found := not_finite(one.params, "params"):
+            one.failure = f"{one.name}: {found[0]} is not finite from the start."
+    call = call_of(job.batches, job.options["steps_per_call"])
+    shared: dict[str, Any] = {}
+    if any(one.checkpoints is not None for one in seeds):
+        shared = given(job.batches, job.options["validation"], call, job.optimizer)
+    going = _restored(job, [one for one in seeds if one.active], layout, shared)
+    for step in sorted({begun.step for _, begun in going}):
+        mine = [(one, begun) for one, begun in going if begun.step == step]
+        together = _Together(job, [one for one, _ in mine], layout.fewer(len(mine)), shared)
+        states = [begun.state for _, begun in mine]
+        position = mine[0][1].position
+        del mine
+        going = [(one, begun) for one, begun in going if begun.step != step]  # held once only
+        together.train(step, states, position)
+
+
+def _restored(
+    job: Job, seeds: Sequence[Seed], layout: Layout, shared: dict[str, Any]
+) -> list[tuple[Seed, Restored]]:
+    """Where each seed goes on, for those that have not ended; their histories are brought there."""
+    last = job.epochs * job.batches.steps
+    likes = [layout.place(_before(job, one)) for one in seeds]
+    found = [
+        one.restored(like, shared, last) or Restored(0, like)
+        for one, like in zip(seeds, likes, strict=True)
+    ]
+    over = [begun.step == last or _out_of_patience(job, begun.state, begun.step) for begun in found]
+    # Killed between the saves of two seeds: those that are ahead go back, if they can.
+    steps = [begun.step for begun, ended in zip(found, over, strict=True) if not ended]
+    least = min(steps, default=0)
+    for index, one in enumerate(seeds):
+        if not over[index] and one.holds(least) and found[index].step > least:
+            again = one.restored(likes[index], shared, last, newest=least)
+            found[index] = again or found[index]
+    for one, begun, ended in zip(seeds, found, over, strict=True):
+        one.rewind(begun)
+        one.ended = begun.state if ended else None
+        one.params = None  # held by the state
+    return [(one, begun) for one, begun in zip(seeds, found, strict=True) if one.active]
+
+
+def _before(job: Job, one: Seed) -> TrainState:
+    """A seed's state before the first step."""
+    options = job.options
+    keep, norm = options["early_stopping"] is not None, "gradient_norm" in options["track"]
+    own = one.params, one.opt_state, options["carry"]
+    # Numbers of Python are parameters, too; their weak types would change with a step.
+    own = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(a)), own)
+    state = programs.start(job.optimizer, keep, norm, *own)
+    check_running_statistics(state.params, state.opt_state)
+    return state
+
+
+def _out_of_patience(job: Job, state: TrainState, step: int) -> bool:
+    return state.best is not None and _waited(job, int(state.best.step), step)
+
+
+def _waited(job: Job, best: int, step: int) -> bool:
+    stopping: EarlyStopping | None = job.options["early_stopping"]
+    if stopping is None or stopping.patience is None:
+        return False
+    return step - best >= stopping.patience * job.batches.steps
+
+
 class _Together:
     """The state of the loop."""
 
-    def __init__(self, job: Job, seeds: Sequence[Seed], layout: Layout) -> None:
+    def __init__(
+        self, job: Job, seeds: Sequence[Seed], layout: Layout, shared: dict[str, Any]
+    ) -> None:
         self.job, self.seeds, self.layout, self.options = job, seeds, layout, job.options
+        self.given = shared
         self.stopping: EarlyStopping | None = job.options["early_stopping"]
         self.limit = 1 if job.options["debug_nans"] else job.options["max_skips"]
         self.last = job.epochs * job.batches.steps
-        self.watches = [Watch(one.name, one.params, self.limit) for one in seeds]
-        self.tracing = False
+        self.watches = [Watch(one.name, self.limit) for one in seeds]
+        self.tracing = self.traced = False
         self.means: list[float | None] = [None] * len(seeds)  # of the losses of the epoch
 
-    def train(self) -> None:
-        """Train until every seed has ended."""
+    def train(self, step: int, states: list[TrainState], position: Any) -> None:
+        """Train from a step on until every seed has ended."""
         job, layout, options = self.job, self.layout, self.options
-        for one, watch in zip(self.seeds, self.watches, strict=True):
-            one.failure = watch.fault()
-        if not any(one.active for one in self.seeds):
-            return
-        single = [layout.place(self._before(one)) for one in self.seeds]
-        self.feed = make_feed(job.batches, options["steps_per_call"], layout)
-        self.given: dict[str, Any] = {}
-        if any(one.checkpoints is not None for one in self.seeds):
-            self.given = given(job.batches, self.feed.call, job.optimizer)
-        found = self._restore(single)
-        going = [place for one, place in zip(self.seeds, found, strict=True) if one.active]
-        step = _step(going[0]) if going else self.last
-        self.states = layout.stack(single)
+        self.states = layout.stack(states)
+        states.clear()
         self.keys = programs.keys_of(layout, [one.number for one in self.seeds])
         carry = None if options["carry"] is None else layout.share(options["carry"])
         self.start = None if isinstance(job.batches, Stream) else carry
@@ -135,6 +201,7 @@ class _Together:
             self.validation = place_validation(options["validation"], layout)
             self.carries = layout.stack([options["carry"]] * len(self.seeds))
         with contextlib.ExitStack() as stack:
+            self.feed = make_feed(job.batches, options["steps_per_call"], layout, position)
             stack.callback(self.feed.close)
             stack.callback(self._end_profile)
             if layout.over is not None:
@@ -142,7 +209,6 @@ class _Together:
             self.bar = None
             if options["progress"] and is_primary():
                 self.bar = stack.enter_context(Progress(self._label(), job.epochs))
-            self.feed.go_to(going[0].position if going and going[0] is not None else None)
             self._loop(step)
 
     def _label(self) -> str:
@@ -152,43 +218,8 @@ class _Together:
         return f"{label}, seed {numbers[0]}" + (f"-{numbers[-1]}" if len(numbers) > 1 else "")
 
     def _shapes(self) -> Any:
-        return jax.eval_shape(lambda: self.feed.example(self.taken, self.taken.first)[0])
-
-    def _before(self, one: Seed) -> TrainState:
-        """A seed's state before the first step."""
-        keep, norm = self.stopping is not None, "gradient_norm" in self.options["track"]
-        given = one.params, one.opt_state, self.options["carry"]
-        # Numbers of Python are parameters, too; their weak types would change with a step.
-        given = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(a)), given)
-        state = programs.start(self.job.optimizer, keep, norm, *given)
-        check_running_statistics(state.params, state.opt_state)
-        return state
-
-    def _restore(self, single: list[TrainState]) -> list[Restored | None]:
-        """Bring the seeds, and their states in `single`, to where they go on."""
-        likes = list(zip(self.seeds, single, strict=True))
-        found = [one.restored(like, self.given, self.last) for one, like in likes]
-        over = [place is not None and self._over(place.state, place.step) for place in found]
-        # Killed between the saves of two seeds: those that are ahead go back.
-        while len(steps := {_step(found[i]) for i in range(len(found)) if not over[i]}) > 1:
-            for index, (one, like) in enumerate(likes):
-                if not over[index] and _step(found[index]) > min(steps):
-                    found[index] = one.restored(like, self.given, self.last, min(steps))
-        for index, (one, place) in enumerate(zip(self.seeds, found, strict=True)):
-            one.rewind(place)
-            if place is not None:
-                single[index] = place.state
-                one.ended = place.state if over[index] else None
-        return found
-
-    def _over(self, state: TrainState, step: int) -> bool:
-        best = None if state.best is None else int(state.best.step)
-        return step == self.last or self._out_of_patience(best, step)
-
-    def _out_of_patience(self, best: int | None, step: int) -> bool:
-        if best is None or self.stopping is None or self.stopping.patience is None:
-            return False
-        return step - best >= self.stopping.patience * self.job.batches.steps
+        batch = jax.eval_shape(lambda: self.feed.example(self.taken, self.taken.first)[0])
+        return batch, self.states.params, self.states.carry
 
     # -- step by step --------------------------------------------------------------
 
@@ -235,7 +266,7 @@ class _Together:
         folder, calls = self.options["profile"]
         if done == 1:
             jax.profiler.start_trace(folder)
-            self.tracing = True
+            self.tracing = self.traced = True
         if done == 1 + calls:
             self._end_profile()
 
@@ -243,7 +274,11 @@ class _Together:
         if self.tracing:
             jax.block_until_ready(self.states)
             jax.profiler.stop_trace()
-        self.tracing = False
+            self.tracing = False
+        if self.options["profile"] is not None and not self.traced:
+            _log.warning(
+                "%s: one call is all there is: no trace; see steps_per_call.", self.job.name
+            )
 
     def _check(self, over: bool) -> list[TrainState]:
         """Every seed's counts and sums on the host; ends those that are no longer finite."""
@@ -287,7 +322,7 @@ class _Together:
             self.bar.epoch(step // self.feed.steps, shown, rate)
         if self.states.best is not None:
             best = jax.device_get(self.states.best.step)
-            over = [index for index, at in enumerate(best) if self._out_of_patience(int(at), step)]
+            over = [index for index, at in enumerate(best) if _waited(self.job, int(at), step)]
             self._end(step, [one for i, one in enumerate(self.seeds) if one.active and i in over])
 
     def _tracked(self, index: int, numbers: TrainState) -> dict[str, float]:
@@ -315,6 +350,7 @@ class _Together:
         means = means_of(sums_over(validation, self.layout, *inputs))
         for index, (one, line) in enumerate(zip(self.seeds, lines, strict=True)):
             line |= {f"validation_{name}": float(mean[index]) for name, mean in means.items()}
+            watched = "loss" if self.stopping is None else self.stopping.metric
             if one.active and not math.isfinite(loss := line["validation_loss"]):
                 found = (
                     not_finite(validation.data, "data") if isinstance(validation, Batches) else []
@@ -323,6 +359,11 @@ class _Together:
                 one.failure = (
                     f"{one.name}: the validation loss is {loss} at step {step}, {data}."
                     f" {one.saved()}"
+                )
+            elif one.active and not math.isfinite(line.get(f"validation_{watched}", 0.0)):
+                one.failure = (
+                    f"{one.name}: the metric {watched!r}, which early stopping watches, is not"
+                    f" finite at step {step}. {one.saved()}"
                 )
         if self.stopping is None:
             return
@@ -363,10 +404,6 @@ class _Together:
             inputs = self.job.validating, self.states.params, self.carries, self.validation.data
             programs.validate.lower(self.layout, *inputs).compile()
             wait_for_all("compiled")
-
-
-def _step(restored: Restored | None) -> int:
-    return 0 if restored is None else restored.step
 
 
 def _means(lines: list[dict[str, Any]]) -> dict[str, float]:

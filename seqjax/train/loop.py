@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict, Unpack, runtime_checkable
+from typing import Any, Literal, Protocol, TypedDict, Unpack, get_args, runtime_checkable
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from seqjax.train import programs
 from seqjax.train.batches import Batches
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.feeds import means_of, place_validation, sums_over
-from seqjax.train.group import EarlyStopping, Fit, Job, train_together
+from seqjax.train.group import EarlyStopping, Fit, Job, Mode, train_together
 from seqjax.train.logs import MetricsLog
 from seqjax.train.mesh import check_mesh
 from seqjax.train.programs import Layout
@@ -144,7 +144,7 @@ def fit(
     if mesh is not None:
         check_mesh(mesh)
     job = _job("fit", loss, optimizer, batches, epochs, options)
-    one = Seed(seed, params, metrics, checkpoints, opt_state)
+    one = Seed(programs.checked_seed(seed), params, metrics, checkpoints, opt_state)
     ((_, done),) = train_together(job, [one], Layout(over=mesh))
     return done
 
@@ -207,6 +207,8 @@ def fit_seeds(
         [(0, 2.0), (1, 2.0)]
     """
     seeds = [programs.checked_seed(seed) for seed in seeds]
+    if jax.process_count() > 1 and mesh is None:
+        raise ValueError("fit_seeds: several processes train one seed at a time: pass mesh.")
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"fit_seeds: there must be at least one seed, each once, not {seeds}.")
     job = _job("fit_seeds", loss, optimizer, batches, epochs, options)
@@ -303,6 +305,12 @@ def _job(
     for what, number in limits:
         if number is not None and number < 1:
             raise ValueError(f"{name}: {what} must be at least 1, not {number}.")
+    stopping: EarlyStopping | None = options["early_stopping"]
+    if stopping is not None and stopping.mode not in get_args(Mode):
+        raise ValueError(f"{name}: early_stopping.mode is 'min' or 'max', not {stopping.mode!r}.")
+    if unknown := set(options["track"]) - set(get_args(Track)):
+        known = " and ".join(get_args(Track))
+        raise ValueError(f"{name}: track knows {known}, not {', '.join(sorted(unknown))}.")
     validation = options["validation"]
     if validation is None and options["early_stopping"] is not None:
         raise ValueError(f"{name}: early stopping needs validation batches.")

@@ -4,12 +4,12 @@ States, keys and results have the seeds along their first axis; data is shared.
 """
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -48,6 +48,14 @@ class Layout(NamedTuple):
         """How many there is room for."""
         return self.local * (1 if self.mesh is None else self.mesh.size)
 
+    def fewer(self, seeds: int) -> "Layout":
+        """For so many of the seeds."""
+        if self.mesh is None or seeds == self.seeds:
+            return self
+        needed = -(-seeds // self.local)
+        mesh = Mesh(self.mesh.devices.reshape(-1)[:needed], ("seed",))
+        return Layout(mesh=mesh, local=-(-seeds // needed))
+
     def share(self, tree: Any) -> Any:
         """`tree` where every seed reads it."""
         if self.mesh is not None:
@@ -73,7 +81,7 @@ class Layout(NamedTuple):
         if self.mesh is None:
             return _of(index, tree)
         everywhere = NamedSharding(self.mesh, _SHARED)
-        return self.alone(jax.jit(_of, static_argnums=0, out_shardings=everywhere)(index, tree))
+        return self.alone(jax.jit(_of, out_shardings=everywhere)(index, tree))
 
     def alone(self, tree: Any) -> Any:
         """What seeds share, on one device."""
@@ -85,8 +93,8 @@ def _stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _of(index: int, tree: Any) -> Any:
+@jax.jit
+def _of(index: Any, tree: Any) -> Any:
     return jax.tree.map(lambda a: a[index], tree)
 
 
@@ -184,7 +192,10 @@ def checked_seed(seed: Any) -> int:
     Raises:
         ValueError: for what is no whole number of 32 bits: two of them would be one seed.
     """
-    whole = np.ndim(seed) == 0 and not isinstance(seed, bool | float | str)
-    if not whole or not 0 <= (number := int(seed)) < 2**32:
+    try:
+        number = -1 if isinstance(seed, bool) else operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**32:
         raise ValueError(f"a seed is a whole number from 0 to {2**32 - 1}, not {seed!r}.")
     return number

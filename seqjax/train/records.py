@@ -15,7 +15,12 @@ FORMAT = 1
 Record = dict[str, Any]
 
 # Of a training state that lacks leaves, or has others.
-_CAUSES = {".opt_state": "another optimizer", ".best": "with and without early stopping"}
+_CAUSES = {
+    ".opt_state": "another optimizer",
+    ".best": "with and without early stopping",
+    ".norm_sum": "with and without track=['gradient_norm']",
+    ".carry": "another carry",
+}
 
 
 class DamagedError(Exception):

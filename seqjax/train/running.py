@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 
@@ -58,14 +57,10 @@ def tunable(
         >>> updates.tolist(), optimizer.update is tunable(optax.sgd, learning_rate=0.1).update
         ([-0.5], True)
     """
-    template = _template(make, tuple(sorted(numbers)))
-
-    def init(params: Any) -> Any:
-        state = template.init(params)
-        arrays = {name: jnp.asarray(number, jnp.float32) for name, number in numbers.items()}
-        return state._replace(hyperparams=state.hyperparams | arrays)
-
-    return optax.GradientTransformationExtraArgs(init, template.update)
+    update = _template(make, tuple(sorted(numbers))).update
+    return optax.GradientTransformationExtraArgs(
+        optax.inject_hyperparams(make)(**numbers).init, update
+    )
 
 
 @functools.cache

@@ -88,13 +88,16 @@ class Seed:
         more = {"history": list(self.history), "position": position}  # it grows on
         self.checkpoints.save(step, state, **more, fit={"seed": self.number} | given)
 
-    def rewind(self, restored: Restored | None) -> None:
+    def holds(self, step: int) -> bool:
+        """Whether that step is saved; the one before the first always is."""
+        return step == 0 or (self.checkpoints is not None and self.checkpoints.holds(step))
+
+    def rewind(self, begun: Restored) -> None:
         """Bring its history to where it goes on; lines after that are dropped from the log."""
-        kept = None if restored is None else restored.history
+        kept, step = begun.history, begun.step
         self.history = [] if kept is None else kept
         if self.log is None:
             return
-        step = 0 if restored is None else restored.step
         if self.checkpoints is None and self.name == "fit" and self.log.holds_lines():
             raise ValueError(
                 f"fit: {self.log.path} already holds this run's lines, and without checkpoints"
@@ -114,13 +117,19 @@ class Seed:
 
 
 def given(
-    batches: Batches | Stream, per_call: int, optimizer: optax.GradientTransformation
+    batches: Batches | Stream,
+    validation: Batches | Stream | None,
+    per_call: int,
+    optimizer: optax.GradientTransformation,
 ) -> dict[str, Any]:
     """What a checkpoint must agree with, of all that training is given; JSON.
 
     The optimizer's settings by the version of Optax, which names them.
     """
     found: dict[str, Any] = {"steps_per_epoch": batches.steps, "steps_per_call": per_call}
+    found["batches"] = "stream" if isinstance(batches, Stream) else "in memory"
+    if isinstance(validation, Batches):
+        found["validation_data"] = digest(jax.device_get(validation.data))
     if isinstance(batches, Batches):
         found["data"] = digest(jax.device_get(batches.data))
         found["order"] = settings_of((batches.plan, batches.batch))

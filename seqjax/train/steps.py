@@ -184,7 +184,7 @@ def train_steps(
         gradient, (total, weight, carry) = gradient_and_total(
             program.loss, state.params, examples, weights, noise, state.carry
         )
-        mean = total / weight
+        mean = total / jnp.where(weight == 0, 1, weight)
         updates, opt_state = update(gradient, state.opt_state, state.params, value=mean)
         params = optax.apply_updates(state.params, updates)
         squares = _sum_of_squares(gradient)
@@ -202,7 +202,7 @@ def train_steps(
 
         def skip() -> TrainState:
             stopped = state.skipped.in_a_row >= at.limit
-            found = _skipped(state, mean, (examples, gradient))
+            found = _skipped(state, mean, (examples, gradient, carry))
             return state._replace(
                 skipped=jax.tree.map(partial(jnp.where, stopped), state.skipped, found)
             )
@@ -232,7 +232,8 @@ def gradient_and_total(
     def mean_loss(params: Params) -> tuple[Array, tuple[Array, Array, Any]]:
         sums, carry_after = loss_sums(loss, params, examples, weights, noise, carry)
         total, weight = sums["loss"]
-        return total / weight, (total, weight, carry_after)
+        # Of a batch that counts nothing the mean is 0, and so is its gradient.
+        return total / jnp.where(weight == 0, 1, weight), (total, weight, carry_after)
 
     return jax.grad(mean_loss, has_aux=True)(params)
 
@@ -260,6 +261,8 @@ def loss_sums(
         )
     _check_carry(carry, found.carry)
     sums = {"loss": _weighted_sum("loss function", found.values, found.weights, weights)}
+    if "loss" in found.metrics:
+        raise ValueError("A metric cannot be named 'loss': that is the mean of the values.")
     for name, values in found.metrics.items():
         values, own = values if isinstance(values, tuple) else (values, None)
         sums[name] = _weighted_sum(f"metric {name!r}", values, own, weights)
@@ -294,7 +297,8 @@ def _weighted_sum(
         )
     of_example = lax.expand_dims(weights, range(1, values.ndim))
     both = jnp.broadcast_to(of_example, values.shape) if own is None else own * of_example
-    # What counts nothing may be anything, as losses of the padding.
+    # What counts nothing may be anything, as losses of the padding (but in training their
+    # derivatives must be finite: zero times infinity is none).
     values = jnp.where(both == 0, jnp.zeros_like(values), values)
     return jnp.sum(values * both), jnp.sum(both)
 
@@ -341,10 +345,10 @@ def validation_sums(program: Program, params: Params, data: Any, carry: Any) -> 
     return lax.scan(step, (zeros, carry), rows)[0]
 
 
-def _skipped(state: TrainState, loss: Array, parts: tuple[Any, Params]) -> Skipped:
-    """The count with one more; `parts`, batch and gradient, in the order of `leaf_names`."""
-    examples, gradient = parts
-    suspects = [*_inexact(examples), loss, *_inexact(gradient)]
+def _skipped(state: TrainState, loss: Array, parts: tuple[Any, Params, Any]) -> Skipped:
+    """The count with one more; `parts`, batch, gradient, carry, in the order of `leaf_names`."""
+    examples, gradient, carry = parts
+    suspects = [*_inexact(examples), loss, *_inexact(gradient), *_inexact(carry)]
     bad = jnp.stack([~jnp.all(jnp.isfinite(leaf)) for leaf in suspects] + [jnp.bool_(True)])
     old = state.skipped
     place = old.in_all % KEPT
@@ -358,7 +362,7 @@ def _skipped(state: TrainState, loss: Array, parts: tuple[Any, Params]) -> Skipp
     )
 
 
-def leaf_names(examples: Any, params: Params) -> list[str]:
+def leaf_names(examples: Any, params: Params, carry: Any = None) -> list[str]:
     """What `Skipped.leaf` counts, as the end of a sentence."""
 
     def names(tree: Any, label: str) -> list[str]:
@@ -372,6 +376,7 @@ def leaf_names(examples: Any, params: Params) -> list[str]:
         *names(examples, "in its batch, batch"),
         "though its batch is finite",
         *names(params, "and the gradient of params"),
+        *names(carry, "and carry"),
         "but the gradient's square, or the parameters after the update, are too large",
     ]
 

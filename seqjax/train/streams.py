@@ -122,7 +122,8 @@ class Reader:
         self._read: queue.Queue[Any] = queue.Queue()
         self._next: int | None = None  # what was asked for ahead
         arguments = source.read, self.position, self._asked, self._read
-        threading.Thread(target=_work, args=arguments, daemon=True).start()
+        self._thread = threading.Thread(target=_work, args=arguments, daemon=True)
+        self._thread.start()
 
     def take(self, count: int, then: int) -> Any:
         """The next batches stacked [count, batch, ...], on the devices.
@@ -146,8 +147,9 @@ class Reader:
         return jax.tree.map(self._place, rows)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread; once it has ended, nobody reads from the stream any more."""
         self._asked.put(0)
+        self._thread.join()
 
 
 def _work(

@@ -175,7 +175,12 @@ def test_quarters_trading_days_quarter_hours_and_daylight_saving(
 ):
     series = read(tmp_path, rows_of(dates), **options)
     assert (len(series), series.index.freqstr) == (len(dates), frequency)
-    assert season_of(series, per_day=True).period == period
+    season = season_of(series, per_day=True)
+    assert season.period == period
+    if frequency == "C":
+        assert list(season.places) == [day.weekday() for day in series.index]
+    if frequency == "h":
+        assert list(season.places) == [hour.hour for hour in series.index]  # of the clock
     if "time_zone" in options:
         hours = HOURS["spring" if series.index[0].month < 6 else "autumn"]
         assert list(series.index.tz_convert("UTC")) == list(hours.tz_convert("UTC"))
@@ -197,3 +202,9 @@ def test_what_cannot_be_read_so_is_told_with_the_option_that_helps(
 ):
     with pytest.raises(DataError, match=message):
         read(tmp_path, rows_of(dates), **options)
+
+
+def test_trading_days_in_a_time_zone(tmp_path):
+    dates = [day.date() for day in TRADING]
+    series = read(tmp_path, rows_of(dates), frequency="C", time_zone="Asia/Tokyo")
+    assert (len(series), str(series.index.tz)) == (len(dates), "Asia/Tokyo")

@@ -20,6 +20,19 @@ BOX = {"scale": 2.0}
 ARRAY = np.ones(2)
 
 
+class Settings:
+    scale = 2.0
+
+
+def reversed_gradient(factor):
+    @jax.custom_vjp
+    def identity(x):
+        return x
+
+    identity.defvjp(lambda x: (x, None), lambda _, g: (-factor * g,))
+    return identity
+
+
 def loss_of(features, rate, scale=1.0):
     model = models.make("gru", inputs=1, features=features, outputs=1, last=True, dropout=rate)
 
@@ -100,11 +113,14 @@ def test_another_number_of_the_optimizer_compiles_nothing_but_its_own_start():
         (lambda: lambda x: x * BOX["scale"], True),
         (lambda: lambda x: x * ARRAY, False),  # what may change
         (lambda: lambda x: x * sys.maxsize, False),
-        (lambda: [1, 2], False),
+        (lambda: reversed_gradient(2.0), False),  # what `__wrapped__` does not tell
+        (lambda: functools.partial(max, BOX.get), False),
+        (lambda: lambda x: x * Settings.scale, False),
     ],
 )
 def test_what_is_the_same(make, equal):
-    assert (same(make()) is same(make())) == equal
+    first, second = make(), make()
+    assert (same(first) == same(second)) == equal
 
 
 def test_what_differs_is_told_apart(monkeypatch):
@@ -115,6 +131,7 @@ def test_what_differs_is_told_apart(monkeypatch):
         (optimizer_of(0.1), optimizer_of(0.2)),
         (lambda x: x + 1, lambda x: x + 2),
         (lambda x: x * 0.0, lambda x: x * -0.0),
+        (functools.partial(max, np.float32(0.0)), functools.partial(max, np.float32(-0.0))),
     ):
         assert same(a) is not same(b)
 
@@ -135,6 +152,23 @@ def test_what_differs_is_told_apart(monkeypatch):
     shared, apart = nn.Stack((layer, layer)), nn.Stack((layer, other))
     assert shared == apart  # for Flax
     assert same(functools.partial(max, shared)) is not same(functools.partial(max, apart))
+
+
+def test_a_closure_that_changed_since_is_another_one():
+    """JAX traces a function anew for another size; it must not find other values there."""
+
+    def fold(x):
+        found = []
+        for weight in (1.0, 10.0):
+
+            def loss(p):
+                return weight * p  # noqa: B023 - that it changes is the point
+
+            found.append(float(jax.jit(same(loss))(x)[0]))
+        return found
+
+    assert fold(jnp.full(2, 2.0)) == [2.0, 20.0]
+    assert fold(jnp.full(3, 3.0)) == [3.0, 30.0]
 
 
 def test_settings_are_told_in_words():

@@ -14,6 +14,7 @@ from seqjax.train import (
     evaluate_metrics,
     fit,
     fit_seeds,
+    tunable,
     with_running_statistics,
 )
 
@@ -242,6 +243,11 @@ def test_the_optimizers_state_goes_in_and_comes_out():
             r"given the carry None and returned \(2,\).* Give fit a carry to begin with",
         ),
         (
+            lambda p, b, k: Losses(b["x"][:, 0], metrics={"loss": b["x"][:, 0]}),
+            ValueError,
+            "cannot be named 'loss'",
+        ),
+        (
             lambda p, b, k: Losses(b["x"][:, 0], metrics={"m": p["w"]}),
             ValueError,
             "The metric 'm' must return",
@@ -257,6 +263,11 @@ def test_losses_of_a_wrong_kind(loss, error, message):
     ("options", "message"),
     [
         ({"epochs": 0}, "epochs must be at least 1"),
+        ({"track": ["lr"]}, "track knows gradient_norm and learning_rate, not lr"),
+        (
+            {"early_stopping": EarlyStopping(mode="maximum"), "validation": BATCHES},
+            "mode is 'min' or 'max', not 'maximum'",
+        ),
         (
             {"early_stopping": EarlyStopping(0), "validation": BATCHES},
             "patience must be at least 1",
@@ -278,3 +289,46 @@ def test_running_statistics_that_an_optimizer_would_train_are_refused():
     with pytest.raises(ValueError, match=r"with_running_statistics\(optimizer\)"):
         fit(squares, params, optax.sgd(0.1), BATCHES, epochs=1)
     fit(squares, params, with_running_statistics(optax.sgd(0.1)), BATCHES, epochs=1)
+
+
+def test_a_watched_metric_that_is_no_number_ends_the_run():
+    def loss(params, batch, key):
+        values = squares(params, batch, key)
+        return Losses(values, metrics={"odd": jnp.full_like(values, jnp.nan)})
+
+    batches = array_batches({"x": X}, 7)
+    how = {"epochs": 2, "validation": batches}
+    with pytest.raises(FloatingPointError, match="the metric 'odd', which early stopping watches"):
+        fit(loss, START, optax.sgd(0.1), batches, early_stopping=EarlyStopping(9, "odd"), **how)
+    fit(loss, START, optax.sgd(0.1), batches, early_stopping=EarlyStopping(9), **how)
+
+
+def test_a_batch_that_counts_nothing_changes_nothing_and_is_no_fault():
+    def loss(params, batch, key):
+        weights = jnp.where(batch["i"] == 1, 0.0, 1.0)
+        return Losses((params["w"] - 1.0) ** 2 + 0.0 * weights, weights)
+
+    batches = array_batches({"i": np.repeat(np.arange(3), 2)}, 2, shuffle=False)
+    done = fit(loss, {"w": 0.0}, optax.sgd(0.1), batches, epochs=1)
+    assert float(done.params["w"]) == pytest.approx(1 - 0.8**2)
+    assert done.history == [{"step": 3, "epoch": 1, "loss": pytest.approx((1 + 0.64) / 2)}]
+
+
+def test_a_carry_that_is_not_finite_is_named():
+    def loss(params, batch, key, carry):
+        return Losses(squares(params, batch, key), carry={"h": carry["h"] * jnp.inf})
+
+    batches = array_batches({"x": X}, 7)
+    with pytest.raises(FloatingPointError, match=r"and carry\['h'\] is not finite"):
+        fit(loss, START, optax.sgd(0.1), batches, epochs=1, carry={"h": jnp.ones(2)}, max_skips=1)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_tunable_numbers_that_the_start_needs(rate):
+    numbers = {"learning_rate": rate, "initial_accumulator_value": 0.5}
+    whole = array_batches({"x": X}, 7, shuffle=False)
+    ours, plain = (
+        fit(squares, START, optimizer, whole, epochs=3).params
+        for optimizer in (tunable(optax.adagrad, **numbers), optax.adagrad(**numbers))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, plain)

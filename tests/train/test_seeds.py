@@ -241,3 +241,31 @@ def test_seeds_that_are_none(seeds, per_device, message):
     with pytest.raises(ValueError, match=message):
         dict(run(seeds=seeds, per_device=per_device))
     assert list(run(seeds=np.arange(2))) == [0, 1]
+
+
+def test_seeds_at_steps_of_their_own_lose_nothing(tmp_path):
+    """More seeds beside those under way: each goes on from where it is."""
+
+    def some(seeds, **options):
+        return run(
+            seeds=seeds,
+            devices=jax.devices()[:4],
+            checkpoints=lambda seed: Checkpoints(tmp_path / str(seed), {}, every=3),
+            **options,
+        )
+
+    boundaries = iter([False] * 3 + [True])
+    with pytest.raises(TrainingStopped, match="step 12"):
+        some((0, 1), stop=lambda: next(boundaries))
+    saved = sorted(path.name for path in (tmp_path / "0").iterdir())
+    heard = []
+
+    class Listen:
+        def epoch(self, seed, line):
+            heard.append((seed, line["epoch"]))
+
+    done = some((0, 1, 2), callbacks=[Listen()])
+    assert saved == ["12", "8"]
+    assert sorted(heard) == [(0, 4), (1, 4), *((2, epoch) for epoch in (1, 2, 3, 4))]
+    for seed, one in done.items():
+        jax.tree.map(np.testing.assert_array_equal, one.params, alone(seed).params)

@@ -123,6 +123,24 @@ def test_a_stopped_run_reads_on_where_it_was(tmp_path, source):
     assert done.history == whole.history
 
 
+def test_seeds_one_after_another_read_the_same_batches_of_one_iterator():
+    """The first ends early, with its thread ahead; the second begins at the start."""
+    source = iterator_stream(Shuffled(packed=False), 5)
+    runs = fit_seeds(
+        loss,
+        lambda key: START,
+        optax.sgd(0.0),
+        source,
+        epochs=9,
+        seeds=(0, 1, 2),
+        devices=jax.devices()[:1],
+        validation=array_batches(X, 8),
+        early_stopping=EarlyStopping(1),
+    )
+    histories = [done.history for _, done in runs]
+    assert histories[0] == histories[1] == histories[2]
+
+
 def test_what_is_wrong_with_a_stream_is_told():
     def short(number):
         yield from itertools.islice(read(number), 5)
@@ -194,4 +212,4 @@ def test_a_file_larger_than_what_is_held(tmp_path):
     assert found.returncode == 0, found.stderr[-2000:]
     step, grown = map(int, found.stdout.split())
     assert step == 200
-    assert grown < 250, f"{grown} MB"
+    assert grown < 350, f"{grown} MB"
