@@ -11,7 +11,7 @@ from seqjax.config import RunError
 from seqjax.io.model import model_from_json, model_to_json
 from seqjax.storage.files import write_json
 from seqjax.train import CheckpointError
-from seqjax.train.checkpoints import read_checkpoint
+from seqjax.train.reading import read_checkpoint
 
 
 class Run(NamedTuple):

@@ -280,7 +280,7 @@ with train.Checkpoints(sys.argv[1], {}, every=1) as saves:
 def test_what_was_saved_on_other_devices_is_read(tmp_path):
     subprocess.run([sys.executable, "-c", SPLIT, tmp_path / "saves"], check=True)
     code = (
-        "import sys; from seqjax.train.checkpoints import read_checkpoint;"
+        "import sys; from seqjax.train.reading import read_checkpoint;"
         "state = read_checkpoint(sys.argv[1]).state; print(state['w'].tolist(), int(state['key']))"
     )
     found = subprocess.run(

@@ -5,7 +5,7 @@ from seqjax.train.checkpoints import (
     CheckpointError as CheckpointError,
     Checkpoints as Checkpoints,
 )
-from seqjax.train.group import EarlyStopping as EarlyStopping, Fit as Fit
+from seqjax.train.job import EarlyStopping as EarlyStopping, Fit as Fit
 from seqjax.train.logs import MetricsLog as MetricsLog, Progress as Progress
 from seqjax.train.loop import (
     Callback as Callback,
@@ -15,12 +15,13 @@ from seqjax.train.loop import (
     fit as fit,
     fit_seeds as fit_seeds,
 )
+from seqjax.train.losses import Loss as Loss, Losses as Losses
 from seqjax.train.mesh import data_mesh as data_mesh
 from seqjax.train.running import (
     tunable as tunable,
     with_running_statistics as with_running_statistics,
 )
-from seqjax.train.steps import Loss as Loss, Losses as Losses, TrainState as TrainState
+from seqjax.train.steps import TrainState as TrainState
 from seqjax.train.stopping import (
     TrainingStopped as TrainingStopped,
     listen_for_stop as listen_for_stop,

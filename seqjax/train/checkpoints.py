@@ -25,7 +25,6 @@ from seqjax.train.records import (
     changes,
     check_leaves,
     check_record,
-    check_values,
     comparable,
     make_record,
     mismatches,
@@ -43,7 +42,7 @@ def _not_told_yet(record: logging.LogRecord) -> bool:
 # Of a save that fails Orbax logs hundreds of lines of tracebacks, thread by thread; what they
 # say is the one line of the CheckpointError that follows.
 logging.getLogger("absl").addFilter(_not_told_yet)
-_COMMITTED = "commit_success.txt"  # Orbax writes it last
+COMMITTED = "commit_success.txt"  # Orbax writes it last
 
 
 class CheckpointError(RuntimeError):
@@ -217,7 +216,7 @@ class Checkpoints:
             with contextlib.suppress(Exception):
                 self._manager.reload()  # Orbax counts a failed save among the checkpoints
             raise CheckpointError(
-                f"{self.folder}: step {step} could not be saved: {_first_line(error)}. It needs"
+                f"{self.folder}: step {step} could not be saved: {first_line(error)}. It needs"
                 f" {size:,} bytes and some more for its own files; {_room(self.folder)}, and go on"
                 f" with --resume. Earlier checkpoints are intact (steps {self._steps() or 'none'})."
             ) from error
@@ -299,7 +298,7 @@ class Checkpoints:
         try:
             return self._manager.restore(step, args=args)
         except Exception as error:  # Orbax's own are of many kinds
-            raise DamagedError(f"it cannot be read: {_first_line(error)}") from error
+            raise DamagedError(f"it cannot be read: {first_line(error)}") from error
 
     def _set_aside(self, damaged: dict[int, str], used: int) -> None:
         """Make way for new saves of the damaged steps."""
@@ -320,63 +319,17 @@ class Checkpoints:
 
     def _clear_uncommitted(self) -> None:
         steps = [path for path in self.folder.iterdir() if path.name.isdecimal()]
-        incomplete = [path for path in steps if not (path / _COMMITTED).exists()]
+        incomplete = [path for path in steps if not (path / COMMITTED).exists()]
         if len(incomplete) > 1 and len(incomplete) == len(steps):  # no kill leaves two
             names = ", ".join(sorted((path.name for path in incomplete), key=int))
             raise CheckpointError(
                 f"{self.folder}: none of the steps {names} is complete: each lacks"
-                f" {_COMMITTED}, which is written last. Were they copied in part? To begin anew,"
+                f" {COMMITTED}, which is written last. Were they copied in part? To begin anew,"
                 " delete the folder."
             )
         for path in incomplete:
             _log.warning("%s: an incomplete save, deleted", path)
             shutil.rmtree(path)
-
-
-def read_checkpoint(folder: str | Path) -> Restored:
-    """The newest checkpoint of a folder, as nested dicts of arrays on one device; it only reads.
-
-    Takes no lock, deletes and moves nothing: for whoever wants what a run has saved.
-
-    Raises:
-        CheckpointError: where there is none, or it is damaged or of another version.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with Checkpoints(folder, {}, every=1) as checkpoints:
-        ...         checkpoints.save(3, {"w": jnp.ones(2)})
-        ...     read_checkpoint(folder).state["w"].tolist()
-        [1.0, 1.0]
-    """
-    folder = Path(folder)
-    steps = [
-        path
-        for path in folder.glob("[0-9]*")
-        if path.name.isdecimal() and (path / _COMMITTED).exists()
-    ]
-    for path in sorted(steps, key=lambda path: int(path.name), reverse=True):
-        path = path.absolute()
-        try:
-            record = check_record(json.loads((path / "metadata" / "metadata").read_bytes()))
-            state = _read_here(path / "state")
-            check_values(record, state)
-        except Exception as error:  # Orbax's own are of many kinds
-            if not path.exists():  # a run that goes on has replaced it meanwhile
-                continue
-            raise CheckpointError(f"{path}: it cannot be used: {_first_line(error)}") from error
-        return Restored(int(path.name), state, record.get("history"), record.get("position"))
-    raise CheckpointError(f"{folder}: there is no complete checkpoint.")
-
-
-def _read_here(path: Path) -> Any:
-    """A state on this process's first device, whatever devices it was saved on."""
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    checkpointer = ocp.StandardCheckpointer()
-    metadata: Any = checkpointer.metadata(path)
-    saved = metadata.item_metadata.tree
-    target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), saved)
-    return checkpointer.restore(path, target)
 
 
 class _Manager(ocp.CheckpointManager):
@@ -403,7 +356,8 @@ def _attempt(read: Callable[[], Any]) -> tuple[Any, str]:
     return (value, "") if all_agree(value is not None) else (None, fault)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error of Orbax, without TensorStore's JSON."""
     text = str(error).partition(" [tensorstore_spec")[0].strip()  # a kilobyte of JSON follows
     return text.splitlines()[0] if text else type(error).__name__
 

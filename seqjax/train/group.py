@@ -5,86 +5,27 @@ import logging
 import math
 import operator
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from seqjax.train import programs
 from seqjax.train.batches import Batches
-from seqjax.train.checkpoints import Restored
 from seqjax.train.feeds import call_of, make_feed, means_of, place_validation, sums_over
 from seqjax.train.finite import Watch, find_operation, latest_step, not_finite
+from seqjax.train.job import EarlyStopping, Fit, Job, restored, waited
 from seqjax.train.logs import Progress
 from seqjax.train.processes import is_primary, local, wait_for_all
 from seqjax.train.programs import Layout
-from seqjax.train.running import check_running_statistics
 from seqjax.train.seeds import Seed, given
-from seqjax.train.steps import Params, Program, TrainState
+from seqjax.train.steps import TrainState
 from seqjax.train.stopping import TrainingStopped
 from seqjax.train.streams import Stream
 
-Mode = Literal["min", "max"]
-
-
 _log = logging.getLogger(__name__)
-
-
-class EarlyStopping(NamedTuple):
-    """End with the parameters of the epoch whose validation was best.
-
-    Attributes:
-        patience: stop after so many epochs without a new best; None never stops.
-        metric: "loss", or the name of a metric that the loss returns (`Losses`).
-        mode: "min" where the least figure is the best, or "max".
-    """
-
-    patience: int | None = None
-    metric: str = "loss"
-    mode: Mode = "min"
-
-
-class Fit(NamedTuple):
-    """What `fit` returns.
-
-    Attributes:
-        params: the last, or the best with early stopping.
-        history: a dict for each epoch: step, epoch, loss, validation_loss, validation_NAME
-            of every metric, and what was asked for (`Options`).
-        state: the last state.
-        seconds: of training, compilation and validation included; of seeds trained
-            together (`fit_seeds`), each one's share.
-    """
-
-    params: Params
-    history: list[dict[str, Any]]
-    state: TrainState
-    seconds: float
-
-
-class Job(NamedTuple):
-    """What the seeds of a training share.
-
-    Attributes:
-        name: of the function that was called; starts messages.
-        optimizer: an Optax transformation.
-        program: of training.
-        batches: of the training part.
-        epochs: passes over it.
-        options: of `seqjax.train.loop.Options`, defaults filled in.
-        validating: of validation; None without.
-    """
-
-    name: str
-    optimizer: optax.GradientTransformation
-    program: Program
-    batches: Batches | Stream
-    epochs: int
-    options: Mapping[str, Any]
-    validating: Program | None
 
 
 def train_together(job: Job, seeds: Sequence[Seed], layout: Layout) -> Iterator[tuple[int, Fit]]:
@@ -114,7 +55,7 @@ def _train(job: Job, seeds: Sequence[Seed], layout: Layout) -> None:
     shared: dict[str, Any] = {}
     if any(one.checkpoints is not None for one in seeds):
         shared = given(job.batches, job.options["validation"], call, job.optimizer)
-    going = _restored(job, [one for one in seeds if one.active], layout, shared)
+    going = restored(job, [one for one in seeds if one.active], layout, shared)
     for step in sorted({begun.step for _, begun in going}):
         mine = [(one, begun) for one, begun in going if begun.step == step]
         together = _Together(job, [one for one, _ in mine], layout.fewer(len(mine)), shared)
@@ -123,54 +64,6 @@ def _train(job: Job, seeds: Sequence[Seed], layout: Layout) -> None:
         del mine
         going = [(one, begun) for one, begun in going if begun.step != step]  # held once only
         together.train(step, states, position)
-
-
-def _restored(
-    job: Job, seeds: Sequence[Seed], layout: Layout, shared: dict[str, Any]
-) -> list[tuple[Seed, Restored]]:
-    """Where each seed goes on, for those that have not ended; their histories are brought there."""
-    last = job.epochs * job.batches.steps
-    likes = [layout.place(_before(job, one)) for one in seeds]
-    found = [
-        one.restored(like, shared, last) or Restored(0, like)
-        for one, like in zip(seeds, likes, strict=True)
-    ]
-    over = [begun.step == last or _out_of_patience(job, begun.state, begun.step) for begun in found]
-    # Killed between the saves of two seeds: those that are ahead go back, if they can.
-    steps = [begun.step for begun, ended in zip(found, over, strict=True) if not ended]
-    least = min(steps, default=0)
-    for index, one in enumerate(seeds):
-        if not over[index] and one.holds(least) and found[index].step > least:
-            again = one.restored(likes[index], shared, last, newest=least)
-            found[index] = again or found[index]
-    for one, begun, ended in zip(seeds, found, over, strict=True):
-        one.rewind(begun)
-        one.ended = begun.state if ended else None
-        one.params = None  # held by the state
-    return [(one, begun) for one, begun in zip(seeds, found, strict=True) if one.active]
-
-
-def _before(job: Job, one: Seed) -> TrainState:
-    """A seed's state before the first step."""
-    options = job.options
-    keep, norm = options["early_stopping"] is not None, "gradient_norm" in options["track"]
-    own = one.params, one.opt_state, options["carry"]
-    # Numbers of Python are parameters, too; their weak types would change with a step.
-    own = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(a)), own)
-    state = programs.start(job.optimizer, keep, norm, *own)
-    check_running_statistics(state.params, state.opt_state)
-    return state
-
-
-def _out_of_patience(job: Job, state: TrainState, step: int) -> bool:
-    return state.best is not None and _waited(job, int(state.best.step), step)
-
-
-def _waited(job: Job, best: int, step: int) -> bool:
-    stopping: EarlyStopping | None = job.options["early_stopping"]
-    if stopping is None or stopping.patience is None:
-        return False
-    return step - best >= stopping.patience * job.batches.steps
 
 
 class _Together:
@@ -322,7 +215,7 @@ class _Together:
             self.bar.epoch(step // self.feed.steps, shown, rate)
         if self.states.best is not None:
             best = jax.device_get(self.states.best.step)
-            over = [index for index, at in enumerate(best) if _waited(self.job, int(at), step)]
+            over = [index for index, at in enumerate(best) if waited(self.job, int(at), step)]
             self._end(step, [one for i, one in enumerate(self.seeds) if one.active and i in over])
 
     def _tracked(self, index: int, numbers: TrainState) -> dict[str, float]:

@@ -16,12 +16,14 @@ from seqjax.train import programs
 from seqjax.train.batches import Batches
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.feeds import means_of, place_validation, sums_over
-from seqjax.train.group import EarlyStopping, Fit, Job, Mode, train_together
+from seqjax.train.group import train_together
+from seqjax.train.job import EarlyStopping, Fit, Job, Mode
 from seqjax.train.logs import MetricsLog
+from seqjax.train.losses import Loss, Params
 from seqjax.train.mesh import check_mesh
 from seqjax.train.programs import Layout
 from seqjax.train.seeds import Seed
-from seqjax.train.steps import Loss, Params, Program
+from seqjax.train.steps import Program
 from seqjax.train.stopping import stop_requested
 from seqjax.train.streams import Stream, row_of_stream
 

@@ -3,45 +3,17 @@
 `seqjax.train.programs` compiles them for any number of seeds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array, lax
 
+from seqjax.train.losses import Loss, Params, Sums, loss_sums
 from seqjax.train.mesh import split_batch
-
-Params = Any
-
-
-class Losses(NamedTuple):
-    """What a loss function may return beyond one loss for each example.
-
-    Attributes:
-        values: [batch], or [batch, time] with a loss for each token.
-        weights: of `values`' shape, 0 for padding, in addition to the batch's own: means,
-            the gradient's too, are over the sum of all weights. None counts all alike.
-        carry: what the next batch begins with (see `fit`).
-        metrics: more to report of a validation, by name: values, or ``(values, weights)``.
-    """
-
-    values: Array
-    weights: Array | None = None
-    carry: Any = None
-    metrics: Mapping[str, Array | tuple[Array, Array]] = {}
-
-
-Loss: TypeAlias = Callable[..., Array | Losses]
-"""``(params, batch, key) -> losses [batch]``, or `Losses`; `key` is None in validation.
-
-With a carry (see `fit`): ``(params, batch, key, carry)``.
-"""
-
-Sums = dict[str, tuple[Array, Array]]  # by name: a sum of weighted values, and that of weights
 
 
 class Best(NamedTuple):
@@ -236,71 +208,6 @@ def gradient_and_total(
         return total / jnp.where(weight == 0, 1, weight), (total, weight, carry_after)
 
     return jax.grad(mean_loss, has_aux=True)(params)
-
-
-def loss_sums(
-    loss: Loss, params: Params, examples: Any, weights: Array, key: Array | None, carry: Any
-) -> tuple[Sums, Any]:
-    """Sums of a batch, "loss" and every metric, and the carry after it.
-
-    Raises:
-        ValueError: for values or weights of other shapes, or another carry.
-        TypeError: for losses that are no real numbers.
-    """
-    found = loss(params, examples, key) if carry is None else loss(params, examples, key, carry)
-    if not isinstance(found, Losses | Array | np.ndarray):
-        raise TypeError(
-            f"The loss function must return an array or Losses, not {type(found).__name__}."
-        )
-    if not isinstance(found, Losses):
-        found = Losses(found)
-    if not jnp.issubdtype(jnp.result_type(found.values), jnp.floating):
-        raise TypeError(
-            f"The loss function returned {jnp.result_type(found.values)}, which has no gradient;"
-            " losses must be floats."
-        )
-    _check_carry(carry, found.carry)
-    sums = {"loss": _weighted_sum("loss function", found.values, found.weights, weights)}
-    if "loss" in found.metrics:
-        raise ValueError("A metric cannot be named 'loss': that is the mean of the values.")
-    for name, values in found.metrics.items():
-        values, own = values if isinstance(values, tuple) else (values, None)
-        sums[name] = _weighted_sum(f"metric {name!r}", values, own, weights)
-    return sums, found.carry
-
-
-def _check_carry(given: Any, returned: Any) -> None:
-    def kind(tree: Any) -> Any:
-        shapes = jax.tree.map(lambda a: (jnp.shape(a), jnp.result_type(a)), tree)
-        return jax.tree.structure(tree), jax.tree.leaves(shapes)
-
-    if kind(given) != kind(returned):
-        hint = " Give fit a carry to begin with." if given is None else ""
-        raise ValueError(
-            f"The loss function was given the carry {jax.tree.map(jnp.shape, given)} and returned"
-            f" {jax.tree.map(jnp.shape, returned)}; both must be alike.{hint}"
-        )
-
-
-def _weighted_sum(
-    what: str, values: Array, own: Array | None, weights: Array
-) -> tuple[Array, Array]:
-    """Sum of values by their own weights and those of the examples, and the sum of weights."""
-    batch = weights.shape
-    if own is None and values.shape == batch:
-        return jnp.sum(values * weights), jnp.sum(weights)
-    if values.shape[:1] != batch or (own is not None and own.shape != values.shape):
-        raise ValueError(
-            f"The {what} must return one loss for each example, {batch}, or for each token,"
-            f" ({batch[0]}, time), with weights of that shape; but it returned {values.shape}"
-            + ("." if own is None else f" with weights {own.shape}.")
-        )
-    of_example = lax.expand_dims(weights, range(1, values.ndim))
-    both = jnp.broadcast_to(of_example, values.shape) if own is None else own * of_example
-    # What counts nothing may be anything, as losses of the padding (but in training their
-    # derivatives must be finite: zero times infinity is none).
-    values = jnp.where(both == 0, jnp.zeros_like(values), values)
-    return jnp.sum(values * both), jnp.sum(both)
 
 
 def inexact(leaf: Any) -> bool:
