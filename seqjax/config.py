@@ -99,13 +99,16 @@ def read_config(config_type: type[AnyConfig], path: Path) -> AnyConfig:
     return config
 
 
-def check_same(path: Path, current: dict[str, Any], may_differ: Iterable[str]) -> None:
+def check_same(
+    path: Path, current: dict[str, Any], may_differ: Iterable[str], defaults: dict[str, Any]
+) -> None:
     """Compare a run's config.json with the settings of its resumption.
 
     Args:
         path: of config.json.
         current: from `settings_of`.
         may_differ: keys that need not agree.
+        defaults: what a file of an earlier version, which lacks an option, means.
 
     Raises:
         RunError: for a file that cannot be read and for the first setting that differs,
@@ -117,9 +120,9 @@ def check_same(path: Path, current: dict[str, Any], may_differ: Iterable[str]) -
         raise RunError(f"{path}: {_unknown(key, list(current))} To go on, {advice}")
     for key in sorted(current.keys() - set(may_differ)):
         now = current[key]
-        if key not in saved and now is not None:
+        if key not in saved and key not in defaults:
             raise RunError(f"{path}: there is no {key!r}, which this version has; {advice}")
-        if (then := saved.get(key)) != now:
+        if (then := saved.get(key, defaults.get(key))) != now:
             raise RunError(
                 f"{path}: the run was started with {key} = {show(then)}, not {show(now)};"
                 " resume with the same options, or choose another --out."

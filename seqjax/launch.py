@@ -41,7 +41,7 @@ class Config:
     """The run's folder. By default the next of runs/NAME, runs/NAME-2, ...; with
     --resume the newest of them."""
     resume: bool = False
-    """Go on with the run in the folder, from its last checkpoint."""
+    """Go on with the run in the folder, from its last checkpoint; it knows its options."""
     seed: int = 0
     """The first seed."""
     seeds: int = 5
@@ -250,7 +250,10 @@ def open_folder(
             raise RunError(f"{folder}: there is no run to resume (no config.json).")
         if locks is not None:
             _lock(folder, locks)
-        check_same(path, current, config.may_differ)
+        options = {field.name for field in dataclasses.fields(config)}
+        usual = settings_of(type(config)())
+        defaults = {name: value for name, value in usual.items() if name in options}
+        check_same(path, current, config.may_differ, defaults)
         write_json(path, current)
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

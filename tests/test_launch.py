@@ -168,13 +168,23 @@ def test_a_run_of_another_version_is_not_resumed(tmp_path, capsys):
     path = tmp_path / "ours" / "config.json"
     for content, message in (
         ('{"seed": 0, "seeds": 5, "width": 3, "depth": 1}', "there is no setting 'depth'; there"),
-        ('{"seed": 0, "seeds": 5}', "there is no 'width', which this version has"),
+        ('{"seed": 0, "width": 4}', "the run was started with width = 4, not 3"),
         ("[]", "must be a JSON object {...}, not []"),
     ):
         path.write_text(content)
-        assert call("--out", "ours", "--resume") == 2
+        assert call("--out", "ours", "--resume", "--width", "3") == 2
         assert f"error: ours/config.json: {message}" in capsys.readouterr().err
         assert path.read_text() == content
+
+
+def test_an_option_that_a_run_of_an_earlier_version_lacks_has_its_default(tmp_path, capsys):
+    call("--out", "ours", "--seeds", "2")
+    path = tmp_path / "ours" / "config.json"
+    path.write_text('{"seed": 0, "seeds": 2}')
+    assert call("--out", "ours", "--resume", "--width", "9") == 2
+    assert "config.json: the run was started with width = 3, not 9" in capsys.readouterr().err
+    assert call("--out", "ours", "--resume") == 0
+    assert json.loads(path.read_text()) == {"seed": 0, "seeds": 2, "width": 3}
 
 
 def test_a_run_starts_from_another_runs_config_with_options_on_top(tmp_path):
