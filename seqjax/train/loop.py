@@ -1,6 +1,7 @@
 """Training: the public functions, and what they take."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict, Unpack, get_args, runtime_checkable
@@ -316,10 +317,15 @@ def _job(
     validation = options["validation"]
     if validation is None and options["early_stopping"] is not None:
         raise ValueError(f"{name}: early stopping needs validation batches.")
-    update = same(optax.with_extra_args_support(optimizer).update)
-    program = program_of(loss, update, batches)
+    optimizer = same(optimizer)
+    program = program_of(loss, _update_of(optimizer), batches)
     validating = None if validation is None else program_of(loss, None, validation)
-    return Job(name, same(optimizer), program, batches, epochs, options, validating)
+    return Job(name, optimizer, program, batches, epochs, options, validating)
+
+
+@functools.lru_cache(maxsize=64)  # the same for the same optimizer, or each call would compile
+def _update_of(optimizer: optax.GradientTransformation) -> Callable[..., Any]:
+    return optax.with_extra_args_support(optimizer).update
 
 
 _DEFAULTS: dict[str, Any] = dict.fromkeys(Options.__annotations__) | {

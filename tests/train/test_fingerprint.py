@@ -79,6 +79,19 @@ def test_ten_fits_with_fresh_closures_compile_as_one():
     assert len(jax.live_arrays()) <= arrays
 
 
+def test_an_optimizer_with_an_array_compiles_once_as_long_as_it_is_the_same_one():
+    model, loss = loss_of((4,), 0.1)
+    params, batches = model.init(jax.random.key(0)), array_batches(X, 4)
+    scale = jnp.float32(0.5)  # in a closure: what may change is not compared
+    scaled = optax.chain(
+        optax.sgd(0.1), optax.stateless(lambda u, p: jax.tree.map(lambda a: scale * a, u))
+    )
+    plain = optax.GradientTransformation(scaled.init, lambda u, s, p=None: scaled.update(u, s, p))
+    for optimizer in (scaled, plain):
+        fit(loss, params, optimizer, batches, epochs=1)
+        assert not compilations(lambda o=optimizer: fit(loss, params, o, batches, epochs=1))
+
+
 def test_another_number_of_the_optimizer_compiles_nothing_but_its_own_start():
     model, loss = loss_of((4,), 0.1)
     params, batches = model.init(jax.random.key(0)), array_batches(X, 4)
