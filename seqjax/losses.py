@@ -110,8 +110,8 @@ def exact_match(
     """Whether every token of a sequence is right, its padding aside.
 
     Example:
-        >>> predicted, targets = jnp.array([[3, 1, 0], [3, 1, 4]]), jnp.array([[3, 1, 9], [3, 1, 5]])
-        >>> exact_match(predicted, targets, token_weights(jnp.array([2, 3]), 3)).tolist()
+        >>> found, targets = jnp.array([[3, 1, 0], [3, 1, 4]]), jnp.array([[3, 1, 9], [3, 1, 5]])
+        >>> exact_match(found, targets, token_weights(jnp.array([2, 3]), 3)).tolist()
         [True, False]
     """
     return jnp.all((predicted == targets) | (weights == 0), axis=-1)
