@@ -1,4 +1,4 @@
-"""Series, scalers, windows and splits: numpy and pandas, no JAX."""
+"""Series, scalers, windows and splits; text as tokens: numpy and pandas, no JAX."""
 
 from seqjax.data.cells import DataError as DataError
 from seqjax.data.options import SeriesOptions as SeriesOptions
@@ -11,6 +11,13 @@ from seqjax.data.scalers import (
 )
 from seqjax.data.series import MILK_CSV as MILK_CSV, read_series as read_series
 from seqjax.data.synthetic import NOISE_VARIANCE as NOISE_VARIANCE, two_sines as two_sines
+from seqjax.data.text import (
+    Vocabulary as Vocabulary,
+    characters as characters,
+    padded as padded,
+    utf8_bytes as utf8_bytes,
+    words as words,
+)
 from seqjax.data.windows import (
     Split as Split,
     Windows as Windows,
