@@ -198,9 +198,11 @@ def test_two_processes_do_not_share_a_folder(capsys, tmp_path):
 # -- finished runs ---------------------------------------------------------------------
 
 
-def test_a_trained_model_is_loaded_by_one_call(tmp_path):
+def test_a_trained_model_is_loaded_by_one_call(tmp_path, caplog):
     assert call("--out", "here", "--seeds", "2", "--epochs", "2") == 0
+    caplog.clear()
     run = runs.load("here", "gru", seed=1)
+    assert not caplog.text
     assert run.model.layer == MODELS["gru"].layer
     assert (run.extra, run.step, len(run.history)) == ({"scale": 2.0}, 6, 2)
     best = min(line["validation_loss"] for line in run.history)

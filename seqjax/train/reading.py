@@ -1,6 +1,9 @@
 """Reading what a run has saved, without disturbing it."""
 
+import contextlib
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +56,20 @@ def _read_here(path: Path) -> Any:
     """A state on this process's first device, whatever devices it was saved on."""
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     checkpointer = ocp.StandardCheckpointer()
-    metadata: Any = checkpointer.metadata(path)
+    with _quiet():
+        metadata: Any = checkpointer.metadata(path)
     saved = metadata.item_metadata.tree
     target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), saved)
     return checkpointer.restore(path, target)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Orbax's warning that a file which it does not need is not there."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
