@@ -82,20 +82,16 @@ class Config(study.Config, data.SeriesOptions):
     save_every: int = 20
     """Epochs between checkpoints."""
     split_batches: bool = False
-    """Split every batch over all devices (GPUs, or the cores of a CPU); several processes
-    always do."""
+    """Split every batch over all devices; several processes always do."""
 
     several_processes = True
-    not_swept = (
-        *("recipe", "csv", "time_column", "value_column", "frequency", "time_format"),
-        *("time_zone", "per_day", "save_every", "split_batches"),
-    )
+    not_swept = ("recipe", "per_day", "save_every", "split_batches", *data.SERIES_OPTIONS)
 
     def settings(self) -> Recipe:
         """The recipe's settings, with those asked for."""
         found = RECIPES[self.recipe]
-        asked = {"learning_rate": self.learning_rate, "features": self.features}
-        asked = {name: value for name, value in asked.items() if value is not None}
+        names = ("learning_rate", "features")
+        asked = {name: value for name in names if (value := getattr(self, name)) is not None}
         return found._replace(epochs=self.epochs_of(found.epochs), **asked)
 
     def resolved(self) -> dict[str, Any]:
@@ -131,9 +127,8 @@ def fit_seeds(
         steps = settings.epochs * batches.steps
         schedule = optax.cosine_decay_schedule(settings.learning_rate, steps)
         optimizer = optax.adamw(schedule, weight_decay=settings.weight_decay)
-    how = {"epochs": settings.epochs, "validation": validation} | how
-    if "mesh" not in how:
-        how |= {"devices": jax.devices()[:1], "per_device": 1}
+    alone = {} if "mesh" in how else {"devices": jax.devices()[:1], "per_device": 1}
+    how |= {"epochs": settings.epochs, "validation": validation, **alone}
     yield from train.fit_seeds(loss, model.init, optimizer, batches, seeds=seeds, **how)
 
 

@@ -1,7 +1,10 @@
 """Series, scalers, windows and splits; text as tokens: numpy and pandas, no JAX."""
 
 from seqjax.data.cells import DataError as DataError
-from seqjax.data.options import SeriesOptions as SeriesOptions
+from seqjax.data.options import (
+    SERIES_OPTIONS as SERIES_OPTIONS,
+    SeriesOptions as SeriesOptions,
+)
 from seqjax.data.scalers import (
     Scaler as Scaler,
     min_max_scaler as min_max_scaler,

@@ -38,3 +38,6 @@ class SeriesOptions:
         columns = self.time_column, self.value_column
         how = {"time_format": self.time_format, "frequency": self.frequency}
         return path, read_series(path, *columns, **how, time_zone=self.time_zone)
+
+
+SERIES_OPTIONS = tuple(field.name for field in dataclasses.fields(SeriesOptions))
