@@ -14,13 +14,13 @@ import optax
 
 from seqjax.train import programs
 from seqjax.train.batches import Batches
-from seqjax.train.feeds import call_of, make_feed, means_of, place_validation, sums_over
+from seqjax.train.feeds import make_feed, means_of, place_validation, sums_over
 from seqjax.train.finite import Watch, find_operation, latest_step, not_finite
 from seqjax.train.job import EarlyStopping, Fit, Job, restored, waited
 from seqjax.train.logs import Progress
 from seqjax.train.processes import is_primary, local, wait_for_all
 from seqjax.train.programs import Layout
-from seqjax.train.seeds import Seed, given
+from seqjax.train.seeds import Seed
 from seqjax.train.steps import TrainState
 from seqjax.train.stopping import TrainingStopped
 from seqjax.train.streams import Stream
@@ -51,14 +51,10 @@ def _train(job: Job, seeds: Sequence[Seed], layout: Layout) -> None:
     for one in seeds:
         if found := not_finite(one.params, "params"):
             one.failure = f"{one.name}: {found[0]} is not finite from the start."
-    call = call_of(job.batches, job.options["steps_per_call"])
-    shared: dict[str, Any] = {}
-    if any(one.checkpoints is not None for one in seeds):
-        shared = given(job.batches, job.options["validation"], call, job.optimizer)
-    going = restored(job, [one for one in seeds if one.active], layout, shared)
+    going = restored(job, [one for one in seeds if one.active], layout)
     for step in sorted({begun.step for _, begun in going}):
         mine = [(one, begun) for one, begun in going if begun.step == step]
-        together = _Together(job, [one for one, _ in mine], layout.fewer(len(mine)), shared)
+        together = _Together(job, [one for one, _ in mine], layout.fewer(len(mine)))
         states = [begun.state for _, begun in mine]
         position = mine[0][1].position
         del mine
@@ -69,11 +65,8 @@ def _train(job: Job, seeds: Sequence[Seed], layout: Layout) -> None:
 class _Together:
     """The state of the loop."""
 
-    def __init__(
-        self, job: Job, seeds: Sequence[Seed], layout: Layout, shared: dict[str, Any]
-    ) -> None:
+    def __init__(self, job: Job, seeds: Sequence[Seed], layout: Layout) -> None:
         self.job, self.seeds, self.layout, self.options = job, seeds, layout, job.options
-        self.given = shared
         self.stopping: EarlyStopping | None = job.options["early_stopping"]
         self.limit = 1 if job.options["debug_nans"] else job.options["max_skips"]
         self.last = job.epochs * job.batches.steps
@@ -275,7 +268,7 @@ class _Together:
     def _save(self, one: Seed, index: int, step: int, *, wait: bool) -> None:
         if one.checkpoints is None:
             return
-        one.save(step, self.layout.of(index, self.states), self.given, self.feed.position())
+        one.save(step, self.layout.of(index, self.states), self.job.given, self.feed.position())
         if wait:
             one.checkpoints.wait()
 

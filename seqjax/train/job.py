@@ -62,6 +62,7 @@ class Job(NamedTuple):
         epochs: passes over it.
         options: of `seqjax.train.loop.Options`, defaults filled in.
         validating: of validation; None without.
+        given: what checkpoints must agree with (`seqjax.train.seeds.given`); {} without any.
     """
 
     name: str
@@ -71,16 +72,15 @@ class Job(NamedTuple):
     epochs: int
     options: Mapping[str, Any]
     validating: Program | None
+    given: dict[str, Any]
 
 
-def restored(
-    job: Job, seeds: Sequence[Seed], layout: Layout, shared: dict[str, Any]
-) -> list[tuple[Seed, Restored]]:
+def restored(job: Job, seeds: Sequence[Seed], layout: Layout) -> list[tuple[Seed, Restored]]:
     """Where each seed goes on, for those that have not ended; their histories are brought there."""
     last = job.epochs * job.batches.steps
     likes = [layout.place(_before(job, one)) for one in seeds]
     found = [
-        one.restored(like, shared, last) or Restored(0, like)
+        one.restored(like, job.given, last) or Restored(0, like)
         for one, like in zip(seeds, likes, strict=True)
     ]
     over = [begun.step == last or out_of_patience(job, begun.state, begun.step) for begun in found]
@@ -89,7 +89,7 @@ def restored(
     least = min(steps, default=0)
     for index, one in enumerate(seeds):
         if not over[index] and one.holds(least) and found[index].step > least:
-            again = one.restored(likes[index], shared, last, newest=least)
+            again = one.restored(likes[index], job.given, last, newest=least)
             found[index] = again or found[index]
     for one, begun, ended in zip(seeds, found, over, strict=True):
         one.rewind(begun)

@@ -16,14 +16,14 @@ from seqjax.storage.strict_json import nearest
 from seqjax.train import programs
 from seqjax.train.batches import Batches
 from seqjax.train.checkpoints import Checkpoints
-from seqjax.train.feeds import means_of, place_validation, sums_over
+from seqjax.train.feeds import call_of, means_of, place_validation, sums_over
 from seqjax.train.group import train_together
 from seqjax.train.job import EarlyStopping, Fit, Job, Mode
 from seqjax.train.logs import MetricsLog
 from seqjax.train.losses import Loss, Params
 from seqjax.train.mesh import check_mesh
 from seqjax.train.programs import Layout
-from seqjax.train.seeds import Seed
+from seqjax.train.seeds import Seed, given
 from seqjax.train.steps import Program
 from seqjax.train.stopping import stop_requested
 from seqjax.train.streams import Stream, row_of_stream
@@ -146,7 +146,7 @@ def fit(
     """
     if mesh is not None:
         check_mesh(mesh)
-    job = _job("fit", loss, optimizer, batches, epochs, options)
+    job = _job("fit", loss, optimizer, batches, epochs, options, checkpoints is not None)
     one = Seed(programs.checked_seed(seed), params, metrics, checkpoints, opt_state)
     ((_, done),) = train_together(job, [one], Layout(over=mesh))
     return done
@@ -214,7 +214,7 @@ def fit_seeds(
         raise ValueError("fit_seeds: several processes train one seed at a time: pass mesh.")
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"fit_seeds: there must be at least one seed, each once, not {seeds}.")
-    job = _job("fit_seeds", loss, optimizer, batches, epochs, options)
+    job = _job("fit_seeds", loss, optimizer, batches, epochs, options, checkpoints is not None)
     devices = jax.devices() if devices is None else list(devices)
     if per_device is None:
         on_cpu = devices[0].platform == "cpu"
@@ -290,11 +290,12 @@ def _job(
     optimizer: optax.GradientTransformation,
     batches: Batches | Stream,
     epochs: int,
-    given: Options,
+    said: Options,
+    saves: bool,
 ) -> Job:
     """What the seeds share; ValueError for what does not fit each other."""
     options: dict[str, Any] = _DEFAULTS | {
-        key: value for key, value in given.items() if value is not None
+        key: value for key, value in said.items() if value is not None
     }
     if unknown := options.keys() - _DEFAULTS.keys():
         one = sorted(unknown)[0]
@@ -320,7 +321,10 @@ def _job(
     optimizer = same(optimizer)
     program = program_of(loss, _update_of(optimizer), batches)
     validating = None if validation is None else program_of(loss, None, validation)
-    return Job(name, optimizer, program, batches, epochs, options, validating)
+    # Once for all seeds: checksums read all the data.
+    call = call_of(batches, options["steps_per_call"])
+    checked = given(batches, validation, call, optimizer) if saves else {}
+    return Job(name, optimizer, program, batches, epochs, options, validating, checked)
 
 
 @functools.lru_cache(maxsize=64)  # the same for the same optimizer, or each call would compile

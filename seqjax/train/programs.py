@@ -60,7 +60,7 @@ class Layout(NamedTuple):
         """`tree` where every seed reads it."""
         if self.mesh is not None:
             return jax.device_put(tree, NamedSharding(self.mesh, _SHARED))
-        return tree if self.over is None else replicate(self.over, tree)
+        return self.place(tree)
 
     def place(self, tree: Any) -> Any:
         """A seed's tree where it is alone: on the devices that its batches are split over."""

@@ -67,6 +67,29 @@ def assert_same(folder, whole):
             np.testing.assert_array_equal(a[name], b[name], strict=True)
 
 
+def many_killed(runs, start, folder, whole, seconds, options=()):
+    """Of each of some runs, two at a time, what `killed_and_resumed` counts; all end as `whole`.
+
+    Half of them save in the background, half of them are killed in a save.
+    """
+
+    def one(number):
+        chance = random.Random(number)
+        counts = killed_and_resumed(
+            start,
+            folder / str(number),
+            chance,
+            most=chance.randint(1, 3),
+            options=(*options, "--synchronous") if number % 2 else options,
+            seconds=seconds if number % 4 < 2 else None,
+        )
+        assert_same(folder / str(number), whole)
+        return counts
+
+    with ThreadPoolExecutor(2) as threads:
+        return list(threads.map(one, range(runs)))
+
+
 @pytest.mark.parametrize("options", [(), ("--synchronous",)])
 def test_killed_in_a_save_it_ends_bit_for_bit_the_same(start, whole, tmp_path, options):
     chance = random.Random(len(options))
@@ -87,21 +110,7 @@ def test_twenty_tables_and_streams_killed_anywhere(start, tmp_path, record_prope
         assert start(whole, *options).wait() == 0
         seconds = time.monotonic() - begun
 
-    def one(number):
-        chance = random.Random(number)
-        counts = killed_and_resumed(
-            start,
-            tmp_path / str(number),
-            chance,
-            most=chance.randint(1, 3),
-            options=(*options, "--synchronous") if number % 2 else options,
-            seconds=seconds if number % 4 < 2 else None,
-        )
-        assert_same(tmp_path / str(number), whole)
-        return counts
-
-    with ThreadPoolExecutor(2) as threads:
-        counts = list(threads.map(one, range(20)))
+    counts = many_killed(20, start, tmp_path, whole, seconds, options)
     kills, inside = map(sum, zip(*counts, strict=True))
     assert kills >= 20
     assert inside
@@ -119,21 +128,7 @@ def test_fifty_runs_killed_anywhere(start, whole, tmp_path, record_property):
     assert start(tmp_path / "compiled").wait() == 0
     seconds = time.monotonic() - begun
 
-    def one(number):
-        chance = random.Random(number)
-        counts = killed_and_resumed(
-            start,
-            tmp_path / str(number),
-            chance,
-            most=chance.randint(1, 3),
-            options=("--synchronous",) if number % 2 else (),
-            seconds=seconds if number % 4 < 2 else None,
-        )
-        assert_same(tmp_path / str(number), whole)
-        return counts
-
-    with ThreadPoolExecutor(2) as threads:
-        counts = list(threads.map(one, range(50)))
+    counts = many_killed(50, start, tmp_path, whole, seconds)
     kills = sum(number for number, _ in counts)
     runs_inside = sum(inside > 0 for _, inside in counts)
     assert all(number for number, _ in counts)

@@ -48,22 +48,7 @@ def optimizer_of(rate):
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.01))
 
 
-def compilations(run):
-    found = []
-
-    def listen(event, seconds, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            found.append(seconds)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        run()
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    return len(found)
-
-
-def test_ten_fits_with_fresh_closures_compile_as_one():
+def test_ten_fits_with_fresh_closures_compile_as_one(compilations):
     """Cross-validation: a new model, loss and optimizer of the same settings for every fold."""
 
     def fold(number):
@@ -79,7 +64,7 @@ def test_ten_fits_with_fresh_closures_compile_as_one():
     assert len(jax.live_arrays()) <= arrays
 
 
-def test_an_optimizer_with_an_array_compiles_once_as_long_as_it_is_the_same_one():
+def test_an_optimizer_with_an_array_compiles_once_as_long_as_it_is_the_same_one(compilations):
     model, loss = loss_of((4,), 0.1)
     params, batches = model.init(jax.random.key(0)), array_batches(X, 4)
     scale = jnp.float32(0.5)  # in a closure: what may change is not compared
@@ -92,7 +77,7 @@ def test_an_optimizer_with_an_array_compiles_once_as_long_as_it_is_the_same_one(
         assert not compilations(lambda o=optimizer: fit(loss, params, o, batches, epochs=1))
 
 
-def test_another_number_of_the_optimizer_compiles_nothing_but_its_own_start():
+def test_another_number_of_the_optimizer_compiles_nothing_but_its_own_start(compilations):
     model, loss = loss_of((4,), 0.1)
     params, batches = model.init(jax.random.key(0)), array_batches(X, 4)
 
