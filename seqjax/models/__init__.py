@@ -1,5 +1,11 @@
 """Whole models as tuples of pure functions, for those who want no Flax modules."""
 
+from seqjax.models.architectures import (
+    classifier as classifier,
+    language_model as language_model,
+    layers as layers,
+)
+from seqjax.models.beam import Beam as Beam, beam_search as beam_search
 from seqjax.models.generate import generate as generate
 from seqjax.models.model import (
     Model as Model,
@@ -8,4 +14,10 @@ from seqjax.models.model import (
     from_layer as from_layer,
     in_dtype as in_dtype,
     make as make,
+)
+from seqjax.models.sampling import sampler as sampler, stream as stream
+from seqjax.models.seq2seq import (
+    attention_weights as attention_weights,
+    captioner as captioner,
+    seq2seq as seq2seq,
 )

@@ -6,9 +6,12 @@ Besides what is named here there is a layer for every cell of `seqjax.ops.CELLS`
 
 from typing import Any
 
+from seqjax.nn.attention import Attention as Attention
 from seqjax.nn.combine import Bidirectional as Bidirectional, Stack as Stack
+from seqjax.nn.condition import Condition as Condition
 from seqjax.nn.conv import CausalConv as CausalConv
 from seqjax.nn.dense import Dense as Dense, Embed as Embed
+from seqjax.nn.encoder_decoder import EncoderDecoder as EncoderDecoder
 from seqjax.nn.layer import (
     Call as Call,
     Context as Context,
@@ -19,6 +22,8 @@ from seqjax.nn.layer import (
     without_padding as without_padding,
 )
 from seqjax.nn.normalise import BatchNorm as BatchNorm
+from seqjax.nn.parallel import Parallel as Parallel
+from seqjax.nn.pool import Pool as Pool
 from seqjax.nn.recurrent import LAYERS as LAYERS, Recurrent as Recurrent
 from seqjax.nn.repeat import Repeat as Repeat
 from seqjax.nn.residual import Residual as Residual

@@ -134,6 +134,11 @@ class Stack(Layer):
         """Whether the topmost layer with a memory is."""
         return bool(self.layers) and self.layers[self._top].backwards
 
+    @property
+    def ends_apart(self) -> bool:
+        """Whether the topmost layer with a memory does."""
+        return bool(self.layers) and self.layers[self._top].ends_apart
+
     def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``(carries, y)``, y [batch, time, features], a carry for each layer."""
         carries = check_parts(self, carry, len(self.layers))
@@ -143,11 +148,11 @@ class Stack(Layer):
     def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``(carries, y)``, y [batch, features] when each sequence is over.
 
-        Where the topmost layer with a memory reads backwards, those above it see its
-        answer alone, as in Keras.
+        Where the topmost layer with a memory reads backwards (as in Keras), or pools over
+        time, those above it see its answer alone.
         """
         count = len(self.layers)
-        if not self.backwards:
+        if not self.ends_apart:
             return super().end(x, carry, call)
         top = self._top
         carries = check_parts(self, carry, count)

@@ -141,6 +141,11 @@ class Layer(nn.Module):
         """Whether (some) outputs read from the end, so that the last step is not their last."""
         return any(layer.backwards for layer in self.sublayers())
 
+    @property
+    def ends_apart(self) -> bool:
+        """Whether `end` is more than, or cheaper than, the last of every step's answers."""
+        return self.backwards
+
     def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """`whole`, but for the `last` answer alone."""
         if self.backwards:

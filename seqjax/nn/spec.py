@@ -13,11 +13,16 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
+from seqjax.nn.attention import Attention
 from seqjax.nn.combine import Bidirectional, Stack
+from seqjax.nn.condition import Condition
 from seqjax.nn.conv import CausalConv
 from seqjax.nn.dense import Dense, Embed
+from seqjax.nn.encoder_decoder import EncoderDecoder
 from seqjax.nn.layer import Inputs, Layer, Tokens
 from seqjax.nn.normalise import BatchNorm
+from seqjax.nn.parallel import Parallel
+from seqjax.nn.pool import Pool
 from seqjax.nn.recurrent import LAYERS
 from seqjax.nn.repeat import Repeat
 from seqjax.nn.residual import Residual
@@ -28,8 +33,9 @@ from seqjax.ops.bounds import Count
 from seqjax.storage.strict_json import nearest, show
 from seqjax.storage.typed import convert
 
-_OTHERS: tuple[Any, ...] = (BatchNorm, Bidirectional, CausalConv, Dense, Embed, Repeat)
-_OTHERS += (Residual, SeasonalResidual, Stack, WaveNet)
+_OTHERS: tuple[Any, ...] = (BatchNorm, Bidirectional, CausalConv, Dense, Embed, Parallel, Pool)
+_OTHERS += (Attention, Condition, EncoderDecoder, Repeat, Residual, SeasonalResidual)
+_OTHERS += (Stack, WaveNet)
 
 LAYER_TYPES: dict[str, Any] = {kind.__name__: kind for kind in (*LAYERS.values(), *_OTHERS)}
 """Every layer that has JSON, by its name."""

@@ -1,6 +1,11 @@
 """Training: one loop over a loss function, an Optax transformation, batches, and any seeds."""
 
 from seqjax.train.batches import Batches as Batches, array_batches as array_batches
+from seqjax.train.buckets import (
+    Buckets as Buckets,
+    bucketed_batches as bucketed_batches,
+    length_buckets as length_buckets,
+)
 from seqjax.train.checkpoints import (
     CheckpointError as CheckpointError,
     Checkpoints as Checkpoints,

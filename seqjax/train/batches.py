@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 Arrays = Any  # a pytree of arrays that share their first axis
+MakeBatch = Callable[[Any, Any], tuple[Any, Array]]
 
 
 class Batches(NamedTuple):
@@ -22,13 +23,14 @@ class Batches(NamedTuple):
         plan: ``(data, key) -> plan`` of one epoch, `key` being the epoch's own: a
             pytree whose leaves have `steps` rows, one for each step.
         batch: ``(data, row) -> (batch, weights)``; weights [batch] count each
-            example (0 for padding).
+            example (0 for padding). Or a tuple of such functions, one for each shape of
+            batch; rows are then ``(which, row)``, the function's number first.
         steps: batches in an epoch.
     """
 
     data: Any
     plan: Callable[[Any, Array], Any]
-    batch: Callable[[Any, Any], tuple[Any, Array]]
+    batch: MakeBatch | tuple[MakeBatch, ...]
     steps: int
 
 
@@ -64,7 +66,7 @@ def array_batches(arrays: Arrays, batch_size: int, *, shuffle: bool = True) -> B
     (count,) = counts
     size = min(batch_size, count)
     data = jax.tree.map(jnp.asarray, arrays)
-    return Batches(data, _plan(count, size, shuffle), _take, -(-count // size))
+    return Batches(data, _plan(count, size, shuffle), take_rows, -(-count // size))
 
 
 @functools.cache  # the same function for the same arguments: see Batches
@@ -80,6 +82,7 @@ def _plan(count: int, size: int, shuffle: bool) -> Callable[[Any, Array], Any]:
     return plan
 
 
-def _take(data: Arrays, row: tuple[Array, Array]) -> tuple[Arrays, Array]:
+def take_rows(data: Arrays, row: tuple[Array, Array]) -> tuple[Arrays, Array]:
+    """The examples of a row, ``(indices, weights)``, of a plan."""
     indices, weights = row
     return jax.tree.map(lambda a: a[indices], data), weights

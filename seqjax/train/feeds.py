@@ -53,11 +53,15 @@ class Resident:
         return Taken(steps, self.batches.data, _place(epoch, first, first == 0, limit), step)
 
     def example(self, taken: Taken, step: int, key: Any = None) -> tuple[Any, Any]:
-        """Made again from the plan of its epoch."""
+        """Made again from the plan of its epoch; without a key, for its structure alone."""
         order_key, _ = jax.random.split(jax.random.key(0) if key is None else key)
         epoch, index = divmod(step, self.steps)
         plan = self.batches.plan(self.batches.data, jax.random.fold_in(order_key, epoch))
-        return self.batches.batch(self.batches.data, jax.tree.map(lambda a: a[index], plan))
+        row, make = jax.tree.map(lambda a: a[index], plan), self.batches.batch
+        if isinstance(make, tuple):
+            which, row = row
+            make = make[0 if key is None else int(which)]
+        return make(self.batches.data, row)
 
     def position(self) -> None:
         """None: the step says it."""

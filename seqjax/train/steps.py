@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
+from seqjax.train.batches import MakeBatch
 from seqjax.train.losses import Loss, Params, Sums, loss_sums
 from seqjax.train.mesh import split_batch
 
@@ -97,17 +98,28 @@ class Program(NamedTuple):
         loss: see `Loss`.
         update: of the optimizer, which takes ``value=`` too; None in validation.
         plan: of `Batches`; None where the rows of a call are given as its data (`Stream`).
-        batch: of `Batches`.
+        batch: of `Batches`, or one for each shape.
     """
 
     loss: Loss
     update: Callable[..., Any] | None
     plan: Callable[[Any, Array], Any] | None
-    batch: Callable[[Any, Any], tuple[Any, Array]]
+    batch: MakeBatch | tuple[MakeBatch, ...]
 
     def rows(self, data: Any, key: Array) -> Any:
         """The plan of an epoch."""
         return data if self.plan is None else self.plan(data, key)
+
+    def on_batch(self, data: Any, row: Any, act: Callable[[Any, Array], Any]) -> Any:
+        """``act(examples, weights)`` of a row's batch, split over devices, whatever its shape."""
+
+        def of(make: MakeBatch) -> Callable[[Any], Any]:
+            return lambda row: act(*split_batch(make(data, row)))
+
+        if not isinstance(self.batch, tuple):
+            return of(self.batch)(row)
+        which, row = row
+        return lax.switch(which, [of(make) for make in self.batch], row)
 
 
 class Place(NamedTuple):
@@ -151,11 +163,13 @@ def train_steps(
     assert update is not None
 
     def step(state: TrainState, row: Any) -> tuple[TrainState, None]:
-        examples, weights = split_batch(program.batch(data, row))
         noise = jax.random.fold_in(noise_key, state.step)
-        gradient, (total, weight, carry) = gradient_and_total(
-            program.loss, state.params, examples, weights, noise, state.carry
-        )
+
+        def differentiate(examples: Any, weights: Array) -> Any:
+            before = state.params, examples, weights, noise, state.carry
+            return gradient_and_total(program.loss, *before)
+
+        gradient, (total, weight, carry) = program.on_batch(data, row, differentiate)
         mean = total / jnp.where(weight == 0, 1, weight)
         updates, opt_state = update(gradient, state.opt_state, state.params, value=mean)
         params = optax.apply_updates(state.params, updates)
@@ -174,7 +188,9 @@ def train_steps(
 
         def skip() -> TrainState:
             stopped = state.skipped.in_a_row >= at.limit
-            found = _skipped(state, mean, (examples, gradient, carry))
+            batch = program.on_batch(data, row, lambda examples, _: _not_finite(examples))
+            after = _not_finite(gradient) + _not_finite(carry)
+            found = _skipped(state, mean, [*batch, ~jnp.isfinite(mean), *after])
             return state._replace(
                 skipped=jax.tree.map(partial(jnp.where, stopped), state.skipped, found)
             )
@@ -237,8 +253,10 @@ def validation_sums(program: Program, params: Params, data: Any, carry: Any) -> 
     """The sums over all examples, without randomness, and the carry after them."""
 
     def of_row(carry: Any, row: Any) -> tuple[Sums, Any]:
-        examples, weights = split_batch(program.batch(data, row))
-        return loss_sums(program.loss, params, examples, weights, None, carry)
+        def sums(examples: Any, weights: Array) -> tuple[Sums, Any]:
+            return loss_sums(program.loss, params, examples, weights, None, carry)
+
+        return program.on_batch(data, row, sums)
 
     def step(state: tuple[Sums, Any], row: Any) -> tuple[tuple[Sums, Any], None]:
         sums, carry = state
@@ -252,11 +270,13 @@ def validation_sums(program: Program, params: Params, data: Any, carry: Any) -> 
     return lax.scan(step, (zeros, carry), rows)[0]
 
 
-def _skipped(state: TrainState, loss: Array, parts: tuple[Any, Params, Any]) -> Skipped:
-    """The count with one more; `parts`, batch, gradient, carry, in the order of `leaf_names`."""
-    examples, gradient, carry = parts
-    suspects = [*_inexact(examples), loss, *_inexact(gradient), *_inexact(carry)]
-    bad = jnp.stack([~jnp.all(jnp.isfinite(leaf)) for leaf in suspects] + [jnp.bool_(True)])
+def _not_finite(tree: Any) -> list[Array]:
+    return [~jnp.all(jnp.isfinite(leaf)) for leaf in _inexact(tree)]
+
+
+def _skipped(state: TrainState, loss: Array, suspects: list[Array]) -> Skipped:
+    """The count with one more; which of the suspects, in the order of `leaf_names`, is bad."""
+    bad = jnp.stack([*suspects, jnp.bool_(True)])
     old = state.skipped
     place = old.in_all % KEPT
     return Skipped(

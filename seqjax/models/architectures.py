@@ -1,0 +1,147 @@
+"""Models for what recurrent networks are used for, by the name of an architecture."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from seqjax import nn
+from seqjax.models.model import Model, from_layer
+from seqjax.nn.layer import Inputs, Tokens
+from seqjax.ops.cell import Linear
+from seqjax.storage.strict_json import nearest
+
+
+def layers(
+    architecture: str, features: Sequence[int], *, dropout: float = 0.0, **options: Any
+) -> tuple[nn.Layer, ...]:
+    """Sequence layers of an architecture, one above the other, without a head.
+
+    Cells that are linear in their state (min_gru, min_lstm, lru) stand in residual blocks,
+    whose gates are the nonlinearity that they lack.
+
+    Args:
+        architecture: the name of a cell (`seqjax.ops.CELLS`), or "wavenet".
+        features: width of each layer; of a WaveNet that of its residual channels and its output.
+        dropout: rate within residual blocks and WaveNets; elsewhere it belongs between layers.
+        **options: further attributes of every layer (`seqjax.nn.LSTM`, `seqjax.nn.WaveNet`, ...).
+
+    Raises:
+        ValueError: for no widths, or an unknown architecture or option.
+
+    Example:
+        >>> [type(layer).__name__ for layer in layers("lru", (16, 16))]
+        ['Dense', 'Residual', 'Residual']
+    """
+    if not features:
+        raise ValueError("features must name the width of at least one layer.")
+    known = (*nn.LAYERS, "wavenet")
+    if architecture not in known:
+        hint = nearest(architecture, known)
+        raise ValueError(f"architecture must be one of {known}, not {architecture!r}.{hint}")
+    kind = nn.LAYERS.get(architecture, nn.WaveNet)
+    for name in options.keys() - kind.__dataclass_fields__.keys():
+        hint = nearest(name, kind.__dataclass_fields__)
+        raise ValueError(f"{architecture} has no option {name!r}.{hint}")
+    if architecture == "wavenet":
+        residual, output = features[0], features[-1]
+        return (
+            nn.WaveNet(output, **{"residual_features": residual, "dropout": dropout} | options),
+        )
+    made = [kind(width, **options) for width in features]
+    if not isinstance(made[0].cell.form, Linear):
+        return tuple(made)
+    found: list[nn.Layer] = []
+    for width, layer in zip(features, made, strict=True):
+        if not found or found[-1].features != width:  # pyright: ignore[reportAttributeAccessIssue]
+            found.append(nn.Dense(width))
+        found.append(nn.Residual(layer, width, dropout))
+    return tuple(found)
+
+
+def classifier(
+    architecture: str,
+    *,
+    inputs: Inputs,
+    classes: int,
+    features: Sequence[int] = (64,),
+    embedding: int = 64,
+    bidirectional: bool = False,
+    pool: Literal["max", "mean", "both"] | None = None,
+    dropout: float = 0.0,
+    **options: Any,
+) -> Model:
+    """A sequence in, the logits of its class out (many-to-one).
+
+    Args:
+        architecture: see `layers`.
+        inputs: number of input features, or ``nn.Tokens(vocab_size)``.
+        classes: number of classes.
+        features: width of each layer (of each direction).
+        embedding: features of a token's vector.
+        bidirectional: read in both directions; of recurrent cells that are not linear.
+        pool: over time, in place of the answer at the end.
+        dropout: rate between layers.
+        **options: see `layers`.
+
+    Returns:
+        The model; y is [batch, classes].
+
+    Raises:
+        ValueError: see `layers`; for two directions of what has only one.
+
+    Example:
+        >>> import jax
+        >>> model = classifier("gru", inputs=Tokens(50), classes=3, bidirectional=True, pool="both")
+        >>> params = model.init(jax.random.key(0))
+        >>> tokens = jax.numpy.array([[3, 1, 4], [1, 5, 0]])
+        >>> model.apply(params, tokens, seq_lengths=jax.numpy.array([3, 2])).shape
+        (2, 3)
+    """
+    body = layers(architecture, features, dropout=dropout, **options)
+    if bidirectional:
+        if not all(isinstance(layer, nn.Recurrent) for layer in body):
+            raise ValueError(f"classifier: {architecture} has no two directions here.")
+        body = tuple(nn.Bidirectional(layer) for layer in body)
+    below = (nn.Embed(inputs.vocab_size, embedding),) if isinstance(inputs, Tokens) else ()
+    above = () if pool is None else (nn.Pool(pool),)
+    stack = nn.Stack((*below, *body, *above, nn.Dense(classes)), dropout=dropout)
+    return from_layer(stack, inputs, last=True)
+
+
+def language_model(
+    architecture: str,
+    *,
+    vocab_size: int,
+    features: Sequence[int] = (256,),
+    embedding: int = 64,
+    dropout: float = 0.0,
+    **options: Any,
+) -> Model:
+    """Tokens in, the logits of the token after each out (many-to-many, aligned).
+
+    Args:
+        architecture: see `layers`.
+        vocab_size: tokens are 0, ..., vocab_size - 1.
+        features: width of each layer.
+        embedding: features of a token's vector.
+        dropout: rate between layers.
+        **options: see `layers`.
+
+    Returns:
+        The model; y is [batch, time, vocab_size]. `seqjax.models.generate` and
+        `seqjax.models.stream` continue texts with it.
+
+    Raises:
+        ValueError: see `layers`.
+
+    Example:
+        >>> import jax
+        >>> model = language_model("lstm", vocab_size=50, features=(32,))
+        >>> params = model.init(jax.random.key(0))
+        >>> model.apply(params, jax.numpy.array([[3, 1, 4]])).shape
+        (1, 3, 50)
+
+    Source: Mikolov et al., "Recurrent neural network based language model", Interspeech 2010.
+    """
+    body = layers(architecture, features, dropout=dropout, **options)
+    stack = nn.Stack((nn.Embed(vocab_size, embedding), *body, nn.Dense(vocab_size)), dropout)
+    return from_layer(stack, nn.Tokens(vocab_size))

@@ -1,0 +1,99 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import models
+
+V, STEPS, END = 3, 3, 2
+START = jnp.array([[0, 1], [1, 1]])
+IMAGE = jax.random.normal(jax.random.key(1), (2, 4))
+SOURCE = {"source": jnp.array([[3, 1, 4], [2, 0, 0]]), "source_lengths": jnp.array([3, 1])}
+MODELS = {
+    "language model": (models.language_model("gru", vocab_size=V, features=(5,)), None),
+    "captioner": (
+        models.captioner("lstm", vocab_size=V, condition=4, features=(5,)),
+        {"condition": IMAGE},
+    ),
+    "seq2seq": (models.seq2seq("gru", source_vocab=5, target_vocab=V, features=(6,)), SOURCE),
+}
+every_model = pytest.mark.parametrize(("model", "context"), MODELS.values(), ids=MODELS)
+
+
+def drawn(model):
+    """Parameters large enough for tokens to differ in probability."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    random = np.random.default_rng(0)
+    return jax.tree.map(lambda a: jnp.asarray(random.normal(size=a.shape), a.dtype), shapes)
+
+
+def all_continuations():
+    """Every sequence that ends, or is cut, within the steps; `END` after its end."""
+    found = set()
+    for tokens in itertools.product(range(V), repeat=STEPS):
+        n = tokens.index(END) if END in tokens else STEPS
+        found.add(tokens[:n] + (END,) * (STEPS - n))
+    return sorted(found)
+
+
+@every_model
+@pytest.mark.parametrize("penalty", [0.0, 0.6])
+def test_as_many_beams_as_sequences_find_them_all_in_their_order(model, context, penalty):
+    params, sequences = drawn(model), np.array(all_continuations())
+    options = {"beams": len(sequences), "length_penalty": penalty, "context": context}
+    beam = models.beam_search(model, params, START, STEPS, end=END, **options)
+    told = {} if context is None else {"context": context}
+    apply = jax.jit(lambda words: jax.nn.log_softmax(model.apply(params, words, **told)[:, 1:-1]))
+    expected = np.zeros((len(START), len(sequences)))
+    counts = np.minimum((sequences != END).sum(axis=1) + 1, STEPS)
+    for k, (tokens, count) in enumerate(zip(sequences, counts, strict=True)):
+        row = jnp.broadcast_to(jnp.asarray(tokens), (len(START), STEPS))
+        steps = apply(jnp.concatenate([START, row, row[:, :1]], axis=1))
+        sums = np.take_along_axis(np.asarray(steps), np.asarray(row)[..., None], axis=2)
+        expected[:, k] = sums[:, :count].sum(axis=(1, 2)) / ((5 + count) / 6) ** penalty
+    order = np.argsort(-expected, axis=1)
+    np.testing.assert_array_equal(beam.tokens, sequences[order])
+    np.testing.assert_allclose(beam.scores, np.take_along_axis(expected, order, axis=1), atol=1e-5)
+    np.testing.assert_array_equal(beam.lengths, (sequences != END).sum(axis=1)[order])
+    if not penalty:  # together they are certain
+        np.testing.assert_allclose(np.exp(beam.scores).sum(axis=1), 1, atol=1e-5)
+
+
+@every_model
+def test_one_beam_is_greedy(model, context):
+    params, told = drawn(model), {} if context is None else {"context": context}
+    words = START
+    for _ in range(5):
+        best = model.apply(params, words, **told)[:, -1].argmax(-1)
+        ended = (words[:, 2:] == END).any(axis=1)
+        words = jnp.concatenate([words, jnp.where(ended, END, best)[:, None]], axis=1)
+    found = models.beam_search(model, params, START, 5, end=END, beams=1, context=context)
+    np.testing.assert_array_equal(found.tokens[:, 0], words[:, 2:])
+
+
+def test_each_of_a_batch_is_found_as_alone():
+    model, context = MODELS["seq2seq"]
+    params = drawn(model)
+    both = models.beam_search(model, params, START, 4, end=END, beams=3, context=context)
+    own = {"source": context["source"][1:, :1]}
+    alone = models.beam_search(model, params, START[1:], 4, end=END, beams=3, context=own)
+    np.testing.assert_array_equal(both.tokens[1:], alone.tokens)
+    np.testing.assert_allclose(both.scores[1:], alone.scores, atol=1e-5)
+
+
+def test_more_beams_than_sequences_say_so():
+    model, _ = MODELS["language model"]
+    found = models.beam_search(model, drawn(model), START, 1, end=END, beams=5)
+    np.testing.assert_array_equal(np.isfinite(found.scores), [[True] * V + [False] * 2] * 2)
+
+
+def test_what_does_not_fit_is_told():
+    model, _ = MODELS["captioner"]
+    params = drawn(model)
+    with pytest.raises(ValueError, match="beams \\(0\\) must be at least 1"):
+        models.beam_search(model, params, START, 3, end=END, beams=0)
+    moving = {"condition": jnp.ones((2, 5, 4))}
+    with pytest.raises(ValueError, match="condition must hold at every step"):
+        models.beam_search(model, params, START, 3, end=END, context=moving)

@@ -1,0 +1,121 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import models, nn
+
+B, T, S, F, M = 3, 5, 7, 4, 6
+X = jax.random.normal(jax.random.key(0), (B, T, F))
+MEMORY = jax.random.normal(jax.random.key(1), (B, S, M))
+LENGTHS = np.array([7, 0, 3])
+both = pytest.mark.parametrize("score", ["dot", "additive"])
+
+
+def made(layer, x=X):
+    """Parameters away from their initialisers' zeros."""
+    context = {"memory": MEMORY}
+    shapes = jax.eval_shape(lambda x: layer.init(jax.random.key(0), x, context=context), x)
+    random = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda a: jnp.asarray(random.normal(size=a.shape) / 2, a.dtype), shapes["params"]
+    )
+
+
+def by_definition(params, score, x, memory):
+    """One query [F], its memory [S, M]: ``(weights, y)``, in NumPy."""
+    params = jax.tree.map(np.asarray, params)
+    query = x @ params["query"]["kernel"]
+    scores = []
+    for one in memory:
+        key = one @ params["key"]["kernel"]
+        if score == "dot":
+            scores.append(query @ key / np.sqrt(len(key)))
+        else:
+            scores.append(params["energy"] @ np.tanh(query + key + params["key"]["bias"]))
+    weights = np.exp(scores) / np.exp(scores).sum()
+    found = weights @ memory if len(memory) else np.zeros(M)
+    output = np.concatenate([x, found]) @ params["output"]["kernel"] + params["output"]["bias"]
+    return weights, np.tanh(output)
+
+
+@both
+def test_it_is_its_equations_over_whole_sequences_and_by_steps(score):
+    layer = nn.Attention(5, score)
+    params = made(layer)
+    context = {"memory": MEMORY, "memory_lengths": LENGTHS}
+    (carry, y), sown = jax.jit(
+        lambda x: layer.apply(
+            {"params": params}, x, context=context, return_carry=True, mutable="intermediates"
+        )
+    )(X)
+    (weights,) = sown["intermediates"]["weights"]
+    for b, n in enumerate(LENGTHS):
+        for t in range(T):
+            expected, output = by_definition(params, score, X[b, t], np.asarray(MEMORY[b, :n]))
+            np.testing.assert_allclose(weights[b, t, :n], expected, atol=1e-6)
+            np.testing.assert_allclose(y[b, t], output, atol=1e-5)
+        assert not weights[b, :, n:].any()
+
+    def step(carry, x, context):
+        return layer.apply({"params": params}, carry, x, context=context, method="step")
+
+    for t in range(T):  # from what was read, and from the context
+        np.testing.assert_allclose(step(carry, X[:, t], None)[1], y[:, t], atol=1e-6)
+        empty, y_t = step((), X[:, t], context)
+        np.testing.assert_allclose(y_t, y[:, t], atol=1e-6)
+        assert empty == ()
+
+
+@both
+def test_padded_equals_alone_values_and_gradients(score):
+    layer = nn.Attention(5, score)
+    params = made(layer)
+
+    def loss(params, x, memory, lengths):
+        context = {"memory": memory, "memory_lengths": lengths}
+        return jnp.sum(layer.apply({"params": params}, x, context=context) ** 2)
+
+    gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    valid = np.arange(S)[None, :, None] < LENGTHS[:, None, None]
+    value, (of_params, of_x) = gradient(params, X, jnp.where(valid, MEMORY, jnp.nan), LENGTHS)
+    alone = [
+        gradient(params, X[b : b + 1], MEMORY[b : b + 1, : max(n, 1)], LENGTHS[b : b + 1])
+        for b, n in enumerate(LENGTHS)
+    ]
+
+    def close(ours, theirs):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+    close(value, sum(one for one, _ in alone))
+    close(of_x, jnp.concatenate([x for _, (_, x) in alone]))  # of what sees nothing, too
+    jax.tree.map(
+        lambda ours, *parts: close(ours, sum(parts)), of_params, *[p for _, (p, _) in alone]
+    )
+
+
+def test_a_models_weights_are_sown():
+    model = models.seq2seq("gru", source_vocab=9, target_vocab=6, features=(4,), embedding=3)
+    params = model.init(jax.random.key(0))
+    words, source = jnp.array([[1, 4], [1, 2]]), jnp.array([[3, 1, 4], [5, 2, 0]])
+    context = {"source": source, "source_lengths": jnp.array([3, 2])}
+    weights = models.attention_weights(model, params, words, context=context)
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+    assert not weights[1, :, 2].any()
+    plain = models.seq2seq("gru", source_vocab=9, target_vocab=6, features=(4,), attention=None)
+    with pytest.raises(ValueError, match="no attention"):
+        models.attention_weights(plain, plain.init(jax.random.key(0)), words, context=context)
+
+
+def test_what_does_not_fit_is_told():
+    layer = nn.Attention(5)
+    params = {"params": made(layer)}
+    with pytest.raises(ValueError, match="must hold 'memory'"):
+        layer.apply(params, X)
+    with pytest.raises(ValueError, match=r"must be \[3, source, features\].*\(2, 7, 6\)"):
+        layer.apply(params, X, context={"memory": MEMORY[:2]})
+    with pytest.raises(ValueError, match="carry must be an AttentionCarry"):
+        layer.apply(params, X, jnp.ones((B, 5)), context={"memory": MEMORY})
+    object.__setattr__(layer, "score", "cosine")  # past the checks of types
+    with pytest.raises(ValueError, match="not 'cosine'"):
+        layer.apply(params, X, context={"memory": MEMORY})

@@ -1,0 +1,134 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import io, losses, models, nn
+from seqjax.nn.spec import layer_from_json, layer_to_json
+
+B, S, T, IN, OUT = 2, 6, 5, 9, 7
+SOURCE = jax.random.randint(jax.random.key(0), (B, S), 0, IN)
+WORDS = jax.random.randint(jax.random.key(1), (B, T), 0, OUT)
+SOURCE_LENGTHS, LENGTHS = jnp.array([4, 6]), jnp.array([5, 2])
+CONTEXT = {"source": SOURCE, "source_lengths": SOURCE_LENGTHS}
+
+
+BOTH_WAYS = nn.Bidirectional(nn.GRU(2))
+
+
+def pair(decoding, *above, encoding=BOTH_WAYS, **options):
+    encoder = nn.Stack((nn.Embed(IN, 3), encoding))
+    decoder = nn.Stack((nn.Embed(OUT, 3), decoding, *above, nn.Dense(OUT)))
+    return nn.EncoderDecoder(encoder, decoder, **options)
+
+
+WITH_ATTENTION = {
+    "dot": pair(nn.GRU(4), nn.Attention(4)),
+    "additive, lstm above": pair(nn.LSTM(4), nn.Attention(4, "additive"), nn.LSTM(3)),
+    "no bridge, strides": pair(
+        nn.RNN(4), nn.Attention(4), encoding=nn.CausalConv(4, 3, stride=2), bridge=False
+    ),
+}
+LAYERS = {name: pair(kind(4)) for name, kind in nn.LAYERS.items()} | WITH_ATTENTION
+SOME = {"lru": LAYERS["lru"], **WITH_ATTENTION}
+
+
+def made(layer):
+    """A model and parameters away from their initialisers' zeros."""
+    model = models.from_layer(layer, nn.Tokens(OUT))
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    random = np.random.default_rng(0)
+    draw = lambda a: jnp.asarray(random.normal(size=a.shape) / 2, a.dtype)  # noqa: E731
+    return model, jax.tree.map(draw, shapes)
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_steps_from_the_carry_need_no_source(layer):
+    model, params = made(layer)
+    y = jax.jit(model.apply)(params, WORDS, context=CONTEXT)
+    assert y.shape == (B, T, OUT)
+    begin = jax.jit(lambda *a: model.apply(*a, context=CONTEXT, return_carry=True))
+    carry, first = begin(params, WORDS[:, :1])
+    np.testing.assert_allclose(first[:, 0], y[:, 0], atol=1e-5)
+    shapes, step = jax.tree.map(jnp.shape, carry), jax.jit(model.step)
+    for t in range(1, T):
+        carry, y_t = step(params, carry, WORDS[:, t])
+        np.testing.assert_allclose(y_t, y[:, t], atol=1e-5)
+    assert jax.tree.map(jnp.shape, carry) == shapes
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(carry)} == {B}
+
+
+@pytest.mark.parametrize("layer", SOME.values(), ids=SOME)
+def test_padded_equals_alone_values_and_gradients(layer):
+    model, params = made(layer)
+
+    def loss(params, words, lengths, source, source_lengths):
+        context = {"source": source, "source_lengths": source_lengths}
+        y = model.apply(params, words, seq_lengths=lengths, context=context)
+        weights = losses.token_weights(lengths, words.shape[1])
+        return jnp.sum(losses.cross_entropy(y, words) * weights)
+
+    gradient = jax.jit(jax.value_and_grad(loss))
+    batch = gradient(params, WORDS, LENGTHS, SOURCE, SOURCE_LENGTHS)
+    total = jax.tree.map(jnp.zeros_like, batch)
+    for b, (n, s) in enumerate(zip(LENGTHS, SOURCE_LENGTHS, strict=True)):
+        own = WORDS[b : b + 1, :n], n[None], SOURCE[b : b + 1, :s], s[None]
+        total = jax.tree.map(jnp.add, total, gradient(params, *own))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), batch, total)
+
+
+def test_it_is_data(tmp_path):
+    for layer in LAYERS.values():
+        assert layer_from_json(layer_to_json(layer)) == layer
+    model, params = made(LAYERS["dot"])
+    io.save_model(tmp_path / "model.safetensors", model, params)
+    again, loaded = io.load_model(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(
+        again.apply(loaded, WORDS, context=CONTEXT), model.apply(params, WORDS, context=CONTEXT)
+    )
+
+
+def test_the_bridge_is_its_equation_and_the_source_may_be_features():
+    layer = nn.EncoderDecoder(
+        nn.LSTM(2), nn.Stack((nn.Embed(OUT, 3), nn.GRU(4))), source_features=5
+    )
+    model, params = made(layer)
+    source = jax.random.normal(jax.random.key(2), (B, S, 5))
+    context = {"source": source, "source_lengths": SOURCE_LENGTHS}
+    y = model.apply(params, WORDS, context=context)
+    end, _ = nn.LSTM(2).apply(
+        {"params": params["encoder"]}, source, seq_lengths=SOURCE_LENGTHS, return_carry=True
+    )
+    bridge = jax.tree.map(np.asarray, params["bridge_0"])
+    h = np.tanh(np.concatenate(end, axis=-1) @ bridge["kernel"] + bridge["bias"])
+    embedded = params["decoder"]["layers_0"]["embedding"][WORDS]
+    expected = nn.GRU(4).apply({"params": params["decoder"]["layers_1"]}, embedded, jnp.asarray(h))
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def test_parameters_are_the_same_made_either_way():
+    layer = LAYERS["additive, lstm above"]
+    model, params = made(layer)
+    carry, _ = model.apply(params, WORDS[:, :1], context=CONTEXT, return_carry=True)
+    init = jax.jit(lambda *a: layer.init(*a, method="step"))
+    by_step = init(jax.random.key(0), carry, WORDS[:, 0])["params"]
+    jax.tree.map(np.testing.assert_array_equal, by_step, model.init(jax.random.key(0)))
+
+
+def test_what_does_not_fit_is_told():
+    model, params = made(LAYERS["dot"])
+    with pytest.raises(ValueError, match="begins with the source"):
+        model.initial_carry(B)
+    with pytest.raises(ValueError, match=r"must hold 'source', \[2, steps\]"):
+        model.apply(params, WORDS)
+    with pytest.raises(ValueError, match=r"must be \[2, steps\].*\(1, 6\)"):
+        model.apply(params, WORDS, context={"source": SOURCE[:1]})
+    with pytest.raises(ValueError, match=r"\['memory'\]; they read \['source', 'source_lengths'\]"):
+        model.apply(params, WORDS, context=CONTEXT | {"memory": SOURCE})
+    nothing = pair(nn.GRU(4), encoding=nn.Dense(3))
+    with pytest.raises(ValueError, match="keeps nothing"):
+        models.from_layer(nothing, nn.Tokens(OUT)).init(jax.random.key(0))
+    with pytest.raises(ValueError, match="even widths"):
+        models.seq2seq("gru", source_vocab=IN, target_vocab=OUT, features=(5,))
+    with pytest.raises(ValueError, match="lru has no two directions"):
+        models.seq2seq("lru", source_vocab=IN, target_vocab=OUT)
