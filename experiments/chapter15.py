@@ -17,7 +17,7 @@ import optax
 from jax import Array
 from jax.nn import initializers
 
-from seqjax import models, nn, train
+from seqjax import models, nn
 
 WINDOW = 50
 HORIZON = 10
@@ -59,7 +59,6 @@ class Recipe(NamedTuple):
             "iterative": trained one step ahead, forecasts fed back.
         published: the book's validation MSE (ten steps ahead: at the last step).
         training: how.
-        running_statistics: whether it has a batch norm's.
         best: whether the result is the epoch of least validation error, and the test
             part is looked at: ours, beyond the book's settings.
     """
@@ -71,7 +70,6 @@ class Recipe(NamedTuple):
     targets: Literal["last", "every", "strided", "iterative"] = "last"
     published: float | None = None
     training: Training = Training()
-    running_statistics: bool = False
     best: bool = False
 
 
@@ -195,9 +193,7 @@ RECIPES: dict[str, Recipe] = {
         "every",
         published=0.0121,
     ),
-    "batch-norm": Recipe(
-        batch_norm, "SimpleRNN 20-20, batch norm", 10, 1630, "every", running_statistics=True
-    ),
+    "batch-norm": Recipe(batch_norm, "SimpleRNN 20-20, batch norm", 10, 1630, "every"),
     "lstm": Recipe(
         lambda: deep(nn.LSTM, HORIZON), "LSTM 20-20", 10, 5250, "every", published=0.008561
     ),
@@ -265,10 +261,8 @@ def optimizer_of(recipe: Recipe, steps_per_epoch: int, epochs: int) -> optax.Gra
     """The optimizer of a recipe."""
     training = recipe.training
     if not training.cosine:
-        optimizer = optax.adam(training.learning_rate)
-    else:
-        total = steps_per_epoch * epochs
-        warm = min(2 * steps_per_epoch, total // 2)
-        schedule = optax.warmup_cosine_decay_schedule(0.0, training.learning_rate, warm, total)
-        optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-    return train.with_running_statistics(optimizer) if recipe.running_statistics else optimizer
+        return optax.adam(training.learning_rate)
+    total = steps_per_epoch * epochs
+    warm = min(2 * steps_per_epoch, total // 2)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, training.learning_rate, warm, total)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))

@@ -37,8 +37,9 @@ class BatchNorm(Layer):
     batch in training and with running ones otherwise (and one step at a time).
 
     The running moments are parameters whose gradient is their distance from the batch's
-    moments: wrap the optimizer in `seqjax.train.with_running_statistics`, which moves
-    them by that distance times ``1 - momentum``. Of a batch split by
+    moments. `seqjax.train.fit` keeps them from the optimizer and moves them by that distance
+    times 0.01; a loop of one's own, or another momentum, has
+    `seqjax.train.with_running_statistics`. Of a batch split by
     `train.fit(mesh=)` the moments are those of the whole; inside `jax.shard_map` they would
     be those of each device's part, which is not supported.
 

@@ -16,7 +16,7 @@ from seqjax.train import programs
 from seqjax.train.batches import Batches
 from seqjax.train.feeds import make_feed, means_of, place_validation, sums_over
 from seqjax.train.finite import Watch, find_operation, latest_step, not_finite
-from seqjax.train.job import EarlyStopping, Fit, Job, restored, waited
+from seqjax.train.job import EarlyStopping, Fit, Job, for_params, restored, waited
 from seqjax.train.logs import Progress
 from seqjax.train.processes import is_primary, local, wait_for_all
 from seqjax.train.programs import Layout
@@ -35,7 +35,7 @@ def train_together(job: Job, seeds: Sequence[Seed], layout: Layout) -> Iterator[
         ``(seed, fit)`` of each that did not fail, in their order.
     """
     started = time.perf_counter()
-    _train(job, seeds, layout)
+    _train(for_params(job, seeds[0].params), seeds, layout)
     seconds = (time.perf_counter() - started) / len(seeds)
     for one in seeds:
         if one.ended is not None:

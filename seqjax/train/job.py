@@ -11,7 +11,7 @@ from seqjax.train import programs
 from seqjax.train.batches import Batches
 from seqjax.train.checkpoints import Restored
 from seqjax.train.programs import Layout
-from seqjax.train.running import check_running_statistics
+from seqjax.train.running import statistics_apart, update_of
 from seqjax.train.seeds import Seed
 from seqjax.train.steps import Params, Program, TrainState
 from seqjax.train.streams import Stream
@@ -75,6 +75,15 @@ class Job(NamedTuple):
     given: dict[str, Any]
 
 
+def for_params(job: Job, params: Params) -> Job:
+    """`job`, its optimizer kept from running statistics that `params` hold."""
+    optimizer = statistics_apart(job.optimizer, params)
+    if optimizer is job.optimizer:
+        return job
+    program = job.program._replace(update=update_of(optimizer))
+    return job._replace(optimizer=optimizer, program=program)
+
+
 def restored(job: Job, seeds: Sequence[Seed], layout: Layout) -> list[tuple[Seed, Restored]]:
     """Where each seed goes on, for those that have not ended; their histories are brought there."""
     last = job.epochs * job.batches.steps
@@ -105,9 +114,7 @@ def _before(job: Job, one: Seed) -> TrainState:
     own = one.params, one.opt_state, options["carry"]
     # Numbers of Python are parameters, too; their weak types would change with a step.
     own = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(a)), own)
-    state = programs.start(job.optimizer, keep, norm, *own)
-    check_running_statistics(state.params, state.opt_state)
-    return state
+    return programs.start(job.optimizer, keep, norm, *own)
 
 
 def out_of_patience(job: Job, state: TrainState, step: int) -> bool:

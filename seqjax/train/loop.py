@@ -1,7 +1,6 @@
 """Training: the public functions, and what they take."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict, Unpack, get_args, runtime_checkable
@@ -23,6 +22,7 @@ from seqjax.train.logs import MetricsLog
 from seqjax.train.losses import Loss, Params
 from seqjax.train.mesh import check_mesh
 from seqjax.train.programs import Layout
+from seqjax.train.running import update_of
 from seqjax.train.seeds import Seed, given
 from seqjax.train.steps import Program
 from seqjax.train.stopping import stop_requested
@@ -111,7 +111,8 @@ def fit(
             `key` is None in validation.
         params: a pytree of arrays (copied: `params` itself stays usable).
         optimizer: an Optax transformation: clipping and schedules belong there. It is given
-            ``value=``, the batch's mean loss, too.
+            ``value=``, the batch's mean loss, too. Running statistics, such as those of
+            `seqjax.nn.BatchNorm`, are kept from it (`with_running_statistics`).
         batches: of the training part; see `array_batches` and `stream`.
         epochs: passes over the training part.
         seed: of the order of the examples and of the noise, below 2**32.
@@ -319,17 +320,12 @@ def _job(
     if validation is None and options["early_stopping"] is not None:
         raise ValueError(f"{name}: early stopping needs validation batches.")
     optimizer = same(optimizer)
-    program = program_of(loss, _update_of(optimizer), batches)
+    program = program_of(loss, update_of(optimizer), batches)
     validating = None if validation is None else program_of(loss, None, validation)
     # Once for all seeds: checksums read all the data.
     call = call_of(batches, options["steps_per_call"])
     checked = given(batches, validation, call, optimizer) if saves else {}
     return Job(name, optimizer, program, batches, epochs, options, validating, checked)
-
-
-@functools.lru_cache(maxsize=64)  # the same for the same optimizer, or each call would compile
-def _update_of(optimizer: optax.GradientTransformation) -> Callable[..., Any]:
-    return optax.with_extra_args_support(optimizer).update
 
 
 _DEFAULTS: dict[str, Any] = dict.fromkeys(Options.__annotations__) | {

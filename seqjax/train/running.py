@@ -8,6 +8,7 @@ import jax
 import optax
 
 
+@functools.lru_cache(maxsize=64)  # the same for the same optimizer: what it does compiles once
 def with_running_statistics(
     optimizer: optax.GradientTransformation, momentum: float = 0.99
 ) -> optax.GradientTransformation:
@@ -15,7 +16,9 @@ def with_running_statistics(
 
     Running statistics are the leaves whose name starts with ``running_``; a layer such
     as `seqjax.nn.BatchNorm` gives them their distance from the batch's statistics for a
-    gradient. Each step moves them by ``1 - momentum`` of it.
+    gradient. Each step moves them by ``1 - momentum`` of it. `fit` and `fit_seeds` do this
+    themselves where parameters hold such leaves: it is for another momentum, and for
+    loops of one's own.
 
     Args:
         optimizer: for all other leaves; its clipping and schedule see these alone.
@@ -68,18 +71,26 @@ def _template(make: Callable[..., Any], names: tuple[str, ...]) -> Any:
     return optax.inject_hyperparams(make)(**dict.fromkeys(names, 0.0))
 
 
-def check_running_statistics(params: Any, opt_state: Any) -> None:
-    """ValueError where running statistics would be trained as if they were parameters."""
+def statistics_apart(
+    optimizer: optax.GradientTransformation, params: Any
+) -> optax.GradientTransformation:
+    """`with_running_statistics`, where `params` hold some and `optimizer` has not heard of it."""
 
     def partitioned(node: Any) -> bool:
         return isinstance(node, optax.transforms.PartitionState)
 
-    nodes = jax.tree.leaves(opt_state, is_leaf=partitioned)
-    if "running" in jax.tree.leaves(_labels(params)) and not any(map(partitioned, nodes)):
-        raise ValueError(
-            "the parameters hold running statistics (running_...), which an optimizer must not"
-            " train: give it as seqjax.train.with_running_statistics(optimizer)."
-        )
+    if "running" not in jax.tree.leaves(_labels(params)):
+        return optimizer
+    state = jax.eval_shape(optimizer.init, params)
+    if any(map(partitioned, jax.tree.leaves(state, is_leaf=partitioned))):
+        return optimizer
+    return with_running_statistics(optimizer)
+
+
+@functools.lru_cache(maxsize=64)  # likewise
+def update_of(optimizer: optax.GradientTransformation) -> Callable[..., Any]:
+    """Its update, which takes ``value=`` whether it wants it or not."""
+    return optax.with_extra_args_support(optimizer).update
 
 
 def _labels(params: Any) -> Any:

@@ -45,12 +45,12 @@ def test_as_many_beams_as_sequences_find_them_all_in_their_order(model, context,
     options = {"beams": len(sequences), "length_penalty": penalty, "context": context}
     beam = models.beam_search(model, params, START, STEPS, end=END, **options)
     told = {} if context is None else {"context": context}
-    apply = jax.jit(lambda words: jax.nn.log_softmax(model.apply(params, words, **told)[:, 1:-1]))
+    apply = jax.jit(lambda words: jax.nn.log_softmax(model.apply(params, words, **told)[:, 1:]))
     expected = np.zeros((len(START), len(sequences)))
     counts = np.minimum((sequences != END).sum(axis=1) + 1, STEPS)
     for k, (tokens, count) in enumerate(zip(sequences, counts, strict=True)):
         row = jnp.broadcast_to(jnp.asarray(tokens), (len(START), STEPS))
-        steps = apply(jnp.concatenate([START, row, row[:, :1]], axis=1))
+        steps = apply(jnp.concatenate([START, row[:, :-1]], axis=1))
         sums = np.take_along_axis(np.asarray(steps), np.asarray(row)[..., None], axis=2)
         expected[:, k] = sums[:, :count].sum(axis=(1, 2)) / ((5 + count) / 6) ** penalty
     order = np.argsort(-expected, axis=1)
@@ -64,11 +64,11 @@ def test_as_many_beams_as_sequences_find_them_all_in_their_order(model, context,
 @every_model
 def test_one_beam_is_greedy(model, context):
     params, told = drawn(model), {} if context is None else {"context": context}
-    words = START
-    for _ in range(5):
-        best = model.apply(params, words, **told)[:, -1].argmax(-1)
-        ended = (words[:, 2:] == END).any(axis=1)
-        words = jnp.concatenate([words, jnp.where(ended, END, best)[:, None]], axis=1)
+    apply = jax.jit(lambda words: model.apply(params, words, **told))
+    words = np.pad(START, ((0, 0), (0, 5)))
+    for t in range(2, 7):
+        best = apply(words)[:, t - 1].argmax(-1)
+        words[:, t] = np.where((words[:, 2:t] == END).any(axis=1), END, best)
     found = models.beam_search(model, params, START, 5, end=END, beams=1, context=context)
     np.testing.assert_array_equal(found.tokens[:, 0], words[:, 2:])
 

@@ -284,11 +284,21 @@ def test_settings_that_would_train_nothing(options, message):
         fit(squares, START, optax.sgd(0.1), BATCHES, epochs=1, early_stoping=EarlyStopping())
 
 
-def test_running_statistics_that_an_optimizer_would_train_are_refused():
-    params = START | {"layer": {"running_mean": jnp.zeros(2)}}
-    with pytest.raises(ValueError, match=r"with_running_statistics\(optimizer\)"):
-        fit(squares, params, optax.sgd(0.1), BATCHES, epochs=1)
-    fit(squares, params, with_running_statistics(optax.sgd(0.1)), BATCHES, epochs=1)
+def test_running_statistics_are_kept_from_the_optimizer_unasked():
+    """Decay would shrink them, and momentum carry them on."""
+    params = START | {"layer": {"running_mean": jnp.full(2, 3.0)}}
+
+    def loss(params, batch, key):  # whose gradient is 0.5, as a layer's would be its distance
+        return squares(params, batch, key) + 0.5 * jnp.sum(params["layer"]["running_mean"])
+
+    adam = optax.adamw(0.1, weight_decay=0.5)
+    steps = 2 * BATCHES.steps
+    for optimizer, rate in ((adam, 0.01), (with_running_statistics(adam, momentum=0.9), 0.1)):
+        done = fit(loss, params, optimizer, BATCHES, epochs=2)
+        expected = 3.0 - steps * rate * 0.5
+        np.testing.assert_allclose(done.params["layer"]["running_mean"], expected, rtol=1e-5)
+        runs = dict(fit_seeds(loss, lambda key: params, optimizer, BATCHES, epochs=2, seeds=[0]))
+        jax.tree.map(np.testing.assert_array_equal, runs[0].params, done.params)
 
 
 def test_a_watched_metric_that_is_no_number_ends_the_run():
