@@ -123,10 +123,9 @@ def fit_seeds(
         for part, shuffle in ((task.split.train, True), (task.split.validation, False))
     )
     optimizer = optax.adam(settings.learning_rate)
-    if settings.weight_decay is not None:
+    if (decay := settings.weight_decay) is not None:
         steps = settings.epochs * batches.steps
-        schedule = optax.cosine_decay_schedule(settings.learning_rate, steps)
-        optimizer = optax.adamw(schedule, weight_decay=settings.weight_decay)
+        optimizer = train.cosine_adamw(settings.learning_rate, steps, weight_decay=decay, clip=None)
     alone = {} if "mesh" in how else {"devices": jax.devices()[:1], "per_device": 1}
     how |= {"epochs": settings.epochs, "validation": validation, **alone}
     yield from train.fit_seeds(loss, model.init, optimizer, batches, seeds=seeds, **how)

@@ -22,10 +22,8 @@ from seqjax.train.loop import (
 )
 from seqjax.train.losses import Loss as Loss, Losses as Losses
 from seqjax.train.mesh import data_mesh as data_mesh
-from seqjax.train.running import (
-    tunable as tunable,
-    with_running_statistics as with_running_statistics,
-)
+from seqjax.train.optimizers import cosine_adamw as cosine_adamw, tunable as tunable
+from seqjax.train.running import with_running_statistics as with_running_statistics
 from seqjax.train.steps import TrainState as TrainState
 from seqjax.train.stopping import (
     TrainingStopped as TrainingStopped,

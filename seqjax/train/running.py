@@ -1,4 +1,4 @@
-"""Optimizers: running statistics beside trained parameters; numbers that are no constants."""
+"""Running statistics beside trained parameters, kept from the optimizer."""
 
 import functools
 from collections.abc import Callable
@@ -37,38 +37,6 @@ def with_running_statistics(
         [1.0]
     """
     return optax.partition({"trained": optimizer, "running": optax.sgd(1 - momentum)}, _labels)
-
-
-def tunable(
-    make: Callable[..., optax.GradientTransformation], **numbers: float
-) -> optax.GradientTransformation:
-    """``make(**numbers)``, its numbers kept in its state: another value compiles nothing anew.
-
-    For searches over learning rates and the like; `fit` can track "learning_rate" of it.
-
-    Args:
-        make: such as `optax.adam`, or a function of one's own at the top of a module.
-        **numbers: its arguments.
-
-    Returns:
-        The transformation.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> optimizer = tunable(optax.sgd, learning_rate=0.5)
-        >>> updates, _ = optimizer.update(jnp.ones(1), optimizer.init(jnp.zeros(1)))
-        >>> updates.tolist(), optimizer.update is tunable(optax.sgd, learning_rate=0.1).update
-        ([-0.5], True)
-    """
-    update = _template(make, tuple(sorted(numbers))).update
-    return optax.GradientTransformationExtraArgs(
-        optax.inject_hyperparams(make)(**numbers).init, update
-    )
-
-
-@functools.cache
-def _template(make: Callable[..., Any], names: tuple[str, ...]) -> Any:
-    return optax.inject_hyperparams(make)(**dict.fromkeys(names, 0.0))
 
 
 def statistics_apart(
