@@ -15,6 +15,10 @@ from seqjax.data.scalers import (
 from seqjax.data.series import MILK_CSV as MILK_CSV, read_series as read_series
 from seqjax.data.synthetic import NOISE_VARIANCE as NOISE_VARIANCE, two_sines as two_sines
 from seqjax.data.text import (
+    END as END,
+    PADDING as PADDING,
+    START as START,
+    UNKNOWN as UNKNOWN,
     Vocabulary as Vocabulary,
     characters as characters,
     padded as padded,

@@ -1,4 +1,8 @@
-"""Text as numbers: vocabularies of characters, words and bytes, and sequences padded."""
+"""Text as numbers: vocabularies of characters, words and bytes, and sequences padded.
+
+What generates text needs to know where it starts and ends: ``START + text + END`` is a text of
+one token more on either side, in vocabularies of characters and words alike.
+"""
 
 import dataclasses
 import functools
@@ -13,6 +17,7 @@ from numpy.typing import ArrayLike
 from seqjax.data.cells import DataError
 
 PADDING, UNKNOWN = 0, 1
+START, END = "\x02", "\x03"  # ASCII's own control characters for it
 _FIRST = 2  # number of the first token
 _WORD = re.compile(r"\w+|[^\w\s]")
 

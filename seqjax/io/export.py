@@ -9,7 +9,7 @@ import jax
 from jax import Array, export
 from jaxtyping import DTypeLike
 
-from seqjax import models
+from seqjax import models, nn
 from seqjax.storage.files import write_atomically
 
 
@@ -19,14 +19,14 @@ def export_forecaster(
     params: Any,
     *,
     steps: int,
-    inputs: int,
-    dtype: DTypeLike = "float32",
+    inputs: nn.Inputs,
+    dtype: DTypeLike | None = None,
     platforms: Sequence[str] | None = None,
 ) -> export.Exported:
     """Write a forecaster with its parameters as one StableHLO program, for any batch size.
 
-    The file takes x [batch, steps, inputs]. JAX alone runs it (with flatbuffers, which
-    `jax.export` reads files with)::
+    The file takes x [batch, steps, inputs], or tokens [batch, steps]. JAX alone runs it (with
+    flatbuffers, which `jax.export` reads files with)::
 
         import jax, pathlib
         forecaster = jax.export.deserialize(pathlib.Path(path).read_bytes())
@@ -46,8 +46,8 @@ def export_forecaster(
             calls `seqjax.models.generate`, and scales back.
         params: its parameters; they become constants of the program.
         steps: length of the sequences.
-        inputs: number of input features.
-        dtype: of x.
+        inputs: number of input features, or ``nn.Tokens(vocab_size)``.
+        dtype: of x; by default float32, of tokens int32.
         platforms: those that it is to run on, of "cpu", "cuda", "rocm" and "tpu"; by
             default the one here.
 
@@ -70,9 +70,14 @@ def export_forecaster(
         >>> reloaded.in_avals[0].str_short(), reloaded.out_avals[0].str_short()
         ('float32[batch,12,1]', 'float32[batch,1]')
 
+    A function reads what a model takes besides, such as sentences with their lengths out of one
+    array of tokens (`seqjax.data.PADDING` is 0): ``lambda params, tokens: model.apply(params,
+    tokens, seq_lengths=(tokens > 0).sum(axis=1))``.
+
     Source: https://docs.jax.dev/en/latest/export/export.html, "Compatibility guarantees".
     """
-    if steps < 1 or inputs < 1:
+    tokens = isinstance(inputs, nn.Tokens)
+    if steps < 1 or (inputs.vocab_size if tokens else inputs) < 1:
         raise ValueError(
             f"export_forecaster: steps ({steps}) and inputs ({inputs}) must be at least 1."
         )
@@ -83,7 +88,8 @@ def export_forecaster(
         )
     function = forecaster.apply if isinstance(forecaster, models.Model) else forecaster
     (batch,) = export.symbolic_shape("batch")
-    x = jax.ShapeDtypeStruct((batch, steps, inputs), dtype)
+    shape = (batch, steps) if tokens else (batch, steps, inputs)
+    x = jax.ShapeDtypeStruct(shape, dtype or ("int32" if tokens else "float32"))
     exported = export.export(jax.jit(lambda x: function(params, x)), platforms=platforms)(x)
     write_atomically(Path(path), bytes(exported.serialize()))
     return exported

@@ -17,6 +17,23 @@ class PoolCarry(NamedTuple):
     steps: Array
 
 
+# The gradient goes to a place, not to whatever equals the maximum as `jnp.max` has it: XLA may
+# compute the compared values a second time, rounded in another way, and then nothing does.
+def _at(x: Array, place: Array) -> Array:
+    return jnp.take_along_axis(x, place, axis=1)
+
+
+def _running_argmax(x: Array) -> Array:
+    """[batch, time, features]: where the largest value up to each step stands."""
+
+    def larger(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+        first = a[0] >= b[0]
+        return jnp.where(first, a[0], b[0]), jnp.where(first, a[1], b[1])
+
+    place = lax.broadcasted_iota(jnp.int32, x.shape, 1)
+    return lax.associative_scan(larger, (lax.stop_gradient(x), place), axis=1)[1]
+
+
 class Pool(Layer):
     """The maximum and the mean over the steps so far.
 
@@ -75,23 +92,24 @@ class Pool(Layer):
     def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``(carry, y)``; outputs after a sequence's end stay those at its end."""
         before = self._before(x, carry)
+        if not x.shape[1]:
+            return before, self._answer(before, x.dtype)[:, None][:, :0]
         largest, wide, ones = self._parts(x, call)
         states = PoolCarry(
-            jnp.maximum(lax.cummax(largest, axis=1), before.largest[:, None]),
+            jnp.maximum(_at(largest, _running_argmax(largest)), before.largest[:, None]),
             jnp.cumsum(wide, axis=1) + before.total[:, None],
             jnp.cumsum(ones, axis=1) + before.steps[:, None],
         )
-        y = self._answer(states, x.dtype)
-        if not x.shape[1]:
-            return before, y
-        return PoolCarry(*(leaf[:, -1] for leaf in states)), y
+        return PoolCarry(*(leaf[:, -1] for leaf in states)), self._answer(states, x.dtype)
 
     def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``(carry, y)``, y [batch, features]: a maximum and a sum, nothing for every step."""
         before = self._before(x, carry)
+        if not x.shape[1]:
+            return before, self._answer(before, x.dtype)
         largest, wide, ones = self._parts(x, call)
         state = PoolCarry(
-            jnp.maximum(jnp.max(largest, axis=1, initial=-jnp.inf), before.largest),
+            jnp.maximum(_at(largest, jnp.argmax(largest, 1, keepdims=True))[:, 0], before.largest),
             jnp.sum(wide, axis=1) + before.total,
             jnp.sum(ones, axis=1) + before.steps,
         )

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from seqjax.data import DataError, Vocabulary, characters, padded, utf8_bytes, words
+from seqjax.data import END, START, DataError, Vocabulary, characters, padded, utf8_bytes, words
 
 TEXTS = ["The cat sat.", "The dog sat, too!", "Ein Bär läuft\n"]
 
@@ -34,6 +34,16 @@ def test_what_is_not_known_is_one_token():
     assert characters(["aab"], most=1).encode("ab").tolist() == [2, 1]
     assert utf8_bytes().encode("€").tolist() == [2 + byte for byte in "€".encode()]
     assert words(TEXTS, at_least=1).encode("").tolist() == []
+
+
+@pytest.mark.parametrize("make", [characters, words])
+def test_start_and_end_are_tokens_of_their_own(make):
+    marked = [START + text + END for text in TEXTS]
+    vocabulary = make(marked, at_least=1)
+    tokens = vocabulary.encode(marked[0])
+    assert tokens[1:-1].tolist() == vocabulary.encode(TEXTS[0]).tolist()
+    assert vocabulary.decode(tokens[:1]) == START
+    assert vocabulary.decode(tokens[-1:]) == END
 
 
 def test_padding_and_cutting():

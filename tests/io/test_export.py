@@ -105,3 +105,21 @@ def test_what_cannot_be_exported_is_told(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"\[export\]"):
         io.export_forecaster(tmp_path / "f", forecast, (), steps=1, inputs=1)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_classifier_of_sentences_with_their_lengths(tmp_path):
+    model = models.classifier("gru", inputs=nn.Tokens(9), classes=3, features=(4,), pool="both")
+    params = drawn(model)
+    tokens = np.array([[3, 1, 4, 0, 0, 0], [1, 5, 8, 2, 6, 5], [7, 0, 0, 0, 0, 0]], np.int32)
+
+    def answer(params, tokens):
+        return model.apply(params, tokens, seq_lengths=(tokens > 0).sum(axis=1))
+
+    path = tmp_path / "classifier.jax"
+    io.export_forecaster(path, answer, params, steps=STEPS, inputs=nn.Tokens(9))
+    read = jax.export.deserialize(path.read_bytes())
+    assert read.in_avals[0].str_short() == "int32[batch,6]"
+    expected = answer(params, jnp.asarray(tokens))
+    np.testing.assert_allclose(jax.jit(read.call)(tokens), expected, atol=1e-6)
+    alone = model.apply(params, jnp.asarray(tokens[2:, :1]))
+    np.testing.assert_allclose(expected[2:], alone, atol=1e-6)

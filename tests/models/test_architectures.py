@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import models, nn
+from seqjax import losses, models, nn
 
 TOKENS = jax.random.randint(jax.random.key(0), (2, 6), 0, 11)
 
@@ -25,6 +25,38 @@ def test_a_language_model_step_by_step(architecture):
     np.testing.assert_allclose(jnp.stack(outputs, axis=1), y, atol=1e-5)
     assert y.shape == (2, 6, 11)
     assert (model.apply(params, TOKENS, key=jax.random.key(2)) != y).any()
+
+
+LSTM = {"vocab_size": 11, "features": (5, 5), "embedding": 4}
+CLASSES = {"inputs": nn.Tokens(11), "classes": 3, "embedding": 4}
+MODELS = {
+    "language model": models.language_model("lstm", **LSTM),
+    "wavenet": models.language_model("wavenet", **LSTM, dilations=(1, 2)),
+    "both ways": models.classifier("gru", **CLASSES, features=(4,), bidirectional=True),
+    "pooled": models.classifier("lru", **CLASSES, features=(4, 4), pool="both"),
+}
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_padded_equals_alone_values_and_gradients(model):
+    params, lengths = model.init(jax.random.key(1)), jnp.array([6, 3])
+    cotangent = jax.random.normal(jax.random.key(2), (6, 11))
+
+    def loss(params, tokens, lengths):
+        y = model.apply(params, tokens, seq_lengths=lengths)
+        if model.last:
+            return jnp.sum(y * cotangent[0, :3][None]), y
+        counted = losses.token_weights(lengths, y.shape[1])[..., None]
+        return jnp.sum(counted * y * cotangent[None, : y.shape[1]]), y
+
+    of = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (_, y), gradient = of(params, TOKENS, lengths)
+    alone = [of(params, TOKENS[b : b + 1, :n], jnp.array([n])) for b, n in enumerate((6, 3))]
+    for b, n in enumerate((6, 3)):
+        own = alone[b][0][1][0]
+        np.testing.assert_allclose(y[b] if model.last else y[b, :n], own, atol=1e-5)
+    summed = jax.tree.map(jnp.add, *(one[1] for one in alone))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), gradient, summed)
 
 
 def test_a_classifier_reads_tokens_and_features():

@@ -33,6 +33,9 @@ def test_pooling_in_pieces_and_step_by_step(kind):
     carry, first = pool.apply({}, x[:, :2], return_carry=True)
     carry, rest = pool.apply({}, x[:, 2:], carry, return_carry=True)
     np.testing.assert_allclose(jnp.concatenate([first, rest], axis=1), whole, rtol=1e-6)
+    again, nothing = pool.apply({}, x[:, :0], carry, return_carry=True)
+    assert nothing.shape == (1, 0, whole.shape[-1])
+    jax.tree.map(np.testing.assert_array_equal, again, carry)
     stepped, ys = pool.initial_carry(1, 2), []
     for t in range(5):
         stepped, y = pool.apply({}, stepped, x[:, t], method="step")
