@@ -25,7 +25,7 @@ def test_the_examples_run_one_after_the_other(capsys):
 
 
 def test_the_examples_of_training(capsys):
-    names, blocks = names_of(ROOT / "docs" / "training.md", 3)
+    names, blocks = names_of(ROOT / "docs" / "training.md", 4)
     assert names["accuracy"] > 0.9
     assert names["bits"] < 3.5  # of 8; 4.4 by the frequencies alone
     np.testing.assert_allclose(names["fitted"].params, np.arange(16), atol=0.05)
