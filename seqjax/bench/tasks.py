@@ -13,8 +13,8 @@ import numpy as np
 from seqjax import data
 from seqjax.bench.worker import Prepared
 
-Name = Literal["rnn", "lstm", "gru", "wavenet", "milk"]
-FloatArray: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
+Name = Literal["rnn", "lstm", "gru", "wavenet", "milk", "text"]
+Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any] | np.integer[Any]]]
 
 BATCH = 32
 WINDOW = 50  # steps of a synthetic series
@@ -26,6 +26,11 @@ MILK_WINDOW = 12
 MILK_FEATURES = 128
 MILK_DROPOUT = 0.2
 
+TEXT_VOCABULARY = 96
+TEXT_STEPS = 64
+TEXT_FEATURES = 256
+TEXT_EMBEDDING = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -35,7 +40,8 @@ class Task:
         name: of the model. "rnn", "lstm" and "gru" are two recurrent layers of
             `FEATURES`, "wavenet" is a stack of causal convolutions with relu, each
             under a dense head with `HORIZON` outputs at every step; "milk" is two LSTM
-            layers of `MILK_FEATURES` with dropout, which answers at the last step.
+            layers of `MILK_FEATURES` with dropout, which answers at the last step; "text" an
+            embedding, an LSTM layer of `TEXT_FEATURES`, and the logits of the next character.
         examples: to train on.
         validation: examples.
         epochs: in one call of the program "epoch".
@@ -60,6 +66,7 @@ TASKS = {
     "gru": Task("gru"),
     "wavenet": Task("wavenet"),
     "milk": Task("milk", examples=111, validation=13, epochs=20),
+    "text": Task("text", examples=1_024, validation=128),
 }
 TITLES: dict[Name, str] = {
     "rnn": "SimpleRNN 20-20",
@@ -67,23 +74,33 @@ TITLES: dict[Name, str] = {
     "gru": "GRU 20-20",
     "wavenet": "WaveNet, simple",
     "milk": "milk, LSTM 128-128",
+    "text": "characters, LSTM 256",
 }
 
 
 class Examples(NamedTuple):
-    """Inputs and targets, float32.
+    """Inputs and targets, float32; int32 for text.
 
     Attributes:
-        x: [N, T, 1].
-        y: [N, T, K] ([N, 1] for milk).
+        x: [N, T, 1] ([N, T] for text).
+        y: [N, T, K] ([N, 1] for milk, [N, T] for text).
     """
 
-    x: FloatArray
-    y: FloatArray
+    x: Numbers
+    y: Numbers
 
 
 def make_examples(task: Task) -> tuple[Examples, Examples]:
     """The training and the validation part."""
+    end = task.examples + task.validation
+    if task.name == "text":  # any: what is timed does not depend on it
+        shape = (end, TEXT_STEPS + 1)
+        tokens = np.random.default_rng(0).integers(TEXT_VOCABULARY, size=shape, dtype=np.int32)
+        both = np.ascontiguousarray(tokens[:, :-1]), np.ascontiguousarray(tokens[:, 1:])
+        return (
+            Examples(*(part[: task.examples] for part in both)),
+            Examples(*(part[task.examples :] for part in both)),
+        )
     if task.name == "milk":
         series = data.read_series(data.MILK_CSV, "Date", "Production").to_numpy(np.float64)
         inputs, targets = data.windows(series, MILK_WINDOW)
@@ -94,7 +111,6 @@ def make_examples(task: Task) -> tuple[Examples, Examples]:
         inputs, targets = data.next_values(series, HORIZON)
     x = np.ascontiguousarray(inputs[..., None], np.float32)
     y = np.ascontiguousarray(targets, np.float32)
-    end = task.examples + task.validation
     return (
         Examples(x[: task.examples], y[: task.examples]),
         Examples(x[task.examples : end], y[task.examples : end]),

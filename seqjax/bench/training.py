@@ -118,7 +118,7 @@ def make_table(figures: Sequence[Figure]) -> Table:
             "epoch and validation, s",
             f"/ {OURS}",
             "first epoch, s",
-            "its validation MSE",
+            "its validation loss",
         ],
     )
     for model in dict.fromkeys(figure.labels["model"] for figure in figures):

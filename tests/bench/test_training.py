@@ -9,7 +9,14 @@ from seqjax.bench.report import Figure
 from seqjax.bench.trainers import ours
 from seqjax.bench.turns import Rounds, Worker, disagreement, take_turns
 
-PARAMETERS = {"rnn": 1470, "lstm": 5250, "gru": 4110, "wavenet": 6010, "milk": 198_273}
+PARAMETERS = {
+    "rnn": 1470,
+    "lstm": 5250,
+    "gru": 4110,
+    "wavenet": 6010,
+    "milk": 198_273,
+    "text": 359_520,
+}
 
 
 def small(name):
@@ -23,7 +30,7 @@ def check(prepared, name):
     assert prepared.outputs() == {"parameters": np.array([PARAMETERS[name]])}
     assert prepared.facts["parameters"] == PARAMETERS[name]
     assert prepared.facts["first_epoch"] > 0
-    assert 0 < prepared.facts["validation_loss"] < 1
+    assert 0 < prepared.facts["validation_loss"] < (5 if name == "text" else 1)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -32,7 +39,7 @@ def test_parameters(name):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", ["rnn", "milk"])
+@pytest.mark.parametrize("name", ["rnn", "milk", "text"])
 def test_ours(name):
     prepared = ours.training(small(name))
     assert set(prepared.programs) == set(training.PROGRAMS)
@@ -63,7 +70,8 @@ def test_keras_parameters(name):
     from seqjax.bench.trainers import keras
 
     with jax.numpy_rank_promotion("allow"):
-        model = library.Sequential([library.Input((12, 1)), *keras._layers(name)])
+        shape = (12,) if name == "text" else (12, 1)
+        model = library.Sequential([library.Input(shape), *keras._layers(name)])
     assert model.count_params() == PARAMETERS[name]
 
 

@@ -16,6 +16,9 @@ from seqjax.bench.tasks import (
     HORIZON,
     MILK_DROPOUT,
     MILK_FEATURES,
+    TEXT_EMBEDDING,
+    TEXT_FEATURES,
+    TEXT_VOCABULARY,
     Name,
     Task,
     make_examples,
@@ -29,9 +32,11 @@ def training(task: dict[str, Any]) -> Prepared:
     found = Task(**task)
     keras.utils.set_random_seed(0)
     part, validation = make_examples(found)
-    inputs = keras.Input((part.x.shape[1], 1))
+    text = found.name == "text"
+    inputs = keras.Input(part.x.shape[1:], dtype=str(part.x.dtype))
     model: Any = keras.Sequential([inputs, *_layers(found.name)])  # its types are too narrow
-    model.compile(loss="mse", optimizer=keras.optimizers.Adam(found.learning_rate))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if text else "mse"
+    model.compile(loss=loss, optimizer=keras.optimizers.Adam(found.learning_rate))
 
     def fit(epochs: int) -> float:
         history = model.fit(
@@ -68,6 +73,12 @@ def training(task: dict[str, Any]) -> Prepared:
 
 def _layers(name: Name) -> list[Any]:
     layers = keras.layers
+    if name == "text":
+        return [
+            layers.Embedding(TEXT_VOCABULARY, TEXT_EMBEDDING),
+            layers.LSTM(TEXT_FEATURES, return_sequences=True),
+            layers.Dense(TEXT_VOCABULARY),
+        ]
     if name == "milk":
         return [
             layers.LSTM(MILK_FEATURES, return_sequences=True),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from seqjax import models, nn, train
+from seqjax import losses, models, nn, train
 from seqjax.bench.tasks import (
     BATCH,
     DILATIONS,
@@ -16,6 +16,9 @@ from seqjax.bench.tasks import (
     HORIZON,
     MILK_DROPOUT,
     MILK_FEATURES,
+    TEXT_EMBEDDING,
+    TEXT_FEATURES,
+    TEXT_VOCABULARY,
     Name,
     Task,
     make_examples,
@@ -38,7 +41,10 @@ def training(task: dict[str, Any], seeds: int = 1) -> Prepared:
     optimizer = optax.adam(found.learning_rate)
 
     def loss(params: Any, batch: dict[str, Array], key: Array | None) -> Array:
-        squares = (model.apply(params, batch["x"], key=key) - batch["y"]) ** 2
+        y = model.apply(params, batch["x"], key=key)
+        if found.name == "text":
+            return jnp.mean(losses.cross_entropy(y, batch["y"]), axis=1)
+        squares = (y - batch["y"]) ** 2
         return jnp.mean(squares, axis=tuple(range(1, squares.ndim)))
 
     params = model.init(jax.random.key(0))
@@ -83,6 +89,13 @@ def training(task: dict[str, Any], seeds: int = 1) -> Prepared:
 
 def make_model(name: Name) -> models.Model:
     """The model of a task."""
+    if name == "text":
+        return models.language_model(
+            "lstm",
+            vocab_size=TEXT_VOCABULARY,
+            features=(TEXT_FEATURES,),
+            embedding=TEXT_EMBEDDING,
+        )
     if name == "milk":
         widths = (MILK_FEATURES, MILK_FEATURES)
         return models.make(

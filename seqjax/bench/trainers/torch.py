@@ -11,6 +11,9 @@ from seqjax.bench.tasks import (
     HORIZON,
     MILK_DROPOUT,
     MILK_FEATURES,
+    TEXT_EMBEDDING,
+    TEXT_FEATURES,
+    TEXT_VOCABULARY,
     Name,
     Task,
     make_examples,
@@ -31,6 +34,19 @@ class _Recurrent(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.layers(x)[0]
         return self.head(self.dropout(y[:, -1] if self.last else y))
+
+
+class _Text(torch.nn.Module):
+    """Tokens [N, T] to logits [N, T, vocabulary]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = torch.nn.Embedding(TEXT_VOCABULARY, TEXT_EMBEDDING)
+        self.layers = torch.nn.LSTM(TEXT_EMBEDDING, TEXT_FEATURES, batch_first=True)
+        self.head = torch.nn.Linear(TEXT_FEATURES, TEXT_VOCABULARY)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.layers(self.embed(x))[0])
 
 
 class _WaveNet(torch.nn.Module):
@@ -65,11 +81,16 @@ def training(task: dict[str, Any], threads: int | None = None) -> Prepared:
     model = _model(found.name).to(device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=found.learning_rate)
-    mean_square = torch.nn.functional.mse_loss
+    mean_loss = torch.nn.functional.mse_loss
+    if found.name == "text":
+
+        def mean_loss(y: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            flat = y.flatten(0, 1), targets.flatten().long()
+            return torch.nn.functional.cross_entropy(*flat)
 
     def train_batch(x: torch.Tensor, y: torch.Tensor) -> None:
         optimizer.zero_grad()
-        mean_square(model(x), y).backward()
+        mean_loss(model(x), y).backward()
         optimizer.step()
 
     def validate() -> float:
@@ -78,7 +99,7 @@ def training(task: dict[str, Any], threads: int | None = None) -> Prepared:
         with torch.no_grad():
             batches = zip(x_validation.split(BATCH), y_validation.split(BATCH), strict=True)
             for inputs, targets in batches:
-                total += len(inputs) * mean_square(model(inputs), targets)
+                total += len(inputs) * mean_loss(model(inputs), targets)
         return float(total) / len(x_validation)
 
     def train(epochs: int) -> float:
@@ -101,6 +122,8 @@ def training(task: dict[str, Any], threads: int | None = None) -> Prepared:
 def _model(name: Name) -> torch.nn.Module:
     if name == "wavenet":
         model = _WaveNet()
+    elif name == "text":
+        model = _Text()
     elif name == "milk":
         layers = torch.nn.LSTM(
             1, MILK_FEATURES, num_layers=2, dropout=MILK_DROPOUT, batch_first=True
@@ -117,7 +140,7 @@ def _model(name: Name) -> torch.nn.Module:
             torch.nn.init.orthogonal_(parameter)
         else:
             torch.nn.init.xavier_uniform_(parameter)
-        if ".bias_ih" in key and name in ("lstm", "milk"):
+        if ".bias_ih" in key and name in ("lstm", "milk", "text"):
             with torch.no_grad():
                 parameter.view(4, -1)[1] = 1.0  # of the forget gate, as the others begin
         if ".bias_hh" in key and name != "gru":
