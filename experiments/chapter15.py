@@ -17,7 +17,7 @@ import optax
 from jax import Array
 from jax.nn import initializers
 
-from seqjax import models, nn
+from seqjax import models, nn, train
 
 WINDOW = 50
 HORIZON = 10
@@ -257,12 +257,26 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def optimizer_of(recipe: Recipe, steps_per_epoch: int, epochs: int) -> optax.GradientTransformation:
-    """The optimizer of a recipe."""
+def optimizer_of(
+    recipe: Recipe, steps_per_epoch: int, epochs: int, *, tunable: bool = False
+) -> optax.GradientTransformation:
+    """The optimizer of a recipe.
+
+    Args:
+        recipe: the recipe.
+        steps_per_epoch: batches in an epoch.
+        epochs: of the training.
+        tunable: for a sweep over learning rates, which then compiles once; figures differ by
+            rounding from those of a rate that is a constant.
+    """
     training = recipe.training
-    if not training.cosine:
-        return optax.adam(training.learning_rate)
     total = steps_per_epoch * epochs
     warm = min(2 * steps_per_epoch, total // 2)
+    if tunable and training.cosine:
+        return train.cosine_adamw(training.learning_rate, total, warm_up=warm, weight_decay=0.0)
+    if tunable:
+        return train.tunable(optax.adam, learning_rate=training.learning_rate)
+    if not training.cosine:
+        return optax.adam(training.learning_rate)
     schedule = optax.warmup_cosine_decay_schedule(0.0, training.learning_rate, warm, total)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))

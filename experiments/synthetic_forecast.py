@@ -104,7 +104,9 @@ def trial_of(config: Config, name: str) -> study.Trial:
         yield from train.fit_seeds(
             loss_of(recipe, model),
             model.init,
-            optimizer_of(recipe, batches.steps, training.epochs),
+            optimizer_of(
+                recipe, batches.steps, training.epochs, tunable=config.learning_rate is not None
+            ),
             batches,
             seeds=seeds,
             epochs=training.epochs,

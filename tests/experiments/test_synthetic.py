@@ -1,7 +1,9 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pandas as pd
 import pytest
 
@@ -70,6 +72,24 @@ def test_every_row_has_its_parameters_and_answers_in_its_shape(name):
 
 def test_all_published_rows_are_there():
     assert PUBLISHED.keys() <= chapter15.RECIPES.keys()
+
+
+@pytest.mark.parametrize("name", ["lstm", "best-10"])
+def test_a_sweep_over_learning_rates_compiles_once_and_trains_the_same(name):
+    recipe, gradient = chapter15.RECIPES[name], {"w": jnp.array([0.3, -2.0])}
+    training = recipe.training
+    other = recipe._replace(training=training._replace(learning_rate=0.5))
+    swept = chapter15.optimizer_of(recipe, 5, 3, tunable=True)
+    assert chapter15.optimizer_of(other, 5, 3, tunable=True).update is swept.update
+    found = []
+    for optimizer in (swept, chapter15.optimizer_of(recipe, 5, 3)):
+        params = {"w": jnp.array([1.0, 2.0])}
+        state = optimizer.init(params)
+        for _ in range(4):
+            updates, state = optimizer.update(gradient, state, params)
+            params = optax.apply_updates(params, updates)
+        found.append(params["w"])
+    np.testing.assert_allclose(*found, rtol=1e-6)
 
 
 def test_a_strided_convolutions_targets_are_those_of_its_steps():
