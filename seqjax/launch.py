@@ -105,15 +105,16 @@ def launch(
         (told in one line, without a traceback); 75 when asked to stop, saved; 130 when
         interrupted.
     """
-    try:
-        config = _read_command_line(name, config_type, description, args)
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)  # a file has no edge that lines would have to fit
-    if (preview := config.preview()) is not None:
+    try:
+        config = _read_command_line(name, config_type, description, args)
+        preview = config.preview()
+    except (DataError, CheckpointError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if preview is not None:
         console.print(preview, highlight=False, markup=False, soft_wrap=True)
         return 0
     folder = None

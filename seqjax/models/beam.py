@@ -82,14 +82,14 @@ def beam_search(
             f"beam_search: what is known ({start.shape[1]} tokens), steps ({steps}) and beams"
             f" ({beams}) must be at least 1."
         )
-    at_start = getattr(model.layer, "context_at_start", frozenset())
+    at_start = frozenset() if model.layer is None else model.layer.context_at_start
     for name, value in (context or {}).items():
         if name not in at_start and value.ndim > 2:
             raise ValueError(
                 f"beam_search: {name} must hold at every step, [batch, features], but its shape"
                 f" is {value.shape}."
             )
-    search = _Search(steps, end, beams, float(length_penalty), frozenset(at_start))
+    search = _Search(steps, end, beams, float(length_penalty), at_start)
     return _run(same(model), search, params, start, context)
 
 

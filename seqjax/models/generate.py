@@ -36,7 +36,8 @@ def generate(
         sample: ``(key, y) -> next input``, y [batch, outputs]; by default the output
             itself (a forecast).
         context: what else the model reads: [batch, features] for what holds at
-            every step, [batch, time + steps, features] for what changes with it.
+            every step, [batch, time + steps, features] for what changes with it; the
+            source of a `seqjax.nn.EncoderDecoder` and its lengths.
 
     Returns:
         What follows, `steps` steps.
@@ -61,7 +62,10 @@ def generate(
     length = x.shape[1]
     if model.layer is not None and not model.layer.keeps_length:
         raise ValueError("generate: the model leaves out steps (a stride, or valid padding).")
-    for name, condition in (context or {}).items():
+    given = dict(context or {})
+    names = frozenset() if model.layer is None else model.layer.context_at_start
+    at_start = {name: given.pop(name) for name in names & given.keys()}
+    for name, condition in given.items():
         if condition.ndim not in (2, 3):
             raise ValueError(
                 f"generate: {name} must be [batch, features] or [batch, time, features], but its"
@@ -72,9 +76,8 @@ def generate(
                 f"generate: {name} must tell {length} known steps and {steps} more, but its"
                 f" shape is {condition.shape}."
             )
-    given = (context or {}).items()
-    constant = {name: value for name, value in given if value.ndim == 2}
-    moving = {name: value for name, value in given if value.ndim == 3}
+    constant = {name: value for name, value in given.items() if value.ndim == 2}
+    moving = {name: value for name, value in given.items() if value.ndim == 3}
     past = {name: value[:, :length] for name, value in moving.items()}
     # The step that reads value number n of the future answers for number n + 1.
     ahead = {name: jnp.swapaxes(value[:, length:-1], 0, 1) for name, value in moving.items()}
@@ -82,7 +85,7 @@ def generate(
     def read(now: dict[str, Array]) -> dict[str, Any]:
         return {} if context is None else {"context": constant | now}
 
-    carry, y = model.apply(params, x, return_carry=True, **read(past))
+    carry, y = model.apply(params, x, return_carry=True, **read(past | at_start))
     y = y if y.ndim == 2 else y[:, -1]
 
     def next_input(y: Array, step: Any) -> Array:

@@ -74,7 +74,7 @@ class EncoderDecoder(Layer):
 
     @property
     def context_at_start(self) -> frozenset[str]:
-        """What of the context is read as a whole, when a sequence begins."""
+        """The source and its lengths."""
         return frozenset({"source", "source_lengths"})
 
     def _source(self, x: Array, context: Context | None) -> tuple[Array, Array | None]:

@@ -105,6 +105,11 @@ class Layer(nn.Module):
         """What this layer and those within read of a context."""
         return frozenset().union(*(layer.context_names() for layer in self.sublayers()))
 
+    @property
+    def context_at_start(self) -> frozenset[str]:
+        """What of it is read as a whole when a sequence begins, and never by a step."""
+        return frozenset().union(*(layer.context_at_start for layer in self.sublayers()))
+
     def sublayers(self) -> tuple["Layer", ...]:
         """The layers within."""
         return ()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import models
+from seqjax import io, models, nn
 
 V, STEPS, END = 3, 3, 2
 START = jnp.array([[0, 1], [1, 1]])
@@ -73,6 +73,16 @@ def test_one_beam_is_greedy(model, context):
     np.testing.assert_array_equal(found.tokens[:, 0], words[:, 2:])
 
 
+@every_model
+def test_generation_of_the_most_likely_is_greedy_to_its_end(model, context):
+    params = drawn(model)
+    how = {"key": jax.random.key(0), "sample": models.sampler(0.0), "context": context}
+    found = np.array(models.generate(model, params, START, 5, **how))
+    beam = models.beam_search(model, params, START, 5, end=END, beams=1, context=context)
+    for b, n in enumerate(beam.lengths[:, 0]):
+        np.testing.assert_array_equal(found[b, : n + 1], beam.tokens[b, 0, : n + 1])
+
+
 def test_each_of_a_batch_is_found_as_alone():
     model, context = MODELS["seq2seq"]
     params = drawn(model)
@@ -81,6 +91,23 @@ def test_each_of_a_batch_is_found_as_alone():
     alone = models.beam_search(model, params, START[1:], 4, end=END, beams=3, context=own)
     np.testing.assert_array_equal(both.tokens[1:], alone.tokens)
     np.testing.assert_allclose(both.scores[1:], alone.scores, atol=1e-5)
+
+
+def test_a_translator_is_exported_with_its_search(tmp_path):
+    """One program, for any number of sources, that needs JAX alone."""
+    model, _ = MODELS["seq2seq"]
+
+    def translate(params, source):
+        start = jnp.zeros((source.shape[0], 1), jnp.int32)
+        context = {"source": source, "source_lengths": (source > 0).sum(axis=1)}
+        return models.beam_search(model, params, start, 4, end=END, beams=3, context=context).tokens
+
+    params = drawn(model)
+    io.export_forecaster(tmp_path / "t.jax", translate, params, steps=3, inputs=nn.Tokens(5))
+    program = jax.export.deserialize((tmp_path / "t.jax").read_bytes())
+    np.testing.assert_array_equal(
+        program.call(SOURCE["source"]), translate(params, SOURCE["source"])
+    )
 
 
 def test_more_beams_than_sequences_say_so():

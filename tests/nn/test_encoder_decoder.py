@@ -132,3 +132,18 @@ def test_what_does_not_fit_is_told():
         models.seq2seq("gru", source_vocab=IN, target_vocab=OUT, features=(5,))
     with pytest.raises(ValueError, match="lru has no two directions"):
         models.seq2seq("lru", source_vocab=IN, target_vocab=OUT)
+
+
+def test_what_encoder_and_decoder_read_besides_reaches_them():
+    encoder = nn.Stack((nn.Embed(IN, 3), nn.Condition(2, "speaker"), nn.GRU(4)))
+    decoder = nn.Stack((nn.Embed(OUT, 3), nn.Condition(1, "style"), nn.GRU(4), nn.Attention(4)))
+    model, params = made(nn.EncoderDecoder(encoder, decoder))
+    held = {"speaker": jnp.ones((B, 2)), "style": jnp.ones((B, 1))}
+    apply = jax.jit(lambda held: model.apply(params, WORDS, context=CONTEXT | held))
+    y = apply(held)
+    for name, value in held.items():
+        assert (apply(held | {name: 2 * value}) != y).any()
+    begin = {"context": CONTEXT | held, "return_carry": True}
+    carry, _ = model.apply(params, WORDS[:, :1], **begin)
+    _, y_t = model.step(params, carry, WORDS[:, 1], context={"style": held["style"]})
+    np.testing.assert_allclose(y_t, y[:, 1], atol=1e-5)
