@@ -21,6 +21,7 @@ from seqjax.nn.layer import (
     at_last as at_last,
     without_padding as without_padding,
 )
+from seqjax.nn.ngrams import NGramEmbed as NGramEmbed
 from seqjax.nn.normalise import BatchNorm as BatchNorm
 from seqjax.nn.parallel import Parallel as Parallel
 from seqjax.nn.pool import Pool as Pool

@@ -42,7 +42,7 @@ class Pool(Layer):
     sequence of no steps gives zeros.
 
     Attributes:
-        kind: "max", "mean", or "both" (twice as many features).
+        statistic: "max", "mean", or "both" (twice as many features).
 
     Example:
         >>> import jax
@@ -57,7 +57,7 @@ class Pool(Layer):
     1801.06146, section 3.3.
     """
 
-    kind: Literal["max", "mean", "both"] = "both"
+    statistic: Literal["max", "mean", "both"] = "both"
 
     def _before(self, x: Array, carry: Any) -> PoolCarry:
         return self._zero(x.shape[0], x.shape[-1], carry_dtype(x)) if carry is None else carry
@@ -73,10 +73,10 @@ class Pool(Layer):
     def _answer(self, state: PoolCarry, dtype: Any) -> Array:
         """Of one state, or of one for every step."""
         parts = []
-        if self.kind != "mean":
+        if self.statistic != "mean":
             seen = state.steps > 0
             parts.append(jnp.where(seen, state.largest, jnp.zeros_like(state.largest)))
-        if self.kind != "max":
+        if self.statistic != "max":
             parts.append(state.total / jnp.maximum(state.steps, 1))
         return jnp.concatenate(parts, axis=-1).astype(dtype)
 
@@ -131,7 +131,7 @@ class Pool(Layer):
 
     def output_features(self, inputs: Inputs) -> int:
         """As many as it takes, of both kinds twice as many."""
-        return super().output_features(inputs) * (2 if self.kind == "both" else 1)
+        return super().output_features(inputs) * (2 if self.statistic == "both" else 1)
 
     @property
     def ends_apart(self) -> bool:

@@ -20,6 +20,7 @@ from seqjax.nn.conv import CausalConv
 from seqjax.nn.dense import Dense, Embed
 from seqjax.nn.encoder_decoder import EncoderDecoder
 from seqjax.nn.layer import Inputs, Layer, Tokens
+from seqjax.nn.ngrams import NGramEmbed
 from seqjax.nn.normalise import BatchNorm
 from seqjax.nn.parallel import Parallel
 from seqjax.nn.pool import Pool
@@ -33,9 +34,9 @@ from seqjax.ops.bounds import Count
 from seqjax.storage.strict_json import nearest, show
 from seqjax.storage.typed import convert
 
-_OTHERS: tuple[Any, ...] = (BatchNorm, Bidirectional, CausalConv, Dense, Embed, Parallel, Pool)
-_OTHERS += (Attention, Condition, EncoderDecoder, Repeat, Residual, SeasonalResidual)
-_OTHERS += (Stack, WaveNet)
+_OTHERS: tuple[Any, ...] = (Attention, BatchNorm, Bidirectional, CausalConv, Condition, Dense)
+_OTHERS += (Embed, EncoderDecoder, NGramEmbed, Parallel, Pool, Repeat, Residual)
+_OTHERS += (SeasonalResidual, Stack, WaveNet)
 
 LAYER_TYPES: dict[str, Any] = {kind.__name__: kind for kind in (*LAYERS.values(), *_OTHERS)}
 """Every layer that has JSON, by its name."""

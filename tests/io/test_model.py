@@ -34,11 +34,14 @@ LAYERS = {
         remat=True,
     ),
     "tokens": nn.Stack((nn.Embed(7, 3), nn.LSTM(3, dropout=0.1), nn.Dense(7))),
+    "n-grams, pooled": nn.Stack(
+        (nn.NGramEmbed(7, 3, buckets=8), nn.Parallel((nn.LSTM(3), nn.MinGRU(2))), nn.Pool("max"))
+    ),
 }
 
 
 def inputs_of(name):
-    return {"tokens": nn.Tokens(7)}.get(name, 1)
+    return nn.Tokens(7) if name in ("tokens", "n-grams, pooled") else 1
 
 
 def drawn(model):
@@ -78,6 +81,8 @@ def test_every_layer_has_json():
     public = {name for name in dir(nn) if isinstance(getattr(nn, name), type)}
     layers = {name for name in public if issubclass(getattr(nn, name), nn.Layer)}
     assert layers - {"Layer", "Recurrent"} == LAYER_TYPES.keys()
+    # Which in JSON is the layer's own name.
+    assert not [name for name, one in LAYER_TYPES.items() if "kind" in one.__dataclass_fields__]
 
 
 def test_a_layer_alone_needs_its_inputs(path):

@@ -1,0 +1,97 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax.nn import NGramEmbed
+
+LAYER = NGramEmbed(num_embeddings=7, features=3, order=3, buckets=1000)
+
+
+@pytest.fixture(scope="module")
+def params():
+    found = LAYER.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
+    assert {name: jnp.shape(a) for name, a in found["params"].items() if name == "ngrams"} == {
+        "ngrams": (2000, 3)
+    }
+    rows = jax.random.normal(jax.random.key(1), (2000, 3))
+    return {"params": {**found["params"], "ngrams": rows}}
+
+
+def tokens(*shape):
+    return jnp.asarray(np.random.default_rng(0).integers(0, 7, shape))
+
+
+def test_before_training_it_is_an_embedding():
+    x = tokens(2, 9)
+    params = LAYER.init(jax.random.key(0), x)
+    table = params["params"]["embed"]["embedding"]
+    np.testing.assert_array_equal(LAYER.apply(params, x), table[x])
+
+
+def test_a_vector_for_each_ngram(params):
+    """E[x_t] + T_2[x_{t-1}, x_t] + T_3[x_{t-2}, x_{t-1}, x_t], as dictionaries tell them."""
+    x = tokens(20, 50)
+    y = np.asarray(LAYER.apply(params, x)) - np.asarray(params["params"]["embed"]["embedding"])[x]
+    rows = np.asarray(params["params"]["ngrams"])
+    of_pair, of_triple = {}, {}
+    padded = np.pad(np.asarray(x), ((0, 0), (2, 0)))
+    for b, t in np.ndindex(*x.shape):
+        triple = tuple(padded[b, t : t + 3].tolist())
+        of_triple.setdefault(triple, y[b, t])
+        np.testing.assert_allclose(of_triple[triple], y[b, t], atol=1e-5)
+        of_pair.setdefault(triple[1:], []).append(y[b, t])
+    assert len(of_triple) > 200
+    # What two triples with the same end differ by is a difference of rows of the second table.
+    one, other = next(
+        (a, b)
+        for a in of_triple
+        for b in of_triple
+        if a[1:] == b[1:] and a[0] < b[0] and np.any(of_triple[a] != of_triple[b])
+    )
+    difference = of_triple[one] - of_triple[other]
+    gaps = np.abs(rows[1000:, None] - rows[None, 1000:] - difference).max(axis=-1)
+    assert gaps.min() < 1e-5
+
+
+def test_few_ngrams_share_a_row():
+    x = jnp.asarray([[a, b, c] for a in range(7) for b in range(7) for c in range(7)])
+    rows = np.asarray(LAYER._rows(x, 1))[:, 0]
+    assert len(set(rows[:, 0])) >= 45  # of 49 pairs
+    assert (rows[:, 0] < 1000).all()
+    assert (rows[:, 1] >= 1000).all()
+    triples = len(set(rows[:, 1]))
+    expected = 1000 * (1 - (1 - 1 / 1000) ** 343)  # of balls in bins: 290
+    assert abs(triples - expected) < 25
+
+
+def test_steps_and_pieces_are_the_whole(params):
+    x = tokens(4, 11)
+    whole = LAYER.apply(params, x)
+    carry, first = LAYER.apply(params, x[:, :5], return_carry=True)
+    np.testing.assert_array_equal(first, whole[:, :5])
+    np.testing.assert_allclose(LAYER.apply(params, x[:, 5:], carry), whole[:, 5:], rtol=1e-6)
+    carry = LAYER.initial_carry(4, 0)
+    for t in range(11):
+        carry, y = LAYER.apply(params, carry, x[:, t], method="step")
+        np.testing.assert_allclose(y, whole[:, t], rtol=1e-6)
+    np.testing.assert_array_equal(carry, x[:, -2:])
+
+
+def test_a_padded_sequence_is_the_sequence_alone(params):
+    x, lengths = tokens(4, 8), jnp.array([8, 3, 1, 0])
+    carry, y = LAYER.apply(params, x, seq_lengths=lengths, return_carry=True)
+    for row, length in enumerate(lengths.tolist()):
+        if length:
+            alone, expected = LAYER.apply(params, x[row : row + 1, :length], return_carry=True)
+            np.testing.assert_array_equal(y[row, :length], expected[0])
+            np.testing.assert_array_equal(carry[row], alone[0])
+    np.testing.assert_array_equal(carry[3], [0, 0])
+
+
+def test_bad_tokens_and_orders_are_told(params):
+    assert np.isnan(LAYER.apply(params, jnp.array([[1, 7]]))[0, 1]).all()
+    with pytest.raises(ValueError, match="tokens must be integers"):
+        LAYER.apply(params, jnp.ones((1, 3)))
+    with pytest.raises(ValueError, match="order must be at least 2, not 1"):
+        LAYER.clone(order=1).init(jax.random.key(0), tokens(1, 3))
