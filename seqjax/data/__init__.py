@@ -1,10 +1,17 @@
 """Series, scalers, windows and splits; text as tokens: numpy and pandas, no JAX."""
 
 from seqjax.data.cells import DataError as DataError
+from seqjax.data.labelled import (
+    Labelled as Labelled,
+    read_labelled as read_labelled,
+    stratified_folds as stratified_folds,
+    stratified_parts as stratified_parts,
+)
 from seqjax.data.options import (
     SERIES_OPTIONS as SERIES_OPTIONS,
     SeriesOptions as SeriesOptions,
 )
+from seqjax.data.pieces import Pieces as Pieces, pieces as pieces
 from seqjax.data.scalers import (
     Scaler as Scaler,
     min_max_scaler as min_max_scaler,

@@ -82,7 +82,7 @@ def read_columns(path: Path, times: str, values: str) -> tuple[Column, Column]:
     blank = None
     try:
         header = [name.strip() for name in next(reader)]
-        i, j = (_find(path, header, name) for name in (times, values))
+        i, j = (find_column(path, header, name, "save it with commas") for name in (times, values))
         width = len(header)
         for number, row in enumerate(reader, 1):
             if len(row) == width and row[i] and blank is None:  # quickly past honest rows
@@ -151,7 +151,18 @@ def _place(before: str) -> str:
     return f"line {len(lines)}, cell {cell + 1}"
 
 
-def _find(path: Path, header: list[str], name: str) -> int:
+def find_column(path: Path, header: list[str], name: str, advice: str) -> int:
+    """The place of a column.
+
+    Args:
+        path: of the file.
+        header: its names.
+        name: of the column.
+        advice: what to do where cells are parted by ``{mark}`` instead of a comma.
+
+    Raises:
+        DataError: where there is none of that name, or several.
+    """
     if (times := header.count(name)) == 1:
         return header.index(name)
     fault = f"{times} columns {short(name)}" if times else f"no column {short(name)}"
@@ -161,7 +172,8 @@ def _find(path: Path, header: list[str], name: str) -> int:
     if len(header) == 1:
         for delimiter, word in _DELIMITERS.items():
             if delimiter in header[0]:
-                hint = f" Its cells are parted by {word}; save it with commas."
+                mark = "tab" if delimiter == "\t" else repr(delimiter)
+                hint = f" Its cells are parted by {word}; {advice.format(mark=mark)}."
     raise DataError(f"{path}: line 1: {fault}; the columns are {names}{more}.{hint}")
 
 

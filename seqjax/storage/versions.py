@@ -4,6 +4,7 @@ import importlib.metadata
 import platform
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pandas", "seqjax")
+_IF_THERE = ("scikit-learn",)  # some experiments' baselines
 
 
 def version(package: str = "seqjax") -> str:
@@ -21,4 +22,6 @@ def version(package: str = "seqjax") -> str:
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that a result depends on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+    found = {name: version(name) for name in (*_PACKAGES, *_IF_THERE)}
+    there = {name: one for name, one in found.items() if name in _PACKAGES or one[0].isdigit()}
+    return {"python": platform.python_version()} | there
