@@ -24,6 +24,14 @@ def test_the_examples_run_one_after_the_other(capsys):
     assert names["forecasts"].shape == (7, 1)
 
 
+def test_the_examples_of_the_experiments():
+    """Those that need no finished run."""
+    names, _ = names_of(ROOT / "docs" / "digits.md", 1)
+    assert names["logits"].shape == (8, 5)
+    names, _ = names_of(ROOT / "docs" / "caption_digits.md", 1)
+    assert names["found"].tokens.shape == (8, 4, 11)
+
+
 def test_the_examples_of_training(capsys):
     names, blocks = names_of(ROOT / "docs" / "training.md", 4)
     assert names["accuracy"] > 0.9

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
@@ -9,9 +10,9 @@ from jax import Array
 from jax.nn import initializers
 
 from seqjax.nn.dense import Embed
-from seqjax.nn.layer import Call, Context, Inputs, Layer, without_padding
+from seqjax.nn.layer import Call, Context, Inputs, Layer, checked_rate, without_padding
 from seqjax.ops import as_lengths
-from seqjax.ops.bounds import Count
+from seqjax.ops.bounds import Count, Rate
 
 
 class NGramEmbed(Layer):
@@ -28,6 +29,9 @@ class NGramEmbed(Layer):
         features: of the vectors.
         order: of the longest n-grams, at least 2.
         buckets: rows of each table; n-grams of the same hash share one.
+        dropout: rate at which in training an n-gram counts as never seen, and all longer ones
+            with the same end: a text that is read again has no new ones, another text has.
+            Needs the rng "dropout" unless deterministic.
         dtype: of the outputs; by default that of the parameters.
         param_dtype: of the parameters.
 
@@ -46,12 +50,14 @@ class NGramEmbed(Layer):
     features: Count
     order: Count = 4
     buckets: Count = 2**14
+    dropout: Rate = 0.0
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
 
     def setup(self) -> None:
         if self.order < 2:
             raise ValueError(f"NGramEmbed: order must be at least 2, not {self.order}.")
+        checked_rate(self, self.dropout)
         self.embed = Embed(self.num_embeddings, self.features, self.dtype, self.param_dtype)
 
     @nn.nowrap
@@ -73,18 +79,23 @@ class NGramEmbed(Layer):
         return table if self.dtype is None else table.astype(self.dtype)
 
     @nn.compact
-    def _look_up(self, before: Array, x: Array) -> tuple[Array, Array]:
+    def _look_up(self, before: Array, x: Array, call: Call) -> tuple[Array, Array]:
         """The tokens, those before them included, and y [batch, time, features]."""
-        _, y = self.embed.whole(x, (), Call())
+        _, y = self.embed.whole(x, (), call._replace(seq_lengths=None))
         tokens = jnp.concatenate([before, x.astype(before.dtype)], axis=1)
-        return tokens, y + jnp.sum(self._table()[self._rows(tokens, x.shape[1])], axis=2)
+        rows = self._rows(tokens, x.shape[1])
+        vectors = self._table()[rows]
+        if self.dropout and not call.deterministic:
+            kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.dropout, rows.shape)
+            vectors *= jnp.cumprod(kept, axis=-1)[..., None].astype(vectors.dtype)
+        return tokens, y + jnp.sum(vectors, axis=2)
 
     def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``(carry, y)`` of tokens [batch, time]; the carry holds the last ones."""
         if x.ndim == 2:
             x, _ = without_padding(x, call.seq_lengths)
         before = self.initial_carry(x.shape[0], 0) if carry is None else carry
-        tokens, y = self._look_up(before, x)
+        tokens, y = self._look_up(before, x, call)
         lengths = as_lengths(call.seq_lengths, batch=x.shape[0], steps=x.shape[1])
         if lengths is None:
             return tokens[:, x.shape[1] :], y
@@ -94,7 +105,7 @@ class NGramEmbed(Layer):
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step, tokens [batch]: ``(carry, y)``."""
         del context
-        tokens, y = self._look_up(carry, x[:, None])
+        tokens, y = self._look_up(carry, x[:, None], Call())
         return tokens[:, 1:], y[:, 0]
 
     def initial_carry(self, batch: Any, inputs: Inputs) -> Array:

@@ -89,6 +89,20 @@ def test_a_padded_sequence_is_the_sequence_alone(params):
     np.testing.assert_array_equal(carry[3], [0, 0])
 
 
+def test_dropout_takes_an_ngram_and_all_longer_ones(params):
+    """Of tables of ones and of tens: 0, 1, or 11, never 10."""
+    rows = jnp.repeat(jnp.array([[1.0], [10.0]]), 1000, axis=0) * jnp.ones((1, 3))
+    own = {"params": {"embed": {"embedding": jnp.zeros((7, 3))}, "ngrams": rows}}
+    layer, x = LAYER.clone(dropout=0.25), tokens(50, 40)
+    np.testing.assert_array_equal(layer.apply(own, x), 11)
+    rngs = {"dropout": jax.random.key(0)}
+    y = np.asarray(layer.apply(own, x, deterministic=False, rngs=rngs))
+    assert (np.ptp(y, axis=-1) == 0).all()
+    values, counts = np.unique(y[..., 0], return_counts=True)
+    assert values.tolist() == [0, 1, 11]
+    np.testing.assert_allclose(counts / x.size, [0.25, 0.75 * 0.25, 0.75**2], atol=0.04)
+
+
 def test_bad_tokens_and_orders_are_told(params):
     assert np.isnan(LAYER.apply(params, jnp.array([[1, 7]]))[0, 1]).all()
     with pytest.raises(ValueError, match="tokens must be integers"):
