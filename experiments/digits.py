@@ -8,7 +8,7 @@
 Many-to-one: a network reads a picture of scikit-learn's (8 x 8) step by step and says at the end
 which digit it was. All networks have equally many parameters. Beside them stand scikit-learn's
 classifiers of the 64 pixels: a network that loses to them is seen to lose. The best network
-pixel by pixel is chosen on the validation part. Two CPU cores: 10 minutes. Scores to expect:
+pixel by pixel is chosen on the validation part. Two CPU cores: 11 minutes. Scores to expect:
 docs/digits.md.
 """
 

@@ -72,7 +72,7 @@ def table_of(rows: Sequence[Row], split: str) -> Table:
         known = [f"{row.seconds:.0f}" for row in found.values() if row.seconds is not None]
         size = "" if first.parameters is None else f"{first.parameters:,}"
         style = "bold" if first.kind == "model" else None
-        table.add_row(name, *cells, size, " / ".join(dict.fromkeys(known)), style=style)
+        table.add_row(name, *cells, size, " / ".join(known), style=style)
     return table
 
 
@@ -151,7 +151,7 @@ def draw_curves(
     lines += [panels[0].plot([], [], color="black", lw=0.8, ls=style)[0] for _, style in styles]
     labels = (*networks, *baselines)
     figure.legend(lines, labels, loc="outside lower center", ncols=5, frameon=False)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
 
 
 def draw_misread(path: Path, part: Part, answers: np.ndarray, title: str) -> None:
