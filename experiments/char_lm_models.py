@@ -92,7 +92,7 @@ RECIPES = {
 
 def dropout_for(passes: float) -> float:
     """The rate for a text that is read so often: what is read again can be learned by heart."""
-    return round(min(max(0.1 * math.log2(passes), 0.0), 0.5), 3)
+    return round(min(max(0.1 * math.log2(passes / 3), 0.0), 0.5), 3)
 
 
 def loss_of(model: models.Model) -> train.Loss:
