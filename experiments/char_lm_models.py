@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from seqjax import losses, models, nn, train
+from seqjax import losses, models, train
 from seqjax.data.text import PADDING
 
 EPOCHS = 10  # a training has so many validations, however long the text is
@@ -60,18 +60,12 @@ class Recipe(NamedTuple):
 
     def model(self, vocab_size: int) -> models.Model:
         """The model."""
-        if self.ngrams:
-            body = models.layers(
-                self.architecture, self.features, dropout=self.dropout, **self.options
-            )
-            embed = nn.NGramEmbed(vocab_size, self.embedding, self.ngrams)
-            stack = nn.Stack((embed, *body, nn.Dense(vocab_size)), self.dropout)
-            return models.from_layer(stack, nn.Tokens(vocab_size))
         return models.language_model(
             self.architecture,
             vocab_size=vocab_size,
             features=self.features,
             embedding=self.embedding,
+            ngrams=self.ngrams,
             dropout=self.dropout,
             **self.options,
         )

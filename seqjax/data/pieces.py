@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import heapq
 import random
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
@@ -13,10 +12,8 @@ from typing import Any
 import numpy as np
 
 from seqjax.data.cells import DataError
-from seqjax.data.text import UNKNOWN
+from seqjax.data.text import FIRST, UNKNOWN, WORD
 
-_FIRST = 2  # number of the first piece, as in `seqjax.data.Vocabulary`
-_WORD = re.compile(r"\w+|[^\w\s]")
 _VARIANTS = 16  # of a word
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # stands before a word, as in SentencePiece
 
@@ -40,11 +37,11 @@ class Pieces:
     @property
     def size(self) -> int:
         """How many numbers there are, for `seqjax.nn.Tokens` and `seqjax.nn.Embed`."""
-        return _FIRST + len(self.tokens)
+        return FIRST + len(self.tokens)
 
     @functools.cached_property
     def _numbers(self) -> dict[str, int]:
-        return {token: number for number, token in enumerate(self.tokens, _FIRST)}
+        return {token: number for number, token in enumerate(self.tokens, FIRST)}
 
     @functools.cached_property
     def _longest(self) -> int:
@@ -191,6 +188,6 @@ def _joined(parts: list[str], pair: tuple[str, str]) -> list[str]:
 def _words(text: str) -> Iterator[str]:
     """Words and signs in lower case, with a mark before those that follow on a space."""
     text = text.lower()
-    for match in _WORD.finditer(text):
+    for match in WORD.finditer(text):
         begins = match.start() == 0 or text[match.start() - 1].isspace()
         yield f"{_SPACE}{match.group()}" if begins else match.group()

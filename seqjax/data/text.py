@@ -18,8 +18,8 @@ from seqjax.data.cells import DataError
 
 PADDING, UNKNOWN = 0, 1
 START, END = "\x02", "\x03"  # ASCII's own control characters for it
-_FIRST = 2  # number of the first token
-_WORD = re.compile(r"\w+|[^\w\s]")
+FIRST = 2  # number of the first token
+WORD = re.compile(r"\w+|[^\w\s]")
 
 Unit = Literal["character", "word", "byte"]
 
@@ -41,11 +41,11 @@ class Vocabulary:
     @property
     def size(self) -> int:
         """How many numbers there are, for `seqjax.nn.Tokens` and `seqjax.nn.Embed`."""
-        return _FIRST + (256 if self.unit == "byte" else len(self.tokens))
+        return FIRST + (256 if self.unit == "byte" else len(self.tokens))
 
     @functools.cached_property
     def _numbers(self) -> dict[str, int]:
-        return {token: number for number, token in enumerate(self.tokens, _FIRST)}
+        return {token: number for number, token in enumerate(self.tokens, FIRST)}
 
     def encode(self, text: str) -> np.ndarray:
         """The numbers of a text's tokens, int32.
@@ -56,7 +56,7 @@ class Vocabulary:
             [3, 2, 1]
         """
         if self.unit == "byte":
-            return np.frombuffer(text.encode(), np.uint8).astype(np.int32) + _FIRST
+            return np.frombuffer(text.encode(), np.uint8).astype(np.int32) + FIRST
         numbers = self._numbers
         units = _split(text, self.unit, self.lower)
         return np.array([numbers.get(unit, UNKNOWN) for unit in units], np.int32)
@@ -78,10 +78,10 @@ class Vocabulary:
         if wrong := [number for number in found if not 0 < number < self.size]:
             raise ValueError(f"decode: there is no token {wrong[0]}; they end at {self.size - 1}.")
         if self.unit == "byte":
-            known = bytes(max(number - _FIRST, 0) for number in found)
+            known = bytes(max(number - FIRST, 0) for number in found)
             return known.decode(errors="replace")
         texts = [
-            "\N{REPLACEMENT CHARACTER}" if n == UNKNOWN else self.tokens[n - _FIRST] for n in found
+            "\N{REPLACEMENT CHARACTER}" if n == UNKNOWN else self.tokens[n - FIRST] for n in found
         ]
         return (" " if self.unit == "word" else "").join(texts)
 
@@ -182,7 +182,7 @@ def padded(
 def _split(text: str, unit: Unit, lower: bool) -> Sequence[str]:
     if unit == "character":
         return text
-    return _WORD.findall(text.lower() if lower else text)
+    return WORD.findall(text.lower() if lower else text)
 
 
 def _of(

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from seqjax import nn
-from seqjax.models.model import Model, from_layer
+from seqjax.models.model import Model, checked_kind, from_layer
 from seqjax.nn.layer import Inputs, Tokens
 from seqjax.ops.cell import Linear
-from seqjax.storage.strict_json import nearest
 
 
 def layers(
@@ -31,16 +30,7 @@ def layers(
         >>> [type(layer).__name__ for layer in layers("lru", (16, 16))]
         ['Dense', 'Residual', 'Residual']
     """
-    if not features:
-        raise ValueError("features must name the width of at least one layer.")
-    known = (*nn.LAYERS, "wavenet")
-    if architecture not in known:
-        hint = nearest(architecture, known)
-        raise ValueError(f"architecture must be one of {known}, not {architecture!r}.{hint}")
-    kind = nn.LAYERS.get(architecture, nn.WaveNet)
-    for name in options.keys() - kind.__dataclass_fields__.keys():
-        hint = nearest(name, kind.__dataclass_fields__)
-        raise ValueError(f"{architecture} has no option {name!r}.{hint}")
+    kind = checked_kind(architecture, {"wavenet": nn.WaveNet}, features, options)
     if architecture == "wavenet":
         residual, output = features[0], features[-1]
         return (
@@ -55,6 +45,15 @@ def layers(
             found.append(nn.Dense(width))
         found.append(nn.Residual(layer, width, dropout))
     return tuple(found)
+
+
+def both_directions(
+    caller: str, architecture: str, layers: Sequence[nn.Layer]
+) -> tuple[nn.Layer, ...]:
+    """Each of the layers in both directions; ValueError for what has only one."""
+    if not all(isinstance(layer, nn.Recurrent) for layer in layers):
+        raise ValueError(f"{caller}: {architecture} has no two directions here.")
+    return tuple(nn.Bidirectional(layer) for layer in layers)
 
 
 def classifier(
@@ -98,9 +97,7 @@ def classifier(
     """
     body = layers(architecture, features, dropout=dropout, **options)
     if bidirectional:
-        if not all(isinstance(layer, nn.Recurrent) for layer in body):
-            raise ValueError(f"classifier: {architecture} has no two directions here.")
-        body = tuple(nn.Bidirectional(layer) for layer in body)
+        body = both_directions("classifier", architecture, body)
     below = (nn.Embed(inputs.vocab_size, embedding),) if isinstance(inputs, Tokens) else ()
     above = () if pool is None else (nn.Pool(pool),)
     stack = nn.Stack((*below, *body, *above, nn.Dense(classes)), dropout=dropout)
@@ -113,6 +110,7 @@ def language_model(
     vocab_size: int,
     features: Sequence[int] = (256,),
     embedding: int = 64,
+    ngrams: int = 0,
     dropout: float = 0.0,
     **options: Any,
 ) -> Model:
@@ -123,6 +121,7 @@ def language_model(
         vocab_size: tokens are 0, ..., vocab_size - 1.
         features: width of each layer.
         embedding: features of a token's vector.
+        ngrams: order of the n-grams that have vectors, too (`seqjax.nn.NGramEmbed`); 0 for none.
         dropout: rate between layers.
         **options: see `layers`.
 
@@ -143,5 +142,8 @@ def language_model(
     Source: Mikolov et al., "Recurrent neural network based language model", Interspeech 2010.
     """
     body = layers(architecture, features, dropout=dropout, **options)
-    stack = nn.Stack((nn.Embed(vocab_size, embedding), *body, nn.Dense(vocab_size)), dropout)
+    embed = nn.Embed(vocab_size, embedding)
+    if ngrams:
+        embed = nn.NGramEmbed(vocab_size, embedding, ngrams)
+    stack = nn.Stack((embed, *body, nn.Dense(vocab_size)), dropout)
     return from_layer(stack, nn.Tokens(vocab_size))

@@ -1,7 +1,7 @@
 """Any layer as a tuple of pure functions."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -199,23 +199,38 @@ def make(
         >>> y.shape
         (2, 1)
     """
-    if not features:
-        raise ValueError("features must name the width of at least one layer.")
-    kind = nn.LAYERS.get(architecture, nn.CausalConv)
-    for name in options.keys() - kind.__dataclass_fields__.keys():
-        hint = nearest(name, kind.__dataclass_fields__)
-        raise ValueError(f"{architecture} has no option {name!r}.{hint}")
+    kind = checked_kind(architecture, {"conv": nn.CausalConv}, features, options)
     if architecture == "conv":
         options = {"kernel_size": 2, "activation": "relu"} | options
         layers = [
             nn.CausalConv(width, dilation=2**depth, **options)
             for depth, width in enumerate(features)
         ]
-    elif architecture in nn.LAYERS:
-        layers = [nn.LAYERS[architecture](width, **options) for width in features]
     else:
-        known = (*nn.LAYERS, "conv")
-        hint = nearest(architecture, known)
-        raise ValueError(f"architecture must be one of {known}, not {architecture!r}.{hint}")
+        layers = [kind(width, **options) for width in features]
     stack = nn.Stack((*layers, nn.Dense(outputs)), dropout=dropout, remat=remat)
     return from_layer(stack, inputs, last=last)
+
+
+def checked_kind(
+    architecture: str,
+    others: Mapping[str, Any],
+    features: Sequence[int],
+    options: Mapping[str, Any],
+) -> Any:
+    """The layer of an architecture, a cell's or one of `others`, by its name.
+
+    Raises:
+        ValueError: for no widths, or an unknown architecture or option, with the nearest name.
+    """
+    if not features:
+        raise ValueError("features must name the width of at least one layer.")
+    kinds = {**nn.LAYERS, **others}
+    if architecture not in kinds:
+        hint = nearest(architecture, kinds)
+        raise ValueError(f"architecture must be one of {(*kinds,)}, not {architecture!r}.{hint}")
+    kind = kinds[architecture]
+    for name in options.keys() - kind.__dataclass_fields__.keys():
+        hint = nearest(name, kind.__dataclass_fields__)
+        raise ValueError(f"{architecture} has no option {name!r}.{hint}")
+    return kind

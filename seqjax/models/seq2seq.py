@@ -7,7 +7,7 @@ import jax
 from jax import Array
 
 from seqjax import nn
-from seqjax.models.architectures import layers
+from seqjax.models.architectures import both_directions, layers
 from seqjax.models.model import Model, Params, from_layer
 
 
@@ -113,9 +113,7 @@ def seq2seq(
         halves = layers(architecture, [width // 2 for width in features], **how)
         if any(width % 2 for width in features):
             raise ValueError(f"seq2seq: two directions have even widths, not {features}.")
-        if not all(isinstance(layer, nn.Recurrent) for layer in halves):
-            raise ValueError(f"seq2seq: {architecture} has no two directions here.")
-        encoding = tuple(nn.Bidirectional(layer) for layer in halves)
+        encoding = both_directions("seq2seq", architecture, halves)
     looking = () if attention is None else (nn.Attention(features[-1], attention),)
     decoder = (nn.Embed(target_vocab, embedding), *decoding, *looking, nn.Dense(target_vocab))
     layer = nn.EncoderDecoder(
