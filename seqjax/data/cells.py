@@ -75,7 +75,7 @@ def read_columns(path: Path, times: str, values: str) -> tuple[Column, Column]:
         >>> values.cells[:3], dates.lines[:3]
         (['589', '561', '640'], range(2, 5))
     """
-    text = _text(path)
+    text = read_text(path)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     first: list[str] = []
     second: list[str] = []
@@ -94,7 +94,7 @@ def read_columns(path: Path, times: str, values: str) -> tuple[Column, Column]:
                 line = _starts(text)[blank]
                 raise DataError(f"{path}: line {line} is blank, but data follow; take it out.")
             elif len(row) != width:
-                raise DataError(f"{path}: line {_starts(text)[number]}: {_ragged(row, header)}")
+                raise DataError(f"{path}: line {_starts(text)[number]}: {ragged(row, header)}")
             else:
                 first.append(row[i])
                 second.append(row[j])
@@ -114,7 +114,8 @@ def read_columns(path: Path, times: str, values: str) -> tuple[Column, Column]:
     )
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A file as text; DataError where it is missing, empty, or no UTF-8."""
     try:
         if not path.is_file():
             raise DataError(f"{path}: there is no such file.")
@@ -177,7 +178,8 @@ def find_column(path: Path, header: list[str], name: str, advice: str) -> int:
     raise DataError(f"{path}: line 1: {fault}; the columns are {names}{more}.{hint}")
 
 
-def _ragged(row: list[str], header: list[str]) -> str:
+def ragged(row: list[str], header: list[str]) -> str:
+    """What is wrong with a row of another length than the header's."""
     count = f"{len(row)} cell(s) where the header has {len(header)}"
     if len(row) < len(header):
         return f"{count}; column {short(header[len(row)])} is missing."

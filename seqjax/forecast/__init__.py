@@ -9,6 +9,7 @@ from seqjax.forecast.baselines import (
     seasonal_naive as seasonal_naive,
 )
 from seqjax.forecast.errors import error_rows as error_rows, mae as mae, rmse as rmse
+from seqjax.forecast.forecaster import Forecaster as Forecaster
 from seqjax.forecast.one_step import (
     Task as Task,
     changes_task as changes_task,
@@ -19,3 +20,4 @@ from seqjax.forecast.season import (
     season_of as season_of,
     seasonal_baselines as seasonal_baselines,
 )
+from seqjax.forecast.settings import Settings as Settings

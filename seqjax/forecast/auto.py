@@ -1,0 +1,61 @@
+"""The choice of a model by validation, within a time budget."""
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+
+from seqjax.forecast.panel import Panel
+from seqjax.forecast.settings import NAMES, Settings
+from seqjax.forecast.trained import rolling
+from seqjax.forecast.training import hold_back, train_panel
+
+CANDIDATES = ("gru", "linear", "lstm", "wavenet", "min_gru", "lru", "rnn")  # in this order
+SECONDS = 120.0
+
+
+def choose(
+    settings: Settings,
+    panel: Panel,
+    *,
+    seconds: float = SECONDS,
+    seed: int = 0,
+    progress: str | None = None,
+) -> tuple[Settings, list[dict[str, Any]]]:
+    """Settings with the model whose forecasts of the last values, held back, are the best.
+
+    Args:
+        settings: of the forecaster.
+        panel: the series, without any test part.
+        seconds: no further model is begun that would not be done within them; the first always is.
+        seed: of the one network that each model trains.
+        progress: a label for progress bars.
+
+    Returns:
+        The settings, and of each model that was tried its name, mean absolute error by the scale
+        of the window, and seconds.
+    """
+    before = hold_back(panel, settings.horizon)
+    tried: list[dict[str, Any]] = []
+    begun = time.monotonic()
+    for model in CANDIDATES:
+        spent = time.monotonic() - begun
+        if tried and spent + max(one["seconds"] for one in tried) > seconds:
+            break
+        if model == "linear" and settings.strategy == "sequence":
+            continue
+        label = progress and f"{progress}: trying {NAMES[model]}"
+        candidate = dataclasses.replace(settings, model=model, seeds=1)
+        trained = train_panel(candidate, before, seed=seed, progress=label, calibrate=False)
+        _, _, found, actual = rolling(trained, panel, 1, settings.horizon)
+        errors = np.abs(actual - found.point) / found.width[:, None]
+        tried.append(
+            {
+                "model": model,
+                "error": float(np.nanmean(errors)) if np.isfinite(errors).any() else np.inf,
+                "seconds": round(time.monotonic() - begun - spent, 1),
+            }
+        )
+    best = min(tried, key=lambda one: one["error"])
+    return dataclasses.replace(settings, model=best["model"]), tried

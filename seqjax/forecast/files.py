@@ -1,0 +1,224 @@
+"""A CSV or a Parquet file of series as a long frame."""
+
+import csv
+import io
+import itertools
+import operator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from seqjax.data import DataError
+from seqjax.data.cells import ragged, read_text, short
+from seqjax.forecast.rows import LINE
+from seqjax.forecast.texts import MISSING, floats_of, ids_of, is_float, times_of
+from seqjax.forecast.times import FORMATS, ISO, QUARTER, read
+from seqjax.storage.strict_json import nearest
+
+_CONVENTIONS = {"id": "unique_id", "time": "ds", "target": "y"}
+_LOOKED_AT = 200  # rows, for which columns are dates and which numbers
+
+
+class Table(NamedTuple):
+    """A frame out of a file, and which of its columns is what.
+
+    Attributes:
+        frame: the columns asked for; its index are the lines of a CSV.
+        id_column: the series' names; not in the frame where the file is one series.
+        time_column: dates or whole numbers.
+        target_column: the values, float64.
+        notes: what was guessed, a sentence each.
+    """
+
+    frame: pd.DataFrame
+    id_column: str
+    time_column: str
+    target_column: str
+    notes: tuple[str, ...]
+
+
+def read_frame(
+    path: str | Path,
+    *,
+    id_column: str = "unique_id",
+    time_column: str = "ds",
+    target_column: str = "y",
+    time_format: str = ISO,
+    covariates: Sequence[str] = (),
+) -> Table:
+    """Read the columns that a forecast needs from a CSV or a Parquet file.
+
+    A CSV is UTF-8 and has a header; commas, semicolons, tabs or bars part its cells. Where a file
+    has not the conventional names, its only column of dates, its only one of numbers and, where
+    dates repeat, its only one of other texts are taken, which is told.
+
+    Args:
+        path: of the file; Parquet by its end, ``.parquet`` or ``.pq``.
+        id_column: whose values name the series; a file without `unique_id` is one series.
+        time_column: dates, or whole numbers.
+        target_column: the values; empty, or NA, where missing.
+        time_format: of the dates, as in `pandas.to_datetime`; ISO 8601 by default, and quarters
+            (1962Q1), months (196201) and days (19620131) in digits.
+        covariates: further columns of numbers, or of true and false.
+
+    Returns:
+        The frame and its columns' names, for `seqjax.forecast.frames.panel_from_frame`.
+
+    Raises:
+        DataError: for a file that is missing, empty, damaged or not UTF-8, a missing column, a row
+            that is too short or too long, and a cell that is no number or no date. The message
+            names file, line and column.
+
+    Example:
+        >>> from seqjax.data import MILK_CSV
+        >>> table = read_frame(MILK_CSV)
+        >>> table.time_column, table.target_column, len(table.frame)
+        ('Date', 'Production', 168)
+    """
+    path = Path(path)
+    names = {"id": id_column, "time": time_column, "target": target_column}
+    parquet = path.suffix.lower() in (".parquet", ".pq")
+    frame, names, notes = (_parquet if parquet else _csv)(path, names, tuple(covariates))
+    found, time = list(notes), names["time"]
+    frame.attrs["source"] = str(path)
+    if pd.api.types.is_string_dtype(frame[time].dtype):
+        frame[time] = times_of(frame, time, time_format)
+    if names["id"] in frame.columns:
+        frame[names["id"]] = ids_of(frame, names["id"])
+    elif len(
+        others := [name for name in frame.columns if name not in (*names.values(), *covariates)]
+    ):
+        if frame[time].duplicated().any():
+            names["id"] = others[0]
+            frame[others[0]] = ids_of(frame, others[0])
+            found.append(f"the series are named by column {short(others[0])} (--id-column)")
+        else:
+            frame = frame.drop(columns=others)
+    for column in (names["target"], *covariates):
+        if pd.api.types.is_string_dtype(frame[column].dtype):
+            frame[column], commas = floats_of(frame, column)
+            if commas:
+                found.append(f"column {short(column)}: decimal commas were read")
+    return Table(frame, names["id"], time, names["target"], tuple(found))
+
+
+_Read = tuple[pd.DataFrame, dict[str, str], list[str]]
+
+
+def _csv(path: Path, names: dict[str, str], covariates: tuple[str, ...]) -> _Read:
+    """The columns asked for as texts, their names, and what was guessed."""
+    text = read_text(path)
+    delimiter = max(",;\t|", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    try:
+        header = [name.strip() for name in next(reader)]
+        rows = _rows(path, reader, header)
+        head = list(itertools.islice(rows, _LOOKED_AT))
+        if not head:
+            raise DataError(f"{path}: there is a header but no data.")
+        cells = pd.DataFrame([list(map(str.strip, row)) for _, row in head])
+        where = f"{path}: line 1"
+        names, taken, notes = _choose(where, header, cells, names, covariates)
+        take = operator.itemgetter(*(header.index(name) for name in taken))
+        lines, texts = [], []
+        for line, row in itertools.chain(head, rows):
+            lines.append(line)
+            texts.append(take(row))
+    except csv.Error as error:
+        why = str(error).replace("unexpected end of data", "a quote is never closed")
+        raise DataError(f"{path}: line {reader.line_num}: not a regular CSV: {why}.") from None
+    columns = (list(map(str.strip, column)) for column in zip(*texts, strict=True))
+    frame = pd.DataFrame(dict(zip(taken, columns, strict=True)), dtype=object)
+    frame.index = pd.Index(lines, name=LINE)
+    return frame, names, notes
+
+
+def _rows(path: Path, reader: Any, header: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Rows as long as the header with their lines; blank ones are none."""
+    for row in reader:
+        if len(row) == len(header) and (len(row) > 1 or row[0]):
+            yield reader.line_num, row
+        elif any(cell.strip() for cell in row):
+            raise DataError(f"{path}: line {reader.line_num}: {ragged(row, header)}")
+
+
+def _parquet(path: Path, names: dict[str, str], covariates: tuple[str, ...]) -> _Read:
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    try:
+        import pyarrow as pa  # pyright: ignore[reportMissingImports]
+        import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError:
+        raise DataError(
+            f"{path}: Parquet needs pyarrow: pip install pyarrow; or save the file as CSV."
+        ) from None
+    try:
+        file = pq.ParquetFile(path)
+        head = next(file.iter_batches(_LOOKED_AT), None)
+        if head is None or not head.num_rows:
+            raise DataError(f"{path}: the file is empty.")
+        cells = head.to_pandas(ignore_metadata=True)
+        header = [str(name) for name in cells.columns]
+        names, taken, notes = _choose(str(path), header, cells, names, covariates)
+        return file.read(taken).to_pandas(ignore_metadata=True), names, notes
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a regular Parquet file: {error}.") from None
+
+
+def _choose(
+    where: str,
+    header: list[str],
+    head: pd.DataFrame,
+    names: dict[str, str],
+    covariates: tuple[str, ...],
+) -> tuple[dict[str, str], list[str], list[str]]:
+    """Names by their use, the columns to read, and what was guessed."""
+    asked = [name for use, name in names.items() if name in header or name != _CONVENTIONS[use]]
+    for name in (*asked, *covariates):
+        if (count := header.count(name)) != 1:
+            fault = f"{count} columns {short(name)}" if count else f"no column {short(name)}"
+            hint = nearest(name, header)
+            raise DataError(f"{where}: {fault}; the columns are {_listed(header)}.{hint}")
+    spare = [k for k, name in enumerate(header) if name not in (*asked, *covariates)]
+    dates = [header[k] for k in spare if _are_dates(head.iloc[:, k])]
+    values = [header[k] for k in spare if _are_numbers(head.iloc[:, k])]
+    names, notes = dict(names), []
+    for use, what, fitting in (("time", "dates", dates), ("target", "numbers", values)):
+        if names[use] in asked:
+            continue
+        if len(fitting) != 1:
+            raise DataError(
+                f"{where}: no column {names[use]!r}, and {len(fitting)} of the others hold {what}"
+                f"; the columns are {_listed(header)}; name it: --{use}-column ({use}_column)."
+            )
+        names[use] = fitting[0]
+        notes.append(f"column {short(fitting[0])} is taken for the {use} (--{use}-column)")
+    others = [header[k] for k in spare if header[k] not in (*dates, *values)]
+    guessed = others if len(others) == 1 and names["id"] not in asked else []
+    named = [name for use, name in names.items() if use != "id" or name in asked]
+    return names, [*dict.fromkeys((*named, *covariates, *guessed))], notes
+
+
+def _listed(header: list[str]) -> str:
+    more = f" and {len(header) - 20:,} more" if len(header) > 20 else ""
+    return ", ".join(map(short, header[:20])) + more
+
+
+def _are_dates(cells: pd.Series) -> bool:
+    if not pd.api.types.is_string_dtype(cells.dtype):
+        return pd.api.types.is_datetime64_any_dtype(cells.dtype)
+    texts = cells.dropna().astype(str)
+    if not len(texts) or _are_numbers(cells):
+        return False
+    if texts.str.fullmatch(QUARTER).all():
+        return True
+    return any(not read(texts.tolist(), one).isna().any() for one in (ISO, *FORMATS))
+
+
+def _are_numbers(cells: pd.Series) -> bool:
+    if not pd.api.types.is_string_dtype(cells.dtype):
+        return pd.api.types.is_numeric_dtype(cells.dtype)
+    texts = [text for text in cells.dropna().astype(str) if text not in MISSING]
+    return bool(texts) and all(is_float(text.replace(",", ".")) for text in texts)

@@ -1,0 +1,138 @@
+"""Many series as a few flat arrays: what forecasters read."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+
+class Panel(NamedTuple):
+    """Series of unequal length and start, one behind the other, on one grid of times.
+
+    Series ``i`` is ``values[starts[i]:stops[i]]``; its first value stands at
+    ``grid[origins[i]]``, the next ones at the times after it.
+
+    Attributes:
+        ids: [series], in rising order.
+        starts: [series], where each begins in `values`.
+        stops: [series], where each ends. Cutting a panel moves these alone, so every cut of a
+            panel shares its arrays.
+        origins: [series], the place of each first value in `grid`.
+        values: [total], float64; NaN where missing.
+        grid: the times that the panel spans, a DatetimeIndex with its frequency or a RangeIndex
+            for whole numbers.
+        past: [total, P], float32: covariates known up to now; NaN where missing.
+        known: [total, K], float32: covariates known ahead of time.
+        static: [series, S], float32: covariates of a series.
+        past_names: of `past`.
+        known_names: of `known`.
+        static_names: of `static`.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+    origins: np.ndarray
+    values: np.ndarray
+    grid: pd.Index
+    past: np.ndarray
+    known: np.ndarray
+    static: np.ndarray
+    past_names: tuple[str, ...] = ()
+    known_names: tuple[str, ...] = ()
+    static_names: tuple[str, ...] = ()
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[series], steps of each."""
+        return self.stops - self.starts
+
+    def series(self, i: int) -> np.ndarray:
+        """The values of one series, [time]; a view."""
+        return self.values[self.starts[i] : self.stops[i]]
+
+
+def cut(panel: Panel, steps: int) -> Panel:
+    """Without the last steps of every series; the arrays are shared.
+
+    Args:
+        panel: the panel.
+        steps: to leave out, fewer than the shortest series has.
+
+    Raises:
+        ValueError: where nothing of a series would be left.
+
+    Example:
+        >>> whole = panel_of({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0]})
+        >>> cut(whole, 1).series(0).tolist(), cut(whole, 1).lengths.tolist()
+        ([1.0, 2.0], [2, 1])
+    """
+    if steps < 0 or steps >= panel.lengths.min():
+        shortest = int(panel.lengths.argmin())
+        raise ValueError(
+            f"cut: series {panel.ids[shortest]!r} has {panel.lengths[shortest]} steps; {steps}"
+            " cannot be left out."
+        )
+    return panel._replace(stops=panel.stops - steps)
+
+
+def panel_of(series: dict[str, list[float] | np.ndarray]) -> Panel:
+    """A panel of bare series, all beginning at time 0; for tests and small things.
+
+    Example:
+        >>> panel_of({"a": [1.0, 2.0, 3.0]}).grid
+        RangeIndex(start=0, stop=3, step=1)
+    """
+    ids = np.array(sorted(series), dtype=object)
+    arrays = [np.asarray(series[name], np.float64) for name in ids]
+    lengths = np.array([len(one) for one in arrays])
+    stops = np.cumsum(lengths)
+    total = int(stops[-1])
+    return Panel(
+        ids=ids,
+        starts=stops - lengths,
+        stops=stops,
+        origins=np.zeros(len(ids), np.int64),
+        values=np.concatenate(arrays),
+        grid=pd.RangeIndex(int(lengths.max())),
+        past=np.zeros((total, 0), np.float32),
+        known=np.zeros((total, 0), np.float32),
+        static=np.zeros((len(ids), 0), np.float32),
+    )
+
+
+def tail_of(panel: Panel, steps: int) -> Panel:
+    """The last steps of every series, in arrays of their own.
+
+    Args:
+        panel: the panel.
+        steps: of each series that has so many.
+
+    Example:
+        >>> end = tail_of(panel_of({"a": [1.0, 2.0, 3.0], "b": [4.0]}), 2)
+        >>> end.values.tolist(), end.origins.tolist(), end.lengths.tolist()
+        ([2.0, 3.0, 4.0], [1, 0], [2, 1])
+    """
+    lengths = np.minimum(panel.lengths, steps)
+    stops = np.cumsum(lengths)
+    rows = np.arange(stops[-1]) + np.repeat(panel.stops - stops, lengths)
+    return panel._replace(
+        starts=stops - lengths,
+        stops=stops,
+        origins=panel.origins + panel.lengths - lengths,
+        values=panel.values[rows],
+        past=panel.past[rows],
+        known=panel.known[rows],
+    )
+
+
+def only(panel: Panel, series: int) -> Panel:
+    """One series of a panel; the arrays are shared.
+
+    Example:
+        >>> only(panel_of({"a": [1.0], "b": [4.0]}), 1).ids.tolist()
+        ['b']
+    """
+    place = slice(series, series + 1)
+    names = ("ids", "starts", "stops", "origins", "static")
+    return panel._replace(**{name: getattr(panel, name)[place] for name in names})

@@ -1,0 +1,83 @@
+"""Cross-validation: forecasts of the last windows of every series."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from seqjax.data import DataError
+from seqjax.forecast.intervals import named
+from seqjax.forecast.panel import Panel
+from seqjax.forecast.settings import Settings
+from seqjax.forecast.trained import rolling
+from seqjax.forecast.training import hold_back, train_panel
+
+
+class Fold(NamedTuple):
+    """Forecasts of windows by one training.
+
+    Attributes:
+        series: [windows], which one.
+        last: [windows], the place of the last known value in the panel's values.
+        actual: [windows, horizon], NaN where missing.
+        columns: [windows, horizon] each, by name.
+    """
+
+    series: np.ndarray
+    last: np.ndarray
+    actual: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
+def cross_validated(
+    settings: Settings,
+    panel: Panel,
+    windows: int,
+    step: int,
+    *,
+    refit: bool = False,
+    level: Sequence[int | float] = (),
+    seed: int = 0,
+    progress: str | None = None,
+) -> Iterator[Fold]:
+    """Forecasts of the last windows, each from what was known before it.
+
+    Args:
+        settings: of the forecaster.
+        panel: the series.
+        windows: how many of each.
+        step: steps between them.
+        refit: train anew for every window; otherwise once, before the first.
+        level: of intervals, in percent; they are calibrated on values before the windows.
+        seed: of the first network.
+        progress: a label for progress bars.
+
+    Yields:
+        A fold for each training. Those after the first compile nothing anew.
+
+    Raises:
+        DataError: where nothing is left to train on.
+    """
+    if windows < 1 or step < 1:
+        raise ValueError(
+            f"cross-validation needs at least 1 window and 1 step, not {windows} and {step}."
+        )
+    horizon = settings.horizon
+    held = horizon + (windows - 1) * step
+    longest = int(panel.lengths.max())
+    if held + 1 >= longest:
+        raise DataError(
+            f"{windows} window(s) of {horizon} steps leave nothing of the longest series, of"
+            f" {longest} steps, to train on; ask for fewer windows or a shorter horizon."
+        )
+    for window in range(windows if refit else 1):
+        behind = held - window * step
+        label = progress
+        if progress and refit:
+            label = f"{progress}, window {window + 1} of {windows}"
+        trained = train_panel(settings, hold_back(panel, behind), seed=seed, progress=label)
+        settings = trained.settings  # window and steps of the first: no other program
+        seen = hold_back(panel, behind - horizon) if refit else panel
+        series, last, found, actual = rolling(trained, seen, 1 if refit else windows, step)
+        actual = np.exp(actual) if settings.transform == "log" else actual
+        yield Fold(series, last, actual, named(trained, found, level))

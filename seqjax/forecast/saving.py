@@ -1,0 +1,151 @@
+"""A trained forecaster in a folder: settings as JSON, everything else as arrays by name."""
+
+import dataclasses
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from seqjax.data import DataError
+from seqjax.forecast.network import Sizes, network_of
+from seqjax.forecast.panel import Panel
+from seqjax.forecast.settings import Settings
+from seqjax.forecast.trained import Covariates, Trained, sizes_of
+from seqjax.io.trees import named_leaves, nested
+from seqjax.storage.files import write_atomically, write_json
+
+FORMAT = 1
+SETTINGS, ARRAYS = "forecaster.json", "arrays.npz"
+_PANEL = ("starts", "stops", "origins", "values", "past", "known", "static")
+
+
+def save(folder: Path, trained: Trained, tail: Panel, more: dict[str, Any]) -> None:
+    """Write a forecaster, the arrays first: without its settings there is none.
+
+    Args:
+        folder: made where it does not exist.
+        trained: the forecaster.
+        tail: what is kept of the series, to forecast from.
+        more: JSON.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {f"panel/{name}": getattr(tail, name) for name in _PANEL}
+    arrays |= {f"covariates/{name}": one for name, one in trained.covariates._asdict().items()}
+    arrays["residuals"] = trained.residuals
+    if trained.exceedances is not None:
+        arrays["exceedances"] = trained.exceedances
+    for number, params in enumerate(trained.params):
+        leaves, _ = named_leaves(params)
+        arrays |= {f"params/{number}/{name}": np.asarray(one) for name, one in leaves.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomically(folder / ARRAYS, buffer.getvalue())
+    write_json(
+        folder / SETTINGS,
+        {
+            "format": FORMAT,
+            "settings": dataclasses.asdict(trained.settings),
+            "nonnegative": trained.nonnegative,
+            "sizes": sizes_of(trained.settings, tail)._asdict(),
+            "grid": _grid_to_json(tail.grid),
+            "ids": _ids_to_json(tail.ids),
+            "names": [tail.past_names, tail.known_names, tail.static_names],
+            "more": more,
+        },
+    )
+
+
+def load(folder: Path) -> tuple[Trained, Panel, dict[str, Any]]:
+    """What `save` wrote: the forecaster, its series, and the JSON.
+
+    Raises:
+        DataError: where there is none, or it is damaged or of another version.
+    """
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise DataError(f"{folder}: there is no forecaster (no {path.name}).")
+    try:
+        saved = json.loads(path.read_text())
+        if saved["format"] != FORMAT:
+            raise DataError(
+                f"{path}: its format is {saved['format']}, this version of seqjax reads {FORMAT}."
+            )
+        given: dict[str, Any] = saved["settings"]
+        for name in ("seasons", "features", "level"):
+            given[name] = tuple(given[name])
+        settings = Settings(**given)
+        arrays = dict(np.load(io.BytesIO((folder / ARRAYS).read_bytes())))
+        names = (tuple(one) for one in saved["names"])
+        tail = Panel(
+            np.array(saved["ids"]["values"], dtype=saved["ids"]["dtype"]),
+            grid=_grid_from_json(saved["grid"]),
+            **{name: arrays[f"panel/{name}"] for name in _PANEL},
+            **dict(zip(("past_names", "known_names", "static_names"), names, strict=True)),
+        )
+        scales = Covariates(*(arrays[f"covariates/{name}"] for name in Covariates._fields))
+        params = _params(settings, Sizes(**saved["sizes"]), arrays)
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{folder}: this forecaster is damaged: {error!r}.") from error
+    trained = Trained(
+        settings,
+        params,
+        scales,
+        saved["nonnegative"],
+        arrays["residuals"],
+        arrays.get("exceedances"),
+        (),
+    )
+    return trained, tail, saved["more"]
+
+
+def _params(settings: Settings, sizes: Sizes, arrays: dict[str, np.ndarray]) -> tuple[Any, ...]:
+    """The parameters of each seed, with the shapes that the settings ask for."""
+    like = jax.eval_shape(network_of(settings, sizes).init, jax.random.key(0))
+    expected = {name: (one.shape, one.dtype) for name, one in named_leaves(like)[0].items()}
+    found = []
+    for number in range(settings.seeds):
+        prefix = f"params/{number}/"
+        leaves = {
+            key.removeprefix(prefix): one for key, one in arrays.items() if key.startswith(prefix)
+        }
+        if {name: (one.shape, one.dtype) for name, one in leaves.items()} != expected:
+            raise ValueError(f"the parameters of network {number} are not those of its settings")
+        found.append(jax.tree.map(jax.numpy.asarray, nested(leaves)))
+    return tuple(found)
+
+
+def _grid_to_json(grid: pd.Index) -> dict[str, Any]:
+    if isinstance(grid, pd.RangeIndex):
+        return {"start": grid.start, "step": grid.step, "length": len(grid)}
+    assert isinstance(grid, pd.DatetimeIndex)
+    freq: Any = grid.freq
+    first: Any = grid[0]
+    return {
+        "start": first.isoformat(),
+        "length": len(grid),
+        "freq": freq.freqstr,
+        "zone": None if grid.tz is None else str(grid.tz),
+        "unit": grid.unit,
+    }
+
+
+def _grid_from_json(saved: dict[str, Any]) -> pd.Index:
+    start, length = saved["start"], saved["length"]
+    if "step" in saved:
+        return pd.RangeIndex(start, start + length * saved["step"], saved["step"])
+    first: Any = pd.Timestamp(start)
+    if saved["zone"] is not None:
+        first = first.tz_convert(saved["zone"])
+    return pd.date_range(first, periods=length, freq=saved["freq"], unit=saved["unit"])
+
+
+def _ids_to_json(ids: np.ndarray) -> dict[str, Any]:
+    kind = "object" if ids.dtype.kind not in "iuf" else str(ids.dtype)
+    return {"values": ids.tolist(), "dtype": kind}

@@ -1,0 +1,153 @@
+"""The settings of a forecaster, as given and as they follow from the data."""
+
+import dataclasses
+import math
+from typing import Literal, get_args
+
+import numpy as np
+
+from seqjax.data import DataError
+from seqjax.forecast.panel import Panel
+from seqjax.storage.strict_json import nearest
+
+Strategy = Literal["direct", "recursive", "sequence"]
+Loss = Literal["mae", "quantile", "normal", "student_t", "negative_binomial"]
+Transform = Literal["log", "difference"]
+
+# Columns of forecasts are named as Nixtla's libraries name them.
+NAMES = {
+    "linear": "Linear",
+    "rnn": "RNN",
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "min_gru": "MinGRU",
+    "lru": "LRU",
+    "wavenet": "WaveNet",
+}
+WINDOWS_OF_A_SERIES = 30 * 20  # drawn in a training: thirty an epoch, twenty epochs
+FEWEST_STEPS = 150  # of a training: more of them learn a single series by heart
+MOST_READ = 250_000  # steps of a training times steps of a window: two minutes of a CPU core
+LONGEST_WINDOW = 104  # steps that a network reads: two years of weeks
+LONGEST_SEASON = 550
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a forecaster is made of; hashable, so that equal ones share compiled programs.
+
+    Attributes:
+        model: the architecture, a key of `NAMES`.
+        horizon: steps that the network forecasts at once.
+        seasons: lengths of the seasons, in steps, ascending.
+        window: steps that the network reads.
+        features: width of each layer.
+        strategy: "direct": all horizons from the last state; "recursive": one step, fed back;
+            "sequence": as direct, trained at every step of a window.
+        loss: what is minimised; all but "mae" forecast quantiles, too.
+        level: of the intervals that a quantile head learns, in percent.
+        transform: of the values before all else.
+        dropout: rate between layers.
+        learning_rate: of AdamW, at the start of half a cosine.
+        weight_decay: of AdamW.
+        batch_size: windows in a batch.
+        steps: of a training.
+        seeds: networks whose median is the forecast.
+    """
+
+    model: str
+    horizon: int
+    seasons: tuple[int, ...] = ()
+    window: int = 0
+    features: tuple[int, ...] = (64, 64)
+    strategy: Strategy = "direct"
+    loss: Loss = "mae"
+    level: tuple[float, ...] = (80.0, 95.0)
+    transform: Transform | None = None
+    dropout: float = 0.1
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    batch_size: int = 64
+    steps: int = 0
+    seeds: int = 2
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("model", tuple(NAMES)),
+            ("strategy", get_args(Strategy)),
+            ("loss", get_args(Loss)),
+            ("transform", (None, *get_args(Transform))),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                choices = ", ".join(map(str, known))
+                hint = nearest(str(value), [one for one in known if one])
+                raise ValueError(f"{name} must be one of {choices}, not {value!r}.{hint}")
+        for name in ("horizon", "batch_size", "seeds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for one in self.level:
+            if not 0 < one < 100:
+                raise ValueError(f"level must be percentages between 0 and 100, not {one}.")
+        if any(one < 2 for one in self.seasons):
+            raise ValueError(f"a season has at least 2 steps, not {min(self.seasons)}.")
+        if self.strategy == "sequence" and self.model == "linear":
+            raise ValueError("a linear model answers at the end of its window: not 'sequence'.")
+
+    @property
+    def name(self) -> str:
+        """Of its column: "GRU"."""
+        return NAMES[self.model]
+
+    @property
+    def answers(self) -> int:
+        """Steps that the network itself forecasts at once."""
+        return 1 if self.strategy == "recursive" else self.horizon
+
+    @property
+    def history(self) -> int:
+        """Steps that a forecast depends on: the window, and a season before what follows each."""
+        return self.window + max(self.seasons, default=1) - 1
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Of the quantile head, ascending, the median in the middle."""
+        tails = sorted({round((100 - one) / 200, 6) for one in self.level})
+        return (*tails, 0.5, *(round(1 - one, 6) for one in reversed(tails)))
+
+
+def resolved(settings: Settings, panel: Panel) -> Settings:
+    """With a window and a number of training steps that follow from the data.
+
+    The window is three of the shortest season (two, where three are longer than
+    `LONGEST_WINDOW`): longer seasons come in as inputs, one season before each step, and more
+    steps of training are worth more than longer windows (docs/forecast.md).
+
+    Args:
+        settings: `window` and `steps` 0 where they are to be found.
+        panel: what it will be trained on.
+
+    Returns:
+        The settings, without seasons that no series is long enough for.
+
+    Raises:
+        DataError: where no series has a value to forecast behind one to read.
+    """
+    lengths = panel.lengths
+    longest = int(lengths.max())
+    if longest < 2:
+        raise DataError("every series has one value: there is nothing to learn from.")
+    seasons = tuple(one for one in settings.seasons if one < min(longest, LONGEST_SEASON))
+    window = settings.window
+    if not window:
+        season = min(seasons, default=0)
+        wanted = next((n * season for n in (3, 2, 1) if n * season <= LONGEST_WINDOW), 0)
+        wanted = max(wanted, min(2 * settings.horizon, 24), 12)
+        typical = int(np.quantile(lengths, 0.75))
+        room = max(typical - settings.horizon, typical // 2, 1)
+        window = min(wanted, room)
+    steps = settings.steps
+    if not steps:
+        drawn = WINDOWS_OF_A_SERIES * int(np.sum(lengths > 1))
+        most = max(FEWEST_STEPS, MOST_READ // window)
+        steps = int(np.clip(math.ceil(drawn / settings.batch_size), FEWEST_STEPS, most))
+    return dataclasses.replace(settings, seasons=seasons, window=window, steps=steps)

@@ -1,0 +1,144 @@
+"""A column of times: dates, texts of dates, or whole numbers."""
+
+import contextlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seqjax.data import DataError
+from seqjax.data.cells import short
+from seqjax.forecast.rows import place, refuse
+
+ISO = "ISO8601"
+"""What times are read as, unless told."""
+QUARTER = re.compile(r"\d{4}-?Q[1-4]")
+_OFFSET = re.compile(r"\d[ ]?(Z|[+-]\d\d:?\d\d)$")  # after a time
+_CLOCK = ("now", "today")  # pandas reads them as the time of the call
+_DAYS = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%b %d, %Y")
+FORMATS = (
+    *(day + clock for clock in ("", " %H:%M", " %H:%M:%S") for day in _DAYS),
+    *("%Y%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%y", "%d/%m/%y", "%m/%d/%y"),
+)
+
+
+def read_times(
+    frame: pd.DataFrame, column: str, time_format: str = ISO
+) -> tuple[np.ndarray, pd.Index]:
+    """The times of a frame, each but once, and which one stands in each row.
+
+    Args:
+        frame: the rows.
+        column: dates, with a zone or without, whole numbers, or texts of dates.
+        time_format: of texts, as in `pandas.to_datetime`; or ISO 8601, and quarters (1962Q1).
+
+    Returns:
+        For each row the number of its time; the times, rising: a DatetimeIndex, or an Index of
+        whole numbers.
+
+    Raises:
+        DataError: for a time that is missing, none, or in another zone than those before it.
+
+    Example:
+        >>> frame = pd.DataFrame({"ds": ["2024-02-01", "2024-01-01", "2024-02-01"]})
+        >>> codes, times = read_times(frame, "ds")
+        >>> codes.tolist(), times[0]
+        ([1, 0, 1], Timestamp('2024-01-01 00:00:00'))
+    """
+    values = frame[column]
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    elif pd.api.types.infer_dtype(values, skipna=True) == "datetime":
+        with contextlib.suppress(ValueError):  # Python's take the hour at which clocks are put
+            values = pd.to_datetime(values)  # back for the one before
+    codes, unique = pd.factorize(values)
+    if (codes < 0).any():
+        refuse(frame, int((codes < 0).argmax()), column, "the time is missing; drop the row.")
+
+    def fault(which: int, words: str) -> Any:
+        refuse(frame, int((codes == which).argmax()), column, words)
+
+    dates = _dates(pd.Index(unique), fault, time_format, column, place(frame, 0, column))
+    of_dates, rising = pd.factorize(dates, sort=True)  # two texts may be one time
+    return of_dates[codes], pd.Index(rising)
+
+
+def _dates(unique: pd.Index, fault: Any, time_format: str, column: str, where: str) -> pd.Index:
+    if isinstance(unique, pd.DatetimeIndex):
+        return unique
+    if pd.api.types.is_integer_dtype(unique.dtype):
+        return unique.astype(np.int64)
+    found = pd.api.types.infer_dtype(unique)
+    if found == "integer":
+        return unique.astype(np.int64)
+    if found in ("string", "date", "datetime", "datetime64"):
+        texts = [str(one) for one in unique]
+        for which, text in enumerate(texts):
+            if text.strip().lower() in _CLOCK:
+                fault(which, f"{short(text)} is no time.")
+        if found == "string":
+            return _parsed(texts, fault, time_format, column, where)
+        try:
+            return pd.DatetimeIndex(pd.to_datetime(list(unique)))
+        except ValueError:
+            _one_zone(texts, fault, [str(getattr(one, "tzinfo", None)) for one in unique])
+            raise
+    advice = "pass dates, or whole numbers"
+    if isinstance(unique.dtype, pd.PeriodDtype):
+        advice = f"pass frame[{column!r}].dt.to_timestamp()"
+    elif pd.api.types.is_float_dtype(unique.dtype):
+        advice = f"whole numbers can be: frame[{column!r}].astype(int)"
+    return fault(0, f"{unique[0]} is a {type(unique[0]).__name__}, not a time; {advice}.")
+
+
+def _parsed(
+    texts: list[str], fault: Any, time_format: str, column: str, where: str
+) -> pd.DatetimeIndex:
+    if time_format == ISO and all(map(QUARTER.fullmatch, texts)):
+        quarters = [text.replace("-", "") for text in texts]
+        return pd.PeriodIndex(quarters, freq="Q").to_timestamp()
+    try:
+        dates = read(texts, time_format)
+    except ValueError as error:
+        zones = [found[1] if (found := _OFFSET.search(text)) else "none" for text in texts]
+        _one_zone(texts, fault, zones)
+        raise DataError(f"{where}: {time_format!r} is no form of dates: {error}.") from None
+    if (bad := np.asarray(dates.isna() | (dates.year < 1))).any():
+        which = int(bad.argmax())
+        wanted = "an ISO 8601 date" if time_format == ISO else f"of the form {time_format!r}"
+        fault(which, f"{short(texts[which])} is not {wanted}{_way_out(texts, column, where)}.")
+    return dates
+
+
+def read(texts: Sequence[str] | np.ndarray, time_format: str) -> pd.DatetimeIndex:
+    """Texts as dates, NaT for those that are none.
+
+    Example:
+        >>> read(["31/01/2024", "2024-01-31"], "%d/%m/%Y").isna().tolist()
+        [False, True]
+    """
+    return pd.DatetimeIndex(pd.to_datetime(list(texts), errors="coerce", format=time_format))
+
+
+def _way_out(texts: list[str], column: str, where: str) -> str:
+    few = texts[:: len(texts) // 1000 + 1]
+    fitting = [one for one in FORMATS if not read(few, one).isna().any()]
+    if not fitting:
+        return "; write 2024-01-31, or 2024-01-31 12:00"
+    told = " or ".join(map(repr, fitting[:2]))
+    if ": line " in where:  # of a file
+        return f"; the dates fit {told}: pass that as time_format (--time-format)"
+    return f"; the dates fit {told}: pd.to_datetime(frame[{column!r}], format={fitting[0]!r})"
+
+
+def _one_zone(texts: list[str], fault: Any, zones: list[str]) -> None:
+    """Refuse the first time in another zone than the first one's."""
+    for which, zone in enumerate(zones):
+        if zone != zones[0]:
+            fault(
+                which,
+                f"{short(texts[which])} has another time zone ({zone}) than the times before it"
+                f" ({zones[0]}); convert all to one: pd.to_datetime(..., utc=True).",
+            )

@@ -1,0 +1,219 @@
+"""Trained forecasters as values, and their forecasts."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seqjax.forecast import calendar
+from seqjax.forecast.arrays import Arrays, place
+from seqjax.forecast.fitting import Outputs, forecasts
+from seqjax.forecast.heads import head_of
+from seqjax.forecast.network import Sizes
+from seqjax.forecast.panel import Panel
+from seqjax.forecast.settings import Settings
+from seqjax.forecast.transforms import restored, transformed
+
+
+class Covariates(NamedTuple):
+    """Mean and standard deviation of each covariate, of the training data."""
+
+    past: np.ndarray  # [2, P]
+    known: np.ndarray  # [2, K]
+    static: np.ndarray  # [2, S]
+
+
+class Trained(NamedTuple):
+    """A trained forecaster.
+
+    Attributes:
+        settings: resolved.
+        params: of each seed.
+        covariates: their scales.
+        nonnegative: no value it was trained on is below 0.
+        residuals: [windows, horizon], (actual - point) / width of forecasts of windows that it
+            was not trained on; NaN where the actual value is missing.
+        exceedances: [windows, horizon, levels / 2], of a head with quantiles: how far the actual
+            value lies outside of each of its intervals, by width; negative inside.
+        history: of the training, lines of each seed.
+    """
+
+    settings: Settings
+    params: tuple[Any, ...]
+    covariates: Covariates
+    nonnegative: bool
+    residuals: np.ndarray
+    exceedances: np.ndarray | None
+    history: tuple[list[dict[str, Any]], ...]
+
+
+class Forecast(NamedTuple):
+    """Forecasts in the unit of the series, or of its logarithm (`Settings.transform`).
+
+    Attributes:
+        point: [series, horizon], float64.
+        width: [series], the scale of each window.
+        quantiles: [series, horizon, Q], of the head's first block, or None.
+    """
+
+    point: np.ndarray
+    width: np.ndarray
+    quantiles: np.ndarray | None
+
+
+def sizes_of(settings: Settings, panel: Panel) -> Sizes:
+    """What the network's shapes follow from."""
+    features = calendar.features(panel.grid[:2])[1].shape[1]
+    del settings
+    return Sizes(features + panel.known.shape[1], panel.past.shape[1], panel.static.shape[1])
+
+
+def placed(
+    settings: Settings,
+    covariates: Covariates,
+    panel: Panel,
+    ahead: int,
+    room: tuple[int, int] | None = None,
+    future: np.ndarray | None = None,
+) -> Arrays:
+    """A panel on the device, its covariates on their scales; see `seqjax.forecast.arrays.place`.
+
+    Args:
+        settings: of the forecaster.
+        covariates: the scales.
+        panel: the series, transformed.
+        ahead: steps behind the grid whose times are asked for.
+        room: see there.
+        future: see there.
+    """
+
+    def scaled(columns: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        return ((columns - scale[0]) / scale[1]).astype(np.float32)
+
+    panel = panel._replace(
+        past=scaled(panel.past, covariates.past),
+        known=scaled(panel.known, covariates.known),
+        static=scaled(panel.static, covariates.static),
+    )
+    grid = calendar.extend(panel.grid, ahead) if ahead else panel.grid
+    return place(
+        panel,
+        calendar.features(grid)[1],
+        centred=settings.loss != "negative_binomial",
+        room=room,
+        future=None if future is None else scaled(future, covariates.known),
+    )
+
+
+def _median(
+    trained: Trained, arrays: Arrays, sizes: Sizes, series: Any, last: Any, horizon: int, added: Any
+) -> tuple[Outputs, list[Outputs]]:
+    """The median of the seeds' points, and each seed's outputs."""
+    each = [
+        forecasts(trained.settings, sizes, params, arrays, series, last, horizon, added)
+        for params in trained.params
+    ]
+    point = np.median([one.point for one in each], axis=0)
+    return each[0]._replace(point=point), each
+
+
+def forecast_places(
+    trained: Trained,
+    panel: Panel,
+    series: np.ndarray,
+    last: np.ndarray,
+    horizon: int,
+    arrays: Arrays,
+    *,
+    added: np.ndarray | None = None,
+) -> Forecast:
+    """Forecasts behind given places of arrays, `last`, of which series `series` is."""
+    settings = trained.settings
+    sizes = sizes_of(settings, panel)
+    middle, each = _median(trained, arrays, sizes, series, last, horizon, added)
+    head, quantiles = head_of(settings), None
+    if head.quantiles is not None and settings.answers >= min(horizon, settings.horizon):
+        first = slice(0, settings.answers)
+        found = []
+        for one in each:
+            unit = one.width[:, None]
+            scaled = head.quantiles(one.raw[:, first], settings.quantiles, unit)
+            found.append(scaled * unit[..., None] + one.shift[:, None, None])
+        quantiles = np.median(found, axis=0)
+    return Forecast(middle.point, middle.width, quantiles)
+
+
+def forecast_panel(
+    trained: Trained,
+    panel: Panel,
+    horizon: int,
+    future: np.ndarray | None = None,
+    added: np.ndarray | None = None,
+    copies: int = 1,
+) -> Forecast:
+    """Forecasts of the steps behind every series.
+
+    Args:
+        trained: the forecaster.
+        panel: the series, in their own unit.
+        horizon: steps.
+        future: [series, horizon, K], known covariates.
+        added: [series * copies, steps], see `seqjax.forecast.fitting.forecasts`.
+        copies: so many forecasts of each series, one behind the other.
+
+    Returns:
+        The forecasts, the level restored where values were differenced.
+    """
+    settings = trained.settings
+    steps = -(-horizon // settings.answers) * settings.answers
+    if future is not None:  # the last known ones stand for those that no block's step needs
+        future = np.pad(future, ((0, 0), (0, steps - horizon), (0, 0)), mode="edge")
+    inner = transformed(panel, settings.transform)
+    room = (settings.history, steps)
+    arrays = placed(settings, trained.covariates, inner, steps, room, future)
+    series = np.repeat(np.arange(len(panel.ids)), copies)
+    last = np.asarray(arrays.stops)[series] - 1
+    found = forecast_places(trained, inner, series, last, horizon, arrays, added=added)
+    return _restored(trained, panel, series, panel.stops[series] - 1, found)
+
+
+def _restored(
+    trained: Trained, panel: Panel, series: np.ndarray, last: np.ndarray, found: Forecast
+) -> Forecast:
+    """With the level where values were differenced; logarithms stay logarithms."""
+    if trained.settings.transform != "difference":
+        return found
+    point = restored(panel, series, last, found.point)
+    return found._replace(point=point, quantiles=None)
+
+
+def rolling(
+    trained: Trained, panel: Panel, count: int, step: int
+) -> tuple[np.ndarray, np.ndarray, Forecast, np.ndarray]:
+    """Forecasts from so many places of every series, the last of them `horizon` before its end.
+
+    Args:
+        trained: the forecaster.
+        panel: the series, in their own unit.
+        count: places of each series.
+        step: steps between them.
+
+    Returns:
+        Series [B], places of the last known values in ``panel.values`` [B], the forecasts, and
+        the actual values [B, horizon], on the forecasts' scale; places with too little before
+        them are left out.
+    """
+    settings = trained.settings
+    horizon = settings.horizon
+    inner = transformed(panel, settings.transform)
+    arrays = placed(settings, trained.covariates, inner, horizon)
+    back = horizon + step * np.arange(count - 1, -1, -1)
+    series = np.repeat(np.arange(len(panel.ids)), count)
+    last = (panel.stops[:, None] - 1 - back).reshape(-1)
+    known = last - panel.starts[series] + 1
+    enough = known >= max(1, min(settings.window // 2, 8))
+    series, last = series[enough], last[enough]
+    found = forecast_places(trained, inner, series, last, horizon, arrays)
+    found = _restored(trained, panel, series, last, found)
+    unit = panel if settings.transform == "difference" else inner
+    actual = unit.values[last[:, None] + np.arange(1, horizon + 1)]
+    return series, last, found, actual

@@ -1,0 +1,253 @@
+"""The forecaster as its users call it, on little data and few steps."""
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from seqjax.data import DataError
+from seqjax.forecast import Forecaster
+from seqjax.forecast.fitting import _blocks
+from seqjax.train import TrainingStopped, loop
+
+SMALL = {"season": 4, "window": 8, "features": (4,), "seeds": 2, "steps": 20}
+LEVEL = [80, 95]
+
+
+def a_frame(count: int = 12, length: int = 60, seed: int = 0, **columns) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    t = np.arange(length)
+    pieces = [
+        pd.DataFrame(
+            {
+                "unique_id": f"s{i:02d}",
+                "ds": pd.date_range("2020-01-01", periods=length - i, freq="QS"),
+                "y": (100 + 10 * i + 20 * np.sin(np.pi * t / 2) + rng.normal(0, 3, length))[i:],
+            }
+        )
+        for i in range(count)
+    ]
+    return pd.concat(pieces, ignore_index=True).assign(**columns)
+
+
+FRAME = a_frame()
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Forecaster:
+    return Forecaster("gru", horizon=3, **SMALL).fit(FRAME)
+
+
+def test_forecasts_stand_behind_each_series(fitted: Forecaster):
+    found = fitted.predict(level=LEVEL)
+    assert list(found) == [
+        *("unique_id", "ds", "GRU", "GRU-lo-95", "GRU-lo-80", "GRU-hi-80", "GRU-hi-95")
+    ]
+    ends = FRAME.groupby("unique_id")["ds"].max()
+    for name, group in found.groupby("unique_id"):
+        expected = pd.date_range(ends[name], periods=4, freq="QS")[1:]
+        assert group["ds"].tolist() == expected.tolist()
+    columns = found.iloc[:, [3, 4, 2, 5, 6]].to_numpy()
+    assert (np.diff(columns, axis=1) >= 0).all()
+    # In any order of rows, and of a frame that is given again.
+    again = fitted.predict(FRAME.sample(frac=1, random_state=0), level=LEVEL)
+    pd.testing.assert_frame_equal(again, found, rtol=1e-5)
+
+
+def test_farther_horizons_go_on_from_nearer_ones(fitted: Forecaster):
+    near, far = (fitted.predict(horizon=h, level=[80]) for h in (3, 8))
+    parts = far.groupby("unique_id").head(3).reset_index(drop=True)
+    pd.testing.assert_frame_equal(parts, near, rtol=1e-6)
+    assert not far.isna().any(axis=None)
+    assert (far["GRU-lo-80"] < far["GRU-hi-80"]).all()
+    # A block's forecasts are what the next one reads, of each network its own.
+    trained = fitted._fitted()
+    alone = Forecaster("gru", horizon=3, **SMALL)
+    alone.settings, alone._tail = fitted.settings, fitted._tail
+    alone._trained = trained._replace(params=trained.params[:1])
+    far, near = (alone.predict(horizon=h) for h in (8, 3))
+    first = near[["unique_id", "ds"]].assign(y=near["GRU"])
+    then = alone.predict(pd.concat([FRAME, first]))["GRU"].to_numpy().reshape(12, 3)
+    np.testing.assert_allclose(far["GRU"].to_numpy().reshape(12, 8)[:, 3:6], then, rtol=1e-4)
+
+
+def test_saved_it_forecasts_the_same_without_its_data(fitted: Forecaster, tmp_path):
+    fitted.save(tmp_path / "model")
+    again = Forecaster.load(tmp_path / "model")
+    for given in ({"horizon": 5, "level": LEVEL}, {"frame": FRAME[FRAME["unique_id"] == "s03"]}):
+        pd.testing.assert_frame_equal(again.predict(**given), fitted.predict(**given))
+    arrays = tmp_path / "model" / "arrays.npz"
+    arrays.write_bytes(arrays.read_bytes()[:1000])
+    with pytest.raises(DataError, match="damaged"):
+        Forecaster.load(tmp_path / "model")
+    with pytest.raises(DataError, match="there is no forecaster"):
+        Forecaster.load(tmp_path)
+
+
+def test_stopped_it_goes_on_where_it_was(tmp_path, monkeypatch):
+    def linear(folder=None) -> pd.DataFrame:
+        given = {"horizon": 3} | SMALL | {"seeds": 1}
+        return Forecaster("linear", **given).fit(FRAME, folder=folder).predict(level=[80])
+
+    asked = iter([False] * 30 + [True] * 100)
+    with monkeypatch.context() as patch:
+        patch.setitem(loop._DEFAULTS, "stop", lambda: next(asked))  # within the second training
+        with pytest.raises(TrainingStopped):
+            linear(tmp_path)
+    pd.testing.assert_frame_equal(linear(tmp_path), linear(), check_exact=True)
+
+
+def test_a_stream_is_the_whole_series_at_constant_size(fitted: Forecaster):
+    stream = fitted.stream("s02")
+    one = FRAME[FRAME["unique_id"] == "s02"]
+    sizes = set()
+    for value in (3.0, np.nan, 170.0, 90.0):
+        stream.observe(value)
+        more = pd.DataFrame(
+            {
+                "unique_id": "s02",
+                "ds": pd.date_range(one["ds"].max(), periods=2, freq="QS")[1:],
+                "y": [value],
+            }
+        )
+        one = pd.concat([one, more])
+        whole = fitted.predict(one, level=[80], horizon=4)
+        pd.testing.assert_frame_equal(stream.predict(level=[80], horizon=4), whole, rtol=1e-4)
+        sizes.add(len(stream._panel.values))
+    assert len(sizes) == 1
+    with pytest.raises(DataError, match="no series 'x'"):
+        fitted.stream("x")
+
+
+def test_series_never_seen_and_of_one_value_are_forecast(fitted: Forecaster):
+    times = pd.date_range("2024-01-01", periods=1, freq="QS")
+    new = pd.DataFrame({"unique_id": "new", "ds": times, "y": [7.0]})
+    model = Forecaster("gru", horizon=3, freq="QS", **SMALL)
+    model._trained, model.settings = fitted._trained, fitted.settings
+    found = model.predict(new, horizon=4)
+    np.testing.assert_allclose(found["GRU"], 7.0, atol=20)  # no other value is known
+    assert found["ds"].tolist() == pd.date_range("2024-04-01", periods=4, freq="QS").tolist()
+
+
+def test_cross_validation_sees_nothing_behind_its_cutoffs():
+    model = Forecaster("gru", horizon=3, **SMALL)
+    given = {"n_windows": 2, "step_size": 2, "level": [80]}
+    found = model.cross_validation(FRAME, **given)
+    assert list(found) == ["unique_id", "ds", "cutoff", "y", "GRU", "GRU-lo-80", "GRU-hi-80"]
+    assert len(found) == 12 * 2 * 3
+    actual = found.merge(FRAME, on=["unique_id", "ds"], suffixes=("", "_of_frame"))
+    assert (actual["y"] == actual["y_of_frame"]).all()
+    # Values behind the last cutoff change no forecast.
+    last = found.groupby("unique_id")["cutoff"].transform("max")
+    spoilt = FRAME.merge(found.assign(last=last)[["unique_id", "last"]].drop_duplicates())
+    spoilt.loc[spoilt["ds"] > spoilt["last"], "y"] *= 100
+    other = Forecaster("gru", horizon=3, **SMALL).cross_validation(spoilt, **given)
+    names = ["GRU", "GRU-lo-80", "GRU-hi-80"]
+    np.testing.assert_allclose(other[names], found[names], rtol=1e-4)
+
+
+def test_refitting_compiles_nothing_anew():
+    model = Forecaster("linear", horizon=3, **SMALL)
+    model.cross_validation(FRAME, n_windows=1, refit=True)
+    before, compiled = _blocks.cache_info().misses, []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: (
+            compiled.append(event) if event.endswith("backend_compile_duration") else None
+        )
+    )
+    found = model.cross_validation(FRAME, n_windows=3, refit=True)
+    assert found["cutoff"].groupby(found["unique_id"]).nunique().eq(3).all()
+    assert _blocks.cache_info().misses == before
+    assert not compiled
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"loss": "quantile"},
+        {"loss": "negative_binomial", "model": "linear"},
+        {"transform": "log", "model": "linear"},
+        {"transform": "difference", "model": "linear"},
+        {"strategy": "recursive", "model": "linear"},
+        {"strategy": "sequence", "model": "wavenet"},
+    ],
+    ids=lambda given: "-".join(given.values()),
+)
+def test_every_head_strategy_and_transform_forecasts(given: dict):
+    given = {"model": "gru"} | given
+    model = Forecaster(given.pop("model"), horizon=3, **SMALL | {"seeds": 1} | given).fit(FRAME)
+    found = model.predict(horizon=4, level=LEVEL)
+    name = model.name
+    columns = [f"{name}-lo-95", f"{name}-lo-80", f"{name}-hi-80", f"{name}-hi-95"]
+    assert (np.diff(found[columns], axis=1) >= 0).all()
+    near = found.groupby("unique_id").head(3)
+    assert near[columns[0]].le(near[name]).all()
+    assert near[name].le(near[columns[-1]]).all()
+    # Within reach of the values, though hardly trained.
+    ratio = found.groupby("unique_id")[name].mean() / FRAME.groupby("unique_id")["y"].mean()
+    assert ratio.between(0.3, 3).all()
+
+
+def test_covariates_are_read_and_must_be_there():
+    rng = np.random.default_rng(1)
+    frame = FRAME.assign(price=rng.normal(size=len(FRAME)), rain=rng.normal(size=len(FRAME)))
+    static = pd.DataFrame({"unique_id": FRAME["unique_id"].unique(), "size": np.arange(12.0)})
+    model = Forecaster(
+        "gru",
+        horizon=3,
+        futr_exog_list=["price"],
+        hist_exog_list=["rain"],
+        stat_exog_list=["size"],
+        **SMALL | {"seeds": 1},
+    ).fit(frame, static)
+    future = model_future(frame, 4)
+    found = model.predict(horizon=4, futr_df=future)
+    moved = future.assign(price=future["price"] + 3)
+    assert (model.predict(horizon=4, futr_df=moved)["GRU"] != found["GRU"]).all()
+    wetter = frame.assign(rain=frame["rain"] + 3)
+    other = model.predict(wetter, horizon=4, futr_df=future, static_df=static)
+    assert (other["GRU"] != found["GRU"]).all()
+    with pytest.raises(DataError, match="price must be known for the 3 steps"):
+        model.predict()
+
+
+def model_future(frame: pd.DataFrame, steps: int) -> pd.DataFrame:
+    ends = frame.groupby("unique_id")["ds"].max()
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "unique_id": name,
+                    "ds": pd.date_range(end, periods=steps + 1, freq="QS")[1:],
+                    "price": np.linspace(-1, 1, steps),
+                }
+            )
+            for name, end in ends.items()
+        ]
+    )
+
+
+def test_sample_paths_are_as_wide_as_the_intervals(fitted: Forecaster):
+    paths = fitted.sample_paths(200, horizon=3)
+    assert list(paths) == ["unique_id", "ds", "sample", "GRU"]
+    assert len(paths) == 200 * 12 * 3
+    ends = fitted.predict(level=[80]).set_index(["unique_id", "ds"])
+    inside = paths.join(ends[["GRU-lo-80", "GRU-hi-80"]], on=["unique_id", "ds"])
+    share = inside["GRU"].between(inside["GRU-lo-80"], inside["GRU-hi-80"]).mean()
+    assert 0.7 < share < 0.9
+
+
+def test_what_cannot_be_forecast_is_told():
+    with pytest.raises(ValueError, match="not fitted yet"):
+        Forecaster("gru", horizon=3).predict()
+    with pytest.raises(ValueError, match="no setting 'horizn'"):
+        Forecaster("gru", horizon=3, horizn=2)
+    short = FRAME.groupby("unique_id").head(1)
+    with pytest.raises(DataError, match="nothing to learn from"):
+        Forecaster("linear", horizon=3, season=4, freq="QS", **{"steps": 2}).fit(short)
+    few = FRAME[FRAME["unique_id"] == "s00"].head(9)
+    model = Forecaster("linear", horizon=3, season=4, seeds=1, steps=2).fit(few)
+    with pytest.raises(DataError, match="needs 4 calibration windows"):
+        model.predict(level=[80])
+    with pytest.raises(DataError, match="leave nothing of the longest"):
+        model.cross_validation(few, n_windows=4)
