@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 from jax import Array, lax
 
-from seqjax.ops import engine, linear
+from seqjax.ops import cudnn, engine, linear
 from seqjax.ops.cell import Carry, Cell, Elementwise, Form, Linear, Loop, Params, Steps
-from seqjax.ops.layout import carry_dtype, widen
+from seqjax.ops.layout import carry_dtype, choices, widen
 
-Implementation = Literal["scan", "autodiff", "associative"]
+Implementation = Literal["scan", "autodiff", "associative", "cudnn", "pallas"]
 
 
 class Call(NamedTuple):
@@ -60,6 +60,19 @@ class Backend(NamedTuple):
         return self.refuses(call) if type(call.form) in self.loops else self.lacks
 
 
+def _pallas(*arguments: Any) -> tuple[Carry, Array]:
+    # Imported where it runs: Pallas is slow to import, and Mosaic GPU not in every jax.
+    from seqjax.ops.pallas.recurrence import scan
+
+    return scan(*arguments)
+
+
+def _pallas_refuses(call: Call) -> str | None:
+    from seqjax.ops.pallas.shapes import refuses
+
+    return refuses(call)
+
+
 BACKENDS: dict[str, Backend] = {
     "scan": Backend({Elementwise: engine.scan, Linear: linear.scan, Steps: engine.scan_steps}),
     "autodiff": Backend(
@@ -69,10 +82,17 @@ BACKENDS: dict[str, Backend] = {
         {Linear: linear.associative},
         "it needs a recurrence that is linear in its state, such as min_gru or lru",
     ),
+    "cudnn": Backend({Elementwise: cudnn.lstm}, "it has the LSTM alone", cudnn.refuses),
+    "pallas": Backend(
+        {Elementwise: _pallas},
+        "its kernels run cells that are elementwise functions of their gates, such as lstm or gru",
+        _pallas_refuses,
+    ),
 }
 
 # What None tries first, by platform. A loop over time is the faster linear recurrence on a
-# CPU (docs/performance.md); elsewhere its steps would each be a launch.
+# CPU (docs/performance.md); elsewhere its steps would each be a launch. "pallas" is nowhere
+# here, for it has run on no GPU yet: "gpu": ("pallas", "associative", "scan") picks it there.
 _ORDER: dict[str, tuple[str, ...]] = {"cpu": ("scan",)}
 _ELSEWHERE = ("associative", "scan")
 
@@ -91,7 +111,7 @@ def choose(call: Call) -> str:
     """
     name = call.options.get("implementation")
     if name is None:
-        order = _ORDER.get(call.platform, _ELSEWHERE)
+        order = (*choices().first, *_ORDER.get(call.platform, _ELSEWHERE))
         return next(name for name in order if BACKENDS[name].reason(call) is None)
     if name not in BACKENDS:
         known = ", ".join(map(repr, get_args(Implementation)))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from seqjax.ops.layout import outer
+from seqjax.ops.layout import choices, outer
 
 ConvImplementation = Literal["products", "lax"]
 
@@ -128,8 +128,8 @@ def convolve(
     # A window that hardly moves, such as a linear function of a whole series.
     few = outputs * inputs < x.shape[1] * features
     if implementation is None:
-        on_cpu = jax.default_backend() == "cpu" and (few or taps <= _TAPS)
-        implementation = "products" if on_cpu else "lax"
+        products = choices().convolution == "products" and (few or taps <= _TAPS)
+        implementation = "products" if products else "lax"
     if implementation == "lax" or window.groups > 1:
         return _lax(window, x, kernel)
     if window.stride > 1 or (few and taps > _TAPS):

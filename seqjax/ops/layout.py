@@ -1,18 +1,80 @@
 """How products are laid out: dtypes, what is projected when, how many steps are worked on at once.
 
-The rules here depend on the platform alone, and every choice gives the same numbers: asking
-for the default backend (rather than the one a caller may lower for) costs speed only.
-docs/performance.md has the figures.
+The rules are `Choices`, one set for a kind of device, and every choice gives the same numbers:
+asking for the default backend (rather than the one a caller may lower for) costs speed only.
+docs/performance.md has the figures of a CPU; ``./scripts/gpu --only choices`` takes those of a GPU.
 
 Dimensions: T time, B batch, I input features, H features (width), K gates.
 """
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+
+
+class Choices(NamedTuple):
+    """How recurrences and convolutions are laid out; each gives the same numbers, to rounding.
+
+    Attributes:
+        project_in_loop: a layer with several gates projects an input narrower than its gates
+            step by step, not all steps before the loop.
+        unroll: steps per iteration of a loop whose caller does not say.
+        piece_bytes: of the gates' gradients, gathered in the backward pass before they are
+            multiplied; 0 for those of all steps.
+        wavefront: features of all layers together up to which alike layers are one loop.
+        convolution: "products" or "lax", as `seqjax.ops.causal_conv1d` takes them.
+        first: implementations that None tries before the platform's own.
+    """
+
+    project_in_loop: bool = False
+    unroll: int = 1
+    piece_bytes: int = 0
+    wavefront: int = 0
+    convolution: str = "lax"
+    first: tuple[str, ...] = ()
+
+
+_of_process: Choices | None = None
+_of_context: ContextVar[Choices | None] = ContextVar("choices", default=None)
+
+
+def choices() -> Choices:
+    """What was set, or what is best on a CPU, or what should be elsewhere (by reason, untimed).
+
+    Example:
+        >>> with choose_layout(choices()._replace(unroll=4)):
+        ...     choices().unroll
+        4
+    """
+    chosen = _of_context.get() or _of_process
+    if chosen is not None:
+        return chosen
+    if jax.default_backend() != "cpu":
+        return Choices()
+    return Choices(
+        project_in_loop=True, piece_bytes=_CACHE, wavefront=_WIDEST, convolution="products"
+    )
+
+
+def set_choices(chosen: Choices | None) -> None:
+    """For the whole process; None for the platform's own. What is compiled stays as it is."""
+    global _of_process
+    _of_process = chosen
+
+
+@contextlib.contextmanager
+def choose_layout(chosen: Choices) -> Iterator[None]:
+    """`set_choices` for what this thread traces in the context."""
+    token = _of_context.set(chosen)
+    try:
+        yield
+    finally:
+        _of_context.reset(token)
 
 
 def carry_dtype(*arrays: Array) -> jnp.dtype:
@@ -48,11 +110,11 @@ def projection(
     """What a loop over time reads at each step, and how ``z_t = x_t W + b`` comes of it.
 
     On an accelerator the products of all steps are one, before the loop, which saves
-    launches. On a CPU each step takes its own if there are several gates and `x` is
-    narrower than ``z``, which would travel to memory and back; besides, gates sliced out
-    of what the loop reads defeat vectorisation, where slices of a fresh product do not.
-    (The row for the bias also keeps a product over one input feature a product; XLA would
-    make elementwise work of it, and slow down the loop around it.)
+    launches. On a CPU (`Choices.project_in_loop`) each step takes its own if there are
+    several gates and `x` is narrower than ``z``, which would travel to memory and back;
+    besides, gates sliced out of what the loop reads defeat vectorisation, where slices of a
+    fresh product do not. (The row for the bias also keeps a product over one input feature a
+    product; XLA would make elementwise work of it, and slow down the loop around it.)
 
     Args:
         x: [T, B, I]
@@ -67,7 +129,7 @@ def projection(
     product_dtype = jnp.result_type(x, kernel)
     kernel = kernel.astype(product_dtype)
     in_loop = gates > 1 and kernel.shape[0] < kernel.shape[1] and product_dtype == dtype
-    if not in_loop or jax.default_backend() != "cpu":
+    if not in_loop or not choices().project_in_loop:
         return project(x, kernel, bias, dtype), lambda z_t: z_t
     bias = jnp.zeros_like(kernel[0]) if bias is None else bias.astype(dtype)
     with_bias = jnp.concatenate([kernel, bias[None]])
@@ -90,16 +152,17 @@ def steps_at_once(steps: int, rows: Any, row_bytes: int) -> int:
     """For how many steps the backward pass gathers gradients before it multiplies them.
 
     On a CPU as many as stay in the cache (and make a product worth its name), so that the
-    gradients of the gates never travel to memory; elsewhere all.
+    gradients of the gates never travel to memory; elsewhere all (`Choices.piece_bytes`).
 
     Args:
         steps: T; the answer divides it, and is T where nothing smaller does well.
         rows: B; all steps where it is a symbol (`jax.export`).
         row_bytes: of one row of the gates' gradients.
     """
-    if jax.default_backend() != "cpu" or not isinstance(rows, int) or rows * row_bytes == 0:
+    piece_bytes = choices().piece_bytes
+    if not piece_bytes or not isinstance(rows, int) or rows * row_bytes == 0:
         return steps
-    most = max(_CACHE // (rows * row_bytes), -(-_LEAST_ROWS // rows))
+    most = max(piece_bytes // (rows * row_bytes), -(-_LEAST_ROWS // rows))
     if steps <= most:
         return steps
     divisor = max(d for d in range(1, most + 1) if steps % d == 0)
@@ -108,6 +171,7 @@ def steps_at_once(steps: int, rows: Any, row_bytes: int) -> int:
 
 _CACHE = 2**21  # bytes: of the second-level caches of today's cores, about
 _LEAST_ROWS = 512
+_WIDEST = 48  # features of a wavefront's layers on a CPU; measured, see docs/performance.md
 
 
 def over_rows(mask: Array, leaf: Array) -> Array:

@@ -20,7 +20,7 @@ from seqjax.ops.backends import Call, Implementation, choose, run_form, run_step
 from seqjax.ops.bounds import Count
 from seqjax.ops.cell import Cell, Linear, Loop, Params
 from seqjax.ops.checks import check_params, check_shape, checked_carry
-from seqjax.ops.layout import carry_dtype, vary_alike
+from seqjax.ops.layout import carry_dtype, choices, vary_alike
 from seqjax.ops.lengths import as_lengths, flip_sequences, length_mask
 from seqjax.ops.mesh import over_batch
 from seqjax.ops.pieces import in_pieces
@@ -37,7 +37,8 @@ class Settings(TypedDict, total=False):
     keep_order: bool
     """With `reverse`, outputs in the order of the inputs, not in that of computation."""
     unroll: Count | None
-    """Steps per loop iteration, as in `jax.lax.scan`; 1 by default."""
+    """Steps per loop iteration, as in `jax.lax.scan`; by default 1, or what was measured
+    to be best on this kind of device (`seqjax.ops.layout.Choices`)."""
     chunk_size: Count | None
     """Recompute the backward pass in chunks of so many steps: memory grows as about
     ``time / chunk_size + chunk_size``."""
@@ -48,8 +49,10 @@ class Settings(TypedDict, total=False):
     """None (the best for this platform), "scan" (a loop; where the cell has no products in
     its step, with a hand-written backward pass), "autodiff" (the loop differentiated by JAX:
     forward mode works, but an infinite derivative of a cell in the padding reaches its
-    gradients), or "associative" (in parallel over time, of a recurrence that is linear in
-    its state)."""
+    gradients), "associative" (in parallel over time, of a recurrence that is linear in
+    its state), "cudnn" (NVIDIA's library: a float32 LSTM on a GPU; see `seqjax.ops.cudnn`),
+    or "pallas" (one kernel for all steps, bfloat16 on a Hopper GPU; see
+    docs/gpu-kernels.md)."""
 
 
 class Options(Settings, total=False):
@@ -238,7 +241,7 @@ def over_sequence(
 
 def loop_of(options: Options) -> Loop:
     """How the loop itself goes."""
-    return Loop(in_reverse(options), options.get("unroll") or 1)
+    return Loop(in_reverse(options), options.get("unroll") or choices().unroll)
 
 
 def in_reverse(options: Options) -> bool:

@@ -25,15 +25,13 @@ from jaxtyping import Float
 from seqjax.ops import engine
 from seqjax.ops.cell import Cell, Elementwise, Loop, Params, Weights
 from seqjax.ops.checks import check_input, check_params, checked_carry
-from seqjax.ops.layout import carry_dtype
+from seqjax.ops.layout import carry_dtype, choices
 from seqjax.ops.sequence import Options, over_sequence
-
-_WIDEST = 48  # features of all layers together; measured, see docs/performance.md
 
 
 def pays(features: int, layers: int) -> bool:
-    """Whether a wavefront is measured to be the faster way on this platform."""
-    return jax.default_backend() == "cpu" and layers > 1 and features * layers <= _WIDEST
+    """Whether a wavefront is the faster way on this platform (`Choices.wavefront`)."""
+    return layers > 1 and features * layers <= choices().wavefront
 
 
 def wavefront(
