@@ -11,12 +11,16 @@ from typing import Any
 
 import jax
 
+from seqjax.bench.gpu.results import measured_choices
 from seqjax.config import RunError
+from seqjax.ops.layout import set_choices
 from seqjax.storage.versions import version
 from seqjax.train.mesh import cpu_cores
 from seqjax.train.processes import ProcessError, join_processes
 
 _CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+_layout = ""
+_MEASURED = Path(__file__).parents[1] / "docs"  # of a checkout: what ./scripts/gpu wrote
 
 
 def set_up(platform: str | None, *, cluster: bool = False) -> str:
@@ -54,10 +58,28 @@ def set_up(platform: str | None, *, cluster: bool = False) -> str:
             f" pip install 'seqjax[{extra}]', or use --platform cpu. ({error})"
         ) from None
     kind = devices[0].device_kind
+    if devices[0].platform != "cpu":
+        use_measured_choices(kind)
     together = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     if devices[0].platform == "cpu":
         return f"{host.machine()} CPU, {cpu_cores()} cores{together}"
     return (f"{len(devices)} x {kind}" if len(devices) > 1 else kind) + together
+
+
+def use_measured_choices(kind: str) -> None:
+    """Lay recurrences out as ``./scripts/gpu`` measured to be best on this kind of device.
+
+    Where it has not run there, or its file (``docs/gpu-NAME.json``) cannot be read, which is
+    told, what is best by reason stays.
+    """
+    global _layout
+    try:
+        measured = measured_choices(_MEASURED, kind)
+    except (ValueError, OSError) as error:
+        print(f"warning: {error}; nothing of it is used", file=sys.stderr)
+        measured = None
+    set_choices(measured)
+    _layout = "" if measured is None else f"measured on {kind}"
 
 
 def settings() -> dict[str, Any]:
@@ -66,7 +88,7 @@ def settings() -> dict[str, Any]:
         "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", ""),
         "devices": str(jax.device_count()),
         "compilation_cache": jax.config.values["jax_compilation_cache_dir"] or "",
-    }
+    } | ({"layout": _layout} if _layout else {})
 
 
 def private_cache() -> Path:

@@ -5,16 +5,22 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-import tyro
 
 from seqjax.data.series import MILK_CSV, read_series
+
+try:
+    import tyro
+
+    _FILE = tyro.conf.arg(metavar="FILE")
+except ModuleNotFoundError:  # on machines that only compute
+    _FILE = None
 
 
 @dataclasses.dataclass(frozen=True)
 class SeriesOptions:
     """Options that name a series; to be inherited by an experiment's Config."""
 
-    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    csv: Annotated[Path | None, _FILE] = None
     """A CSV with a header line; by default the milk series that comes with seqjax."""
     time_column: str = "Date"
     """Its column of dates (ISO 8601)."""
