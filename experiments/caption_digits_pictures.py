@@ -12,8 +12,7 @@ from rich.table import Table
 from experiments import caption_digits_data as captions
 from experiments.caption_digits_models import BEAMS, write as write_captions
 from experiments.digits_data import SIDE
-from experiments.digits_pictures import percent
-from seqjax import runs, study
+from seqjax import report, runs, study
 from seqjax.report import Row
 
 SHOWN, WRONG, COLUMNS = 16, 8, 8  # pictures: the first, and the first that are misdescribed
@@ -46,22 +45,8 @@ def result_rows(outcomes: Mapping[str, Sequence[study.Outcome]]) -> list[Row]:
 
 def table_of(rows: Sequence[Row], split: str) -> Table:
     """A line for each captioner, way of decoding and baseline; per cent."""
-    lines: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        if row.split == split:
-            lines.setdefault(row.model, {})[row.metric] = row
-    table = Table()
-    table.add_column(f"{split}, %")
-    for column in (*_METRICS.values(), "parameters", "s/seed"):
-        table.add_column(column, justify="right")
-    for name, found in lines.items():
-        first = found["exact"]
-        cells = [percent(found[metric]) for metric in _METRICS]
-        size = "" if first.parameters is None else f"{first.parameters:,}"
-        seconds = "" if first.seconds is None else f"{first.seconds:.0f}"
-        style = "bold" if first.kind == "model" else None
-        table.add_row(name, *cells, size, seconds, style=style)
-    return table
+    cells = [(row.model, _METRICS[row.metric], row) for row in rows if row.split == split]
+    return report.table_of(cells, list(_METRICS.values()), corner=f"{split}, %")
 
 
 def write(folder: Path, rows: Sequence[Row], part: captions.Captions) -> list[Path]:

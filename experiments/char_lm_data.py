@@ -11,6 +11,7 @@ from seqjax.data import corpus
 from seqjax.report import Row
 
 ORDER = 8  # the longest n-grams
+RECALLED = (12, 8, 5, 3)  # lengths of what is looked for in the document itself
 Unit = Literal["character", "byte"]
 
 
@@ -60,17 +61,70 @@ def training(text: Text, lanes: int, steps: int, updates: int) -> train.Stream:
     return train.stream(corpus.passes(text.train, lanes, steps), updates)
 
 
-def whole(documents: Sequence[np.ndarray], lanes: int, steps: int) -> train.Batches:
-    """All documents once, in order; each lane reads 256 tokens before those that count."""
-    found = corpus.pieces(documents, lanes, steps, warm_up=-(-256 // steps))
+def whole(
+    documents: Sequence[np.ndarray], lanes: int, steps: int, before: int = 256
+) -> train.Batches:
+    """All documents once, in order; each lane reads `before` tokens ahead of those that count."""
+    found = corpus.pieces(documents, lanes, steps, warm_up=-(-before // steps))
     arrays: Any = {
         name: array.reshape(-1, *array.shape[2:]) for name, array in found._asdict().items()
     }
     return train.array_batches(arrays, lanes, shuffle=False)
 
 
+class Measured(NamedTuple):
+    """What n-gram models say of a part of the text.
+
+    Attributes:
+        shares: the probability of each character by the models of all orders, [order, time].
+        level: [time], which of `RECALLED` is the longest that stood in the document before.
+        right: [time], whether the character that followed it then comes again.
+    """
+
+    shares: np.ndarray
+    level: np.ndarray
+    right: np.ndarray
+
+    def with_recall(self, order: int, weights: np.ndarray) -> np.ndarray:
+        """Probabilities of one order, mixed with what followed before, by length of the match."""
+        weight = weights[self.level]
+        return (1 - weight) * self.shares[order - 1] + weight * self.right
+
+
+def recalled(document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`level` and `right` of `Measured`, of one document; the level of no match is the last.
+
+    Example:
+        >>> level, right = recalled(np.array([1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 5]))
+        >>> level.tolist(), np.flatnonzero(right).tolist()
+        ([4, 4, 4, 4, 4, 4, 4, 3, 3, 2, 2, 2], [7, 8, 9, 10])
+    """
+    tokens = tuple(document.tolist())
+    level, right = np.full(len(tokens), len(RECALLED)), np.zeros(len(tokens), bool)
+    for number, n in reversed(tuple(enumerate(RECALLED))):
+        followed: dict[tuple[int, ...], int] = {}
+        for at in range(n, len(tokens)):
+            before = tokens[at - n : at]
+            if before in followed:
+                level[at], right[at] = number, followed[before] == tokens[at]
+            followed[before] = tokens[at]
+    return level, right
+
+
+def weights_of(part: Measured, order: int) -> np.ndarray:
+    """How far to trust each length of a match: most likely on a part (Jelinek and Mercer, 1980)."""
+    weights = np.full(len(RECALLED) + 1, 0.5)
+    counts = np.maximum(np.bincount(part.level, minlength=len(weights)), 1)
+    for _ in range(50):  # of expectation maximisation
+        share = weights[part.level] * part.right / part.with_recall(order, weights)
+        weights = np.bincount(part.level, share, len(weights)) / counts
+    return weights
+
+
 def ngram_rows(text: Text, *, test: bool) -> list[Row]:
-    """Bits of the n-gram models of all orders; on the test part of the one that is best before.
+    """Bits of the n-gram models of all orders, and of the best with what its document says itself.
+
+    The best order and the weights of what is recalled are those of the validation part.
 
     Args:
         text: the text.
@@ -78,17 +132,29 @@ def ngram_rows(text: Text, *, test: bool) -> list[Row]:
     """
     model = ngram.fit(text.train, ORDER, text.vocabulary.size)
 
-    def bits(documents: Sequence[np.ndarray]) -> np.ndarray:
-        found = [ngram.log2_probabilities(model, one) for one in documents]
-        return -np.concatenate(found, axis=1).mean(axis=1)
+    def measured(documents: Sequence[np.ndarray]) -> Measured:
+        shares = [2.0 ** ngram.log2_probabilities(model, one) for one in documents]
+        matches = zip(*map(recalled, documents), strict=True)
+        return Measured(np.concatenate(shares, axis=1), *map(np.concatenate, matches))
 
-    def row(order: int, split: str, figure: float) -> Row:
-        return Row(f"{order}-gram", "baseline", split, f"{split} bits", (float(figure),))
+    def row(name: str, split: str, shares: np.ndarray) -> Row:
+        bits = float(-np.log2(shares).mean())
+        return Row(name, "baseline", split, f"{split} bits", (bits,))
 
-    validation = bits(text.validation)
-    best = int(validation.argmin())
-    found = [row(best + 1, "test", bits(text.test)[best])] if test else []
-    return found + [row(order, "validation", figure) for order, figure in enumerate(validation, 1)]
+    validation = measured(text.validation)
+    best = 1 + int(np.log2(validation.shares).mean(axis=1).argmax())
+    weights = weights_of(validation, best)
+    rows = []
+    for split, part in (
+        ("test", measured(text.test) if test else None),
+        ("validation", validation),
+    ):
+        if part is not None:
+            orders = range(1, ORDER + 1) if split == "validation" else (best,)
+            rows += [row(f"{order}-gram", split, part.shares[order - 1]) for order in orders]
+            mixed = part.with_recall(best, weights)
+            rows.append(row(f"{best}-gram with recall", split, mixed))
+    return rows
 
 
 def network_rows(outcomes: Mapping[str, Sequence[study.Outcome]]) -> list[Row]:

@@ -13,7 +13,6 @@ from seqjax import losses, models, train
 from seqjax.data.text import PADDING
 
 EPOCHS = 10  # a training has so many validations, however long the text is
-_RESETS = 0.05  # of the carried states, at each piece: a text may begin anywhere
 _PASSES = 40  # over a short text, at most
 
 
@@ -31,6 +30,9 @@ class Recipe(NamedTuple):
         steps: of back-propagation.
         embedding: features of a character's vector.
         ngrams: order of the n-grams that have vectors, too (`seqjax.nn.NGramEmbed`); 0 for none.
+        ngram_dropout: of these vectors.
+        recall: lengths of n-grams whose last continuation in the document is an input, too.
+        resets: of the carried states, at each piece: a text may begin anywhere.
         options: of the layers.
     """
 
@@ -44,6 +46,9 @@ class Recipe(NamedTuple):
     steps: int = 32
     embedding: int = 64
     ngrams: int = 0
+    ngram_dropout: float = 0.0
+    recall: tuple[int, ...] = ()
+    resets: float = 0.05
     options: Mapping[str, Any] = {}
 
     def for_text(self, size: int, **asked: Any) -> "Recipe":
@@ -52,6 +57,11 @@ class Recipe(NamedTuple):
         passes = characters * 1e6 / size
         found = self._replace(characters=characters, dropout=dropout_for(passes))
         return found._replace(**asked)
+
+    @property
+    def before(self) -> int:
+        """Characters that are read, and do not count, before a place that is measured."""
+        return 2048 if self.recall else 256
 
     def updates(self) -> int:
         """Of an epoch."""
@@ -66,6 +76,8 @@ class Recipe(NamedTuple):
             features=self.features,
             embedding=self.embedding,
             ngrams=self.ngrams,
+            ngram_dropout=self.ngram_dropout,
+            recall=self.recall,
             dropout=self.dropout,
             **self.options,
         )
@@ -80,7 +92,18 @@ RECIPES = {
     "lru": Recipe("two residual blocks of linear recurrent units", "lru", (128, 128)),
     "wavenet": Recipe("six dilated convolutions", "wavenet", (96, 128), options=_WAVENET),
     "lstm-ngrams": Recipe("two LSTM layers, vectors of n-grams", "lstm", (128, 128), ngrams=4),
-    "best": Recipe("the same, larger and longer", "lstm", (512,), 8, 3e-3, steps=64, ngrams=4),
+    "best": Recipe(
+        "a larger GRU, vectors of n-grams and of what followed them before, longer",
+        "gru",
+        (512,),
+        characters=8,
+        learning_rate=3e-3,
+        steps=64,
+        ngrams=4,
+        ngram_dropout=0.1,
+        recall=(3, 5, 8, 12),
+        resets=0.02,
+    ),
 }
 
 
@@ -89,8 +112,12 @@ def dropout_for(passes: float) -> float:
     return round(min(max(0.1 * math.log2(passes / 3), 0.0), 0.5), 3)
 
 
-def loss_of(model: models.Model) -> train.Loss:
+def loss_of(model: models.Model, resets: float = 0.0) -> train.Loss:
     """Cross-entropy of each character after those before it, the state carried on.
+
+    Args:
+        model: a language model.
+        resets: part of the states that training drops.
 
     Example:
         >>> import numpy as np
@@ -109,7 +136,7 @@ def loss_of(model: models.Model) -> train.Loss:
         tokens, begins = batch["tokens"], batch["begins"]
         if key is not None:
             key, reset_key = jax.random.split(key)
-            begins |= jax.random.bernoulli(reset_key, _RESETS, begins.shape)
+            begins |= jax.random.bernoulli(reset_key, resets, begins.shape)
 
         def anew(old: Array, start: Array) -> Array:
             return jnp.where(begins.reshape(-1, *(1,) * (old.ndim - 1)), start, old)
@@ -148,7 +175,7 @@ def fit_seeds(
         0.0, recipe.learning_rate, min(100, total // 4), total
     )
     yield from train.fit_seeds(
-        loss_of(model),
+        loss_of(model, recipe.resets),
         model.init,
         optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b2=0.99)),
         batches,

@@ -40,6 +40,8 @@ def draw(
     for row in grams[2:]:
         axes.axhline(row.mean, color="grey", linewidth=0.7, linestyle="--")
         axes.annotate(row.model, (1, row.mean), xycoords=("axes fraction", "data"), fontsize=7)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set(xlabel=f"{unit}s read in training, millions", ylabel=f"validation, bits per {unit}")
     axes.legend(fontsize=8)
     path = folder / "bits.png"

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from experiments import dates_data as dates
 from experiments.dates_models import source_of
-from seqjax import data, models, runs, study
+from seqjax import data, models, report, runs, study
 from seqjax.report import Row
 
 EXAMPLES = 4  # in the picture
@@ -59,28 +58,13 @@ def _of_rules(parts: dates.Parts, repair: bool) -> dict[str, float]:
 
 def table(rows: Sequence[Row]) -> Table:
     """A line for each model."""
-    found = Table()
-    found.add_column("exact match, %", no_wrap=True)
-    columns = list(FIGURES.values())[:5]  # what beams change in unseen formats is in result.json
+    # What beams change in unseen formats is in result.json.
     names = ("validation", "test", "beam", "typing errors", "unseen forms")
-    for column in (*names, "parameters", "s/seed"):
-        found.add_column(column, justify="right", no_wrap=True)
-    by_key = {(row.model, row.split, row.metric): row for row in rows}
-    for name in dict.fromkeys(row.model for row in rows):
-        cells = [by_key.get((name, *column)) for column in columns]
-        first = next(row for row in cells if row is not None)
-        found.add_row(
-            escape(name),
-            *("" if row is None else _figure(row) for row in cells),
-            "" if first.parameters is None else f"{first.parameters:,}",
-            "" if first.seconds is None else f"{first.seconds:.0f}",
-            style="bold" if first.kind == "model" else None,
-        )
-    return found
-
-
-def _figure(row: Row) -> str:
-    return f"{row.mean:.2f}" if row.sd is None else f"{row.mean:.2f} ± {row.sd:.2f}"
+    columns = dict(zip(FIGURES.values(), names, strict=False))
+    cells = [
+        (row.model, columns[at], row) for row in rows if (at := (row.split, row.metric)) in columns
+    ]
+    return report.table_of(cells, names, corner="exact match, %", digits=2)
 
 
 def draw(folder: Path, run: runs.Run, examples: Sequence[dates.Example]) -> list[Path]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from experiments import digits_data
 from experiments.digits_data import ORDERS, Order, Part
 from experiments.digits_models import answers
-from seqjax import runs, study
+from seqjax import report, runs, study
 from seqjax.report import Row
 
 MISREAD = 12  # digits to show
@@ -56,29 +56,13 @@ def table_of(rows: Sequence[Row], split: str) -> Table:
         rows: networks "ORDER-NETWORK", and baselines, which know no order.
         split: the part of the data to show.
     """
-    lines: dict[str, dict[str, Row]] = {}
+    cells = []
     for row in rows:
         order, _, network = row.model.partition("-")
         if row.split == split:
-            name, orders = (network, (order,)) if order in ORDERS else (row.model, tuple(ORDERS))
-            lines.setdefault(name, {}).update(dict.fromkeys(orders, row))
-    table = Table()
-    table.add_column(f"{split} accuracy, %")
-    for column in (*_WORDS.values(), "parameters", "s/seed"):
-        table.add_column(column, justify="right")
-    for name, found in lines.items():
-        first, *_ = found.values()
-        cells = [percent(found[order]) if order in found else "" for order in ORDERS]
-        known = [f"{row.seconds:.0f}" for row in found.values() if row.seconds is not None]
-        size = "" if first.parameters is None else f"{first.parameters:,}"
-        style = "bold" if first.kind == "model" else None
-        table.add_row(name, *cells, size, " / ".join(known), style=style)
-    return table
-
-
-def percent(row: Row) -> str:
-    """Mean and sd of a figure."""
-    return f"{row.mean:.1f}" if row.sd is None else f"{row.mean:.1f} ± {row.sd:.1f}"
+            name, orders = (network, (order,)) if order in ORDERS else (row.model, ORDERS)
+            cells += [(name, _WORDS[order], row) for order in orders]
+    return report.table_of(cells, list(_WORDS.values()), corner=f"{split} accuracy, %")
 
 
 def write(

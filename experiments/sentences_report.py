@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from rich.table import Table
 
-from seqjax import study
+from seqjax import report, study
 from seqjax.data.labelled import Labelled
 from seqjax.report import Kind, Row
 
@@ -100,29 +100,12 @@ def rows_of(scored: Iterable[Scored], parts: PartsByFold) -> list[Row]:
 
 def table_of(rows: Sequence[Row]) -> Table:
     """A line for each model, the best on the validation part first."""
-    by_key = {(row.model, row.split, row.metric): row for row in rows}
-    splits = list(dict.fromkeys(row.split for row in rows))
-    table = Table()
-    table.add_column("model")
-    table.add_column("kind")
-    columns = [(split, metric) for split in splits for metric in ("accuracy", "macro_f1")]
-    columns.remove(("validation", "macro_f1"))
-    for split, metric in columns:
-        table.add_column(f"{split} {metric.replace('_f1', ' F1')}, %", justify="right")
-    for column in ("parameters", "s/seed"):
-        table.add_column(column, justify="right")
-    first = [row for row in rows if (row.split, row.metric) == columns[0]]
-    for row in sorted(first, key=lambda row: -row.mean):
-        cells = [_figure(by_key[row.model, *column]) for column in columns]
-        size = "" if row.parameters is None else f"{row.parameters:,}"
-        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
-        style = "bold" if row.kind == "model" else None
-        table.add_row(row.model, row.kind, *cells, size, seconds, style=style)
-    return table
-
-
-def _figure(row: Row) -> str:
-    return f"{row.mean:.1f}" if row.sd is None else f"{row.mean:.1f} ± {row.sd:.1f}"
+    shown = [row for row in rows if (row.split, row.metric) != ("validation", "macro_f1")]
+    cells = [
+        (row.model, f"{row.split} {row.metric.replace('_f1', ' F1')}, %", row) for row in shown
+    ]
+    columns = dict.fromkeys(column for _, column, _ in cells)
+    return report.table_of(cells, list(columns), best="highest")
 
 
 def confusion(scored: Sequence[Scored], parts: PartsByFold, split: str) -> np.ndarray:

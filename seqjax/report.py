@@ -1,7 +1,7 @@
 """The table that an experiment ends with: on the terminal, and as result.json."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -55,33 +55,71 @@ class Row:
         }
 
 
-def print_table(rows: Sequence[Row], *, title: str, unit: str, console: Console) -> None:
-    """Print the rows, best first by the first metric, a column for each metric.
+def table_of(
+    cells: Iterable[tuple[str, str, Row]],
+    columns: Sequence[str],
+    *,
+    corner: str | None = None,
+    digits: int = 1,
+    best: Literal["lowest", "highest"] | None = None,
+) -> Table:
+    """A line for each model, a column for each figure; parameters and seconds a seed at the end.
 
     Models stand in bold among the baselines, so that one that loses is seen to lose.
-    """
-    metrics = list(dict.fromkeys(row.metric for row in rows))
-    by_model: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        by_model.setdefault(row.model, {})[row.metric] = row
 
-    table = Table(title=title)
-    table.add_column("model")
-    table.add_column("kind")
-    for metric in metrics:
-        table.add_column(f"{metric.upper()}, {unit}", justify="right")
-    table.add_column("parameters", justify="right")
-    worst = float("inf")
-    for model, found in sorted(
-        by_model.items(),
-        key=lambda item: item[1][metrics[0]].mean if metrics[0] in item[1] else worst,
-    ):
-        first = next(iter(found.values()))
-        cells = [_figure(found[metric]) if metric in found else "" for metric in metrics]
-        parameters = "" if first.parameters is None else f"{first.parameters:,}"
-        style = "bold" if first.kind == "model" else None
-        table.add_row(escape(model), first.kind, *cells, parameters, style=style)
-    console.print(table)
+    Args:
+        cells: ``(line, column, row)`` of every figure to show.
+        columns: their order.
+        corner: what stands above the lines; None for "model", and the kind of each beside it.
+        digits: of the figures, after the point.
+        best: which figures of the first column stand above the others; None leaves the lines in
+            the order they come in.
+
+    Returns:
+        The table.
+
+    Example:
+        >>> rows = [Row("rules", "baseline", "test", "accuracy", (90.0,))]
+        >>> rows += [Row("net", "model", "test", "accuracy", (97.0, 99.0), seconds=12.0)]
+        >>> found = table_of(((row.model, "%", row) for row in rows), ["%"], best="highest")
+        >>> [list(column.cells) for column in found.columns[:3]]
+        [['net', 'rules'], ['model', 'baseline'], ['98.0 ± 1.4', '90.0']]
+    """
+    lines: dict[str, dict[str, Row]] = {}
+    for line, column, row in cells:
+        lines.setdefault(line, {})[column] = row
+    found = Table()
+    for column in ("model", "kind") if corner is None else (corner,):
+        found.add_column(column)
+    for column in (*columns, "parameters", "s/seed"):
+        found.add_column(column, justify="right")
+
+    def place(line: str) -> float:
+        row = lines[line].get(columns[0])
+        sign = -1 if best == "highest" else 1
+        return float("inf") if row is None else sign * row.mean
+
+    for line in lines if best is None else sorted(lines, key=place):
+        own = lines[line]
+        first = next(iter(own.values()))
+        seconds = dict.fromkeys(row.seconds for row in own.values() if row.seconds is not None)
+        found.add_row(
+            *((escape(line), first.kind) if corner is None else (escape(line),)),
+            *(_figure(own[column], digits) if column in own else "" for column in columns),
+            "" if first.parameters is None else f"{first.parameters:,}",
+            " / ".join(f"{each:.0f}" for each in seconds),
+            style="bold" if first.kind == "model" else None,
+        )
+    return found
+
+
+def print_table(rows: Sequence[Row], *, title: str, unit: str, console: Console) -> None:
+    """Print the rows, lowest first by the first metric, a column for each metric."""
+    cells = [(row.model, f"{row.metric.upper()}, {unit}", row) for row in rows]
+    columns = list(dict.fromkeys(column for _, column, _ in cells))
+    found = table_of(cells, columns, digits=2, best="lowest")
+    found.title = title
+    console.print(found)
 
 
 def wide_table(rows: Sequence[Row], metric: str, sections: Mapping[int | None, str]) -> Table:

@@ -111,6 +111,8 @@ def language_model(
     features: Sequence[int] = (256,),
     embedding: int = 64,
     ngrams: int = 0,
+    ngram_dropout: float = 0.0,
+    recall: Sequence[int] = (),
     dropout: float = 0.0,
     **options: Any,
 ) -> Model:
@@ -122,6 +124,8 @@ def language_model(
         features: width of each layer.
         embedding: features of a token's vector.
         ngrams: order of the n-grams that have vectors, too (`seqjax.nn.NGramEmbed`); 0 for none.
+        ngram_dropout: rate at which training leaves an n-gram's vector out.
+        recall: lengths of n-grams whose last continuation in the text is an input, too.
         dropout: rate between layers.
         **options: see `layers`.
 
@@ -130,7 +134,7 @@ def language_model(
         `seqjax.models.stream` continue texts with it.
 
     Raises:
-        ValueError: see `layers`.
+        ValueError: see `layers`; for `ngram_dropout` or `recall` without `ngrams`.
 
     Example:
         >>> import jax
@@ -144,6 +148,9 @@ def language_model(
     body = layers(architecture, features, dropout=dropout, **options)
     embed = nn.Embed(vocab_size, embedding)
     if ngrams:
-        embed = nn.NGramEmbed(vocab_size, embedding, ngrams)
+        how = {"dropout": ngram_dropout, "recall": tuple(recall)}
+        embed = nn.NGramEmbed(vocab_size, embedding, ngrams, **how)
+    elif ngram_dropout or recall:
+        raise ValueError("language_model: ngram_dropout and recall need ngrams of 2 or more.")
     stack = nn.Stack((embed, *body, nn.Dense(vocab_size)), dropout)
     return from_layer(stack, nn.Tokens(vocab_size))

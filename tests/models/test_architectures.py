@@ -73,5 +73,7 @@ def test_what_is_not_there_is_named():
         models.layers("gru", (3,), reset_aftr=True)
     with pytest.raises(ValueError, match="at least one layer"):
         models.layers("gru", ())
+    with pytest.raises(ValueError, match="recall need ngrams of 2 or more"):
+        models.language_model("gru", vocab_size=5, recall=(3,))
     with pytest.raises(ValueError, match="no two directions"):
         models.classifier("lru", inputs=2, classes=2, bidirectional=True)

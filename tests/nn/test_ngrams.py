@@ -4,18 +4,21 @@ import numpy as np
 import pytest
 
 from seqjax.nn import NGramEmbed
+from seqjax.nn.recall import recall
 
 LAYER = NGramEmbed(num_embeddings=7, features=3, order=3, buckets=1000)
+RECALL = LAYER.clone(recall=(2, 4))
 
 
 @pytest.fixture(scope="module")
 def params():
-    found = LAYER.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
-    assert {name: jnp.shape(a) for name, a in found["params"].items() if name == "ngrams"} == {
-        "ngrams": (2000, 3)
+    found = RECALL.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
+    shapes = {name: jnp.shape(a) for name, a in found["params"].items() if name != "embed"}
+    assert shapes == {"ngrams": (2000, 3), "recalled": (2 * 15, 3)}
+    drawn = {
+        name: jax.random.normal(jax.random.key(len(name)), shape) for name, shape in shapes.items()
     }
-    rows = jax.random.normal(jax.random.key(1), (2000, 3))
-    return {"params": {**found["params"], "ngrams": rows}}
+    return {"params": {**found["params"], **drawn}}
 
 
 def tokens(*shape):
@@ -65,28 +68,75 @@ def test_few_ngrams_share_a_row():
     assert abs(triples - expected) < 25
 
 
-def test_steps_and_pieces_are_the_whole(params):
-    x = tokens(4, 11)
-    whole = LAYER.apply(params, x)
-    carry, first = LAYER.apply(params, x[:, :5], return_carry=True)
+@pytest.mark.parametrize("layer", [LAYER, RECALL])
+def test_steps_and_pieces_are_the_whole(params, layer):
+    x = tokens(4, 40)
+    whole = layer.apply(params, x)
+    carry, first = layer.apply(params, x[:, :5], return_carry=True)
     np.testing.assert_array_equal(first, whole[:, :5])
-    np.testing.assert_allclose(LAYER.apply(params, x[:, 5:], carry), whole[:, 5:], rtol=1e-6)
-    carry = LAYER.initial_carry(4, 0)
-    for t in range(11):
-        carry, y = LAYER.apply(params, carry, x[:, t], method="step")
-        np.testing.assert_allclose(y, whole[:, t], rtol=1e-6)
-    np.testing.assert_array_equal(carry, x[:, -2:])
+    np.testing.assert_allclose(layer.apply(params, x[:, 5:], carry), whole[:, 5:], rtol=1e-6)
+    carry = layer.initial_carry(4, 0)
+    step = jax.jit(lambda carry, x: layer.apply(params, carry, x, method="step"))
+    for t in range(40):
+        carry, y = step(carry, x[:, t])
+        np.testing.assert_allclose(y, whole[:, t], rtol=1e-5)
+    last = carry[0] if layer.recall else carry
+    np.testing.assert_array_equal(last, x[:, -last.shape[1] :])
 
 
 def test_a_padded_sequence_is_the_sequence_alone(params):
-    x, lengths = tokens(4, 8), jnp.array([8, 3, 1, 0])
-    carry, y = LAYER.apply(params, x, seq_lengths=lengths, return_carry=True)
-    for row, length in enumerate(lengths.tolist()):
-        if length:
-            alone, expected = LAYER.apply(params, x[row : row + 1, :length], return_carry=True)
-            np.testing.assert_array_equal(y[row, :length], expected[0])
-            np.testing.assert_array_equal(carry[row], alone[0])
-    np.testing.assert_array_equal(carry[3], [0, 0])
+    x, lengths = tokens(3, 30), jnp.array([17, 1, 0])
+    carry, y = RECALL.apply(params, x, seq_lengths=lengths, return_carry=True)
+    for row in (0, 1):
+        length = int(lengths[row])
+        alone, expected = RECALL.apply(params, x[row : row + 1, :length], return_carry=True)
+        np.testing.assert_array_equal(y[row, :length], expected[0])
+        for kept, its_own in zip(carry, alone, strict=True):
+            np.testing.assert_array_equal(kept[row], its_own[0])
+    assert not any(jnp.any(kept[2]) for kept in carry)
+
+
+def test_what_followed_last_is_recalled_and_whether_that_was_right(params):
+    """Of a dictionary for each length; a table of which every row is a power of two."""
+    of_pairs, of_fours = 2.0 ** jnp.arange(15), -(2.0 ** jnp.arange(15))
+    table = jnp.concatenate([of_pairs, of_fours])[:, None] * jnp.array([[1.0, 0.0, 0.0]])
+    x = np.array(tokens(6, 200))
+    x[3:] %= 2  # what comes again, and is long known
+    x = jnp.asarray(x)
+    own = {"params": {**params["params"], "recalled": table}}
+    y = np.asarray(RECALL.apply(own, x) - LAYER.apply(params, x))[..., 0]
+    for row in range(len(x)):
+        padded = (0, 0, 0, 0, *x[row].tolist())
+        expected = np.zeros(200)
+        for n, sign in ((2, 1), (4, -1)):
+            followed, before = {}, None
+            for t, token in enumerate(x[row].tolist()):
+                right = before == token
+                followed[padded[t + 4 - n : t + 4]] = token
+                before = followed.get(padded[t + 5 - n : t + 5])
+                number = 0 if before is None else 1 + before + 7 * right
+                expected[t] += sign * 2.0**number
+        equal = np.isclose(y[row], expected, rtol=1e-4, atol=1e-2)
+        assert equal.mean() > 0.96  # two n-grams in one bucket are rare
+
+
+def test_a_full_memory_forgets_and_never_takes_one_ngram_for_another():
+    """200 n-grams through 16 buckets: what is found was the last continuation, most is lost."""
+    rng = np.random.default_rng(0)
+    hashed = rng.integers(0, 2**32, 200, dtype=np.uint32)[rng.integers(0, 200, (1, 601))]
+    following = rng.integers(0, 50, (1, 600))
+    lengths = jnp.array([600])
+    memory = jnp.zeros((1, 16), jnp.uint32)
+    memory, found = recall(memory, jnp.asarray(hashed), jnp.asarray(following), lengths)
+    last, hits = {}, 0
+    for t, n_gram in enumerate(hashed[0].tolist()):
+        if t:
+            last[hashed[0, t - 1]] = following[0, t - 1]
+        if found[0, t]:
+            assert found[0, t] == 1 + last[n_gram]
+            hits += 1
+    assert 10 < hits < 200
+    assert np.count_nonzero(memory) == 16
 
 
 def test_dropout_takes_an_ngram_and_all_longer_ones(params):
@@ -109,3 +159,5 @@ def test_bad_tokens_and_orders_are_told(params):
         LAYER.apply(params, jnp.ones((1, 3)))
     with pytest.raises(ValueError, match="order must be at least 2, not 1"):
         LAYER.clone(order=1).init(jax.random.key(0), tokens(1, 3))
+    with pytest.raises(ValueError, match=r"recall takes lengths of 2 or more.*\(1, 3\) of 7"):
+        LAYER.clone(recall=(1, 3)).init(jax.random.key(0), tokens(1, 3))
