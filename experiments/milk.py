@@ -5,7 +5,7 @@
     python -m experiments.milk --csv sales.csv --time-column month --value-column units
 
 Two CPU cores, 5 seeds: about 15 s for either recipe. Expected test RMSE in pounds
-per cow: see the README. Beside the network stand its baselines: a network that
+per cow: see docs/milk.md. Beside the network stand its baselines: a network that
 loses to them is seen to lose.
 
 The seasonal recipe forecasts the change of production per day: the mean change

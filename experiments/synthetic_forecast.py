@@ -9,7 +9,7 @@ Series of two sine waves and noise: from 50 steps, forecast the next one or the 
 The table gives the validation MSE (ten steps ahead: that of the forecast after the last
 step) beside the book's; pictures show the forecasts, the learning curves, the error by
 horizon and how gradients vanish with the lag. Two CPU cores: 23 minutes for all rows and
-5 seeds, 2 for one seed of the book's rows. Scores to expect: see the README.
+5 seeds, 2 for one seed of the book's rows. Scores to expect: docs/chapter15.md.
 """
 
 import dataclasses

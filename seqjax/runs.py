@@ -52,7 +52,7 @@ def load(
         RunError: where there is no such run, row or seed; the message names those there are.
         CheckpointError: where its newest checkpoint is damaged.
 
-    Example: see the README.
+    Example: see docs/milk.md.
     """
     folder = Path(folder)
     path = _row(folder, row) / "model.json"

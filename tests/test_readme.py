@@ -17,8 +17,14 @@ def names_of(page, blocks):
     return names, found
 
 
-def test_the_examples_run_one_after_the_other(capsys):
-    names, _ = names_of(ROOT / "README.md", 9)
+def test_the_examples_of_the_readme():
+    names, _ = names_of(ROOT / "README.md", 2)
+    assert names["future"].shape == (10, 5)
+    assert names["y"].shape == (16, 100, 32)
+
+
+def test_the_examples_of_the_library_run_one_after_the_other(capsys):
+    names, _ = names_of(ROOT / "docs" / "library.md", 9)
     assert names["y"].shape == (16, 100, 1)
     assert names["error"] < 47.34  # the last value's
     assert names["forecasts"].shape == (7, 1)
@@ -38,3 +44,11 @@ def test_the_examples_of_training(capsys):
     assert names["bits"] < 3.5  # of 8; 4.4 by the frequencies alone
     np.testing.assert_allclose(names["fitted"].params, np.arange(16), atol=0.05)
     assert all(len(block.splitlines()) <= 26 for block in blocks)
+
+
+def test_links_lead_somewhere():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"

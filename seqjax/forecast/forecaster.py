@@ -16,7 +16,7 @@ from seqjax.forecast.rolling import cross_validated
 from seqjax.forecast.settings import Settings
 from seqjax.forecast.stream import Stream
 from seqjax.forecast.trained import Trained
-from seqjax.forecast.training import train_panel
+from seqjax.forecast.training import hold_back, train_panel
 
 Levels = Sequence[int | float]
 
@@ -91,7 +91,7 @@ class Forecaster:
         settings |= {name: tuple(one) for name, one in settings.items() if isinstance(one, list)}
         if "level" in settings:
             settings["level"] = tuple(float(one) for one in settings["level"])
-        self.settings = Settings(
+        self.settings = self._asked = Settings(
             "gru" if self._auto else model,
             horizon,
             seasons=tuple(sorted({int(one) for one in found if one > 1})),
@@ -136,7 +136,8 @@ class Forecaster:
         Raises:
             DataError: for data that cannot be used; the message names series, column and row.
         """
-        panel = self._prepare(frame, static_df)
+        panel = self._read(frame, static_df)
+        self._prepare(panel)
         self._trained = train_panel(
             self.settings,
             panel,
@@ -148,16 +149,18 @@ class Forecaster:
         self._tail = tail_of(panel, self.settings.history + 1)
         return self
 
-    def _prepare(self, frame: pd.DataFrame, static_df: pd.DataFrame | None) -> Panel:
-        """The panel, and the settings that follow from it."""
-        panel = self._read(frame, static_df)
+    def _prepare(self, seen: Panel) -> None:
+        """The settings that follow from what may be seen."""
+        self.settings = self._asked
         if not self._seasons_given:
-            self.settings = dataclasses.replace(self.settings, seasons=seasons.find(panel))
-        if self._auto and not self.tried:
-            self.settings, self.tried = auto.choose(
-                self.settings, panel, seed=self._seed, progress=self._progress
-            )
-        return panel
+            self.settings = dataclasses.replace(self._asked, seasons=seasons.find(seen))
+        if self._auto:
+            if not self.tried:
+                chosen, self.tried = auto.choose(
+                    self.settings, seen, seed=self._seed, progress=self._progress
+                )
+                self._asked = dataclasses.replace(self._asked, model=chosen.model)
+            self.settings = dataclasses.replace(self.settings, model=self._asked.model)
 
     def _read(self, frame: pd.DataFrame, static_df: pd.DataFrame | None) -> Panel:
         panel, self.notes = frames.panel_from_frame(
@@ -264,13 +267,16 @@ class Forecaster:
         Raises:
             DataError: see `fit`.
         """
-        panel = self._prepare(frame, static_df)
+        panel = self._read(frame, static_df)
+        horizon = self._asked.horizon
+        step = horizon if step_size is None else step_size
+        self._prepare(hold_back(panel, horizon + (n_windows - 1) * step))
         target = self._columns["target_column"]
         folds = cross_validated(
             self.settings,
             panel,
             n_windows,
-            self.settings.horizon if step_size is None else step_size,
+            step,
             refit=refit,
             level=tuple(level or ()),
             seed=self._seed,
@@ -315,7 +321,8 @@ class Forecaster:
             missing=saved["missing"],
             seed=saved["seed"],
         )
-        found.settings, found._trained, found._tail = trained.settings, trained, tail
+        found.settings = found._asked = trained.settings
+        found._trained, found._tail = trained, tail
         found.notes, found.tried = tuple(saved["notes"]), saved["tried"]
         return found
 

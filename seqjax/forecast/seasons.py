@@ -12,7 +12,7 @@ autocorrelation, pooled over the series, must be above
 - a floor, below which a lag says nothing that is worth an input;
 - its neighbours: the median of those from p / 2 to 3 p / 2, or the mean of these two;
 
-and a third of it must be left at the lag 2 p, where there are values enough to tell: a moving
+and a quarter of it must be left at the lag 2 p, where there are values enough to tell: a moving
 average's correlation is not repeated.
 
 What the frequency suggests has to pass this; what nothing suggests must be the highest of its
@@ -44,9 +44,9 @@ class _Bar(NamedTuple):
         return max(self.floor, self.errors * error)
 
 
-# M4's test of seasonality asks for 1.645 errors. With 1.8 a single series of white noise or a
-# random walk passes once or twice in a hundred; of 150 weeks, not three years, it is 8.
-_SUGGESTED = _Bar(0.12, 1.8)
+# M4's test of seasonality asks for 1.645 errors. With 2 a single series of white noise or a
+# random walk passes once or twice in a hundred; of a panel the floor decides.
+_SUGGESTED = _Bar(0.05, 2.0)
 _UNEXPECTED = _Bar(0.2, 3.5)
 
 
@@ -167,7 +167,7 @@ class _Sample:
             return False
         if peak and at[period] < around.max():
             return False
-        return 3 * period > len(at) or bool(3 * at[2 * period] > at[period])
+        return 3 * period > len(at) or bool(4 * at[2 * period] > at[period])
 
     def _adds(self, period: int, inner: int, bar: _Bar) -> bool:
         """Whether at a multiple of a season the correlation exceeds that at those beside it."""

@@ -26,7 +26,7 @@ NAMES = {
 }
 WINDOWS_OF_A_SERIES = 30 * 20  # drawn in a training: thirty an epoch, twenty epochs
 FEWEST_STEPS = 150  # of a training: more of them learn a single series by heart
-MOST_READ = 250_000  # steps of a training times steps of a window: two minutes of a CPU core
+MOST_READ = 120_000  # steps of a training times steps of a window: a minute of a CPU core
 LONGEST_WINDOW = 104  # steps that a network reads: two years of weeks
 LONGEST_SEASON = 550
 

@@ -1,0 +1,265 @@
+"""What ``seqjax forecast`` and ``seqjax predict`` do: from a file to a folder, and again."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from seqjax.data import DataError
+from seqjax.forecast import evaluate, frames, pages, results, seasons
+from seqjax.forecast.forecaster import Forecaster
+from seqjax.forecast.found import describe, step_of
+from seqjax.forecast.inputs import (
+    check_unchanged,
+    read_beside,
+    read_inputs,
+    with_columns_of,
+    write_record,
+)
+from seqjax.forecast.options import Options, Predict
+from seqjax.forecast.panel import Panel
+from seqjax.forecast.settings import NAMES, Settings
+from seqjax.forecast.training import calibration_windows, hold_back
+from seqjax.report import Row
+from seqjax.storage.files import write_atomically, write_json
+from seqjax.storage.versions import versions
+from seqjax.train import TrainingStopped, stop_requested
+
+MODEL = "model"  # the folder of a run that `Forecaster.load` reads
+_TRIED = "tried.json"
+
+
+class Found(NamedTuple):
+    """What a run gives its launcher.
+
+    Attributes:
+        rows: the table, as result.json has it.
+        table: as the terminal shows it.
+        files: written.
+    """
+
+    rows: list[Row]
+    table: Table
+    files: list[Path]
+
+
+def run(options: Options, folder: Path, *, seed: int, seeds: int) -> Found:
+    """Read, measure, train, forecast, and write a folder.
+
+    What stands there already, of an earlier call with the same options, is kept.
+
+    Args:
+        options: what to forecast, and how.
+        folder: of the run.
+        seed: of the first network.
+        seeds: how many.
+
+    Returns:
+        The table and the files.
+
+    Raises:
+        DataError: for a file or an option that cannot be used.
+        TrainingStopped: when asked to stop.
+    """
+    options.forecaster(seed, seeds)  # refuses what does not fit before a file is read
+    assert options.file is not None
+    source, inputs = options.file.name, read_inputs(options, options.file)
+    options, panel, frame = inputs.options, inputs.panel, inputs.frame
+    if options.futr_exog and inputs.known is None:
+        raise DataError("--futr-exog needs --futr-csv: those columns at the times to forecast.")
+    check_unchanged(folder, options)
+    forecaster = options.forecaster(seed, seeds, "measuring")
+    if inputs.known is not None:  # told now, not after the training
+        frames.known_future(
+            panel,
+            inputs.known,
+            forecaster.settings.horizon,
+            id_column=options.id_column,
+            time_column=options.time_column,
+        )
+    found = describe(panel, options.season or seasons.find(panel))
+    notes = list(inputs.notes)
+    if options.quick:
+        notes.append("A quick look, by one network of 50 steps: without --quick it does better.")
+    for line in (*(f"{name}: {text}" for name, text in found.items()), *notes):
+        print(f"  {line}", file=sys.stderr)
+    windows = options.windows or _windows(panel, forecaster.settings.horizon)
+    levels = _measurable(options.level, forecaster.settings, panel, windows)
+    if untold := [f"{one:g} %" for one in options.level if one not in levels]:
+        notes.append(
+            f"Before the held-out windows there are too few values to calibrate intervals of"
+            f" {' and '.join(untold)}: these are not measured."
+        )
+
+    def measure() -> pd.DataFrame:
+        how: dict[str, Any] = {"n_windows": windows, "refit": options.refit}
+        made = forecaster.cross_validation(frame, level=levels, static_df=inputs.static, **how)
+        write_record(folder, options)  # nothing before that: a run that cannot be leaves nothing
+        return made
+
+    crossed = _kept(folder / "cross_validation.csv", frame, options, measure)
+    if stop_requested():
+        raise TrainingStopped(f"{folder}: stopped; the cross-validation is kept.")
+    if (folder / MODEL).is_dir():
+        forecaster = Forecaster.load(folder / MODEL)
+    else:
+        if tried := forecaster.tried:  # of "auto": what was measured is what is trained
+            each = ", ".join(f"{one['model']} {one['error']:.3g}" for one in tried)
+            write_json(folder / _TRIED, f"Tried on held-out values, with their errors: {each}.")
+        model = next(key for key, name in NAMES.items() if name in crossed)
+        forecaster = dataclasses.replace(options, model=model).forecaster(seed, seeds, "training")
+        forecaster.fit(frame, inputs.static, folder=folder / "checkpoints")
+        forecaster.save(folder / MODEL)
+    if (folder / _TRIED).is_file():
+        notes.append(str(json.loads((folder / _TRIED).read_text())))
+    future, levels = _forecast(forecaster, options.level, futr_df=inputs.known)
+    if untold := [f"{one:g} %" for one in options.level if one not in levels]:
+        notes.append(
+            f"There are no intervals of {' and '.join(untold)}: too few values to calibrate them."
+            " A shorter horizon or a lower --level needs fewer."
+        )
+    held_out = crossed.rename(columns=options.usual)
+    scores = evaluate.scores(held_out, panel, forecaster.settings.seasons)
+    told = results.Results(
+        source=source,
+        step=step_of(panel.grid),
+        name=forecaster.name,
+        levels=levels,
+        history=_named(frame, options, panel),
+        cross_validation=held_out,
+        future=future.rename(columns=options.usual),
+        scores=scores,
+        found=found,
+        notes=[*notes, *scores.notes],
+        settings=_in_words(forecaster),
+        versions=versions(),
+        again=_AGAIN.format(folder=folder),
+    )
+    tables = {
+        "forecasts.csv": future,
+        "scores_by_series.csv": told.by_series.reset_index(),
+        "scores_by_horizon.csv": scores.by_horizon,
+    }
+    for name, one in tables.items():
+        write_atomically(folder / name, one.to_csv(index=False).encode())
+    written = pages.write(folder, told)
+    rows = [row for row in evaluate.rows(scores) if np.isfinite(row.mean)]
+    files = [folder / name for name in (*tables, "cross_validation.csv", MODEL)]
+    shown = scores.pooled[~scores.pooled["metric"].str.match("CRPS|MSIS|sMAPE")]  # report has all
+    return Found(rows, evaluate.table(scores._replace(pooled=shown)), [*written, *files])
+
+
+_AGAIN = """seqjax predict {folder} new.csv --out next.csv
+
+from seqjax.forecast import Forecaster
+model = Forecaster.load("{folder}/model")
+future = model.predict(frame, horizon=30, level=[80])
+"""
+
+
+def predict(options: Predict, of_run: Options) -> pd.DataFrame:
+    """Forecasts by the model of a run.
+
+    Args:
+        options: which run, from what data.
+        of_run: the options that the run had.
+
+    Returns:
+        As `Forecaster.predict` gives them.
+
+    Raises:
+        DataError: for a folder without a model, and data that cannot be used.
+    """
+    if not (options.run / MODEL).is_dir():
+        raise DataError(f"{options.run}: its model is not trained yet; go on with --resume.")
+    forecaster = Forecaster.load(options.run / MODEL)
+    now = dataclasses.replace(
+        with_columns_of(options.run, of_run),
+        futr_csv=options.futr_csv or of_run.futr_csv,
+        static_csv=options.static_csv or of_run.static_csv,
+    )
+    how: dict[str, Any] = {"horizon": options.horizon}
+    if options.file is not None:
+        inputs = read_inputs(now, options.file)
+        how |= {"frame": inputs.frame, "static_df": inputs.static, "futr_df": inputs.known}
+    else:
+        how["futr_df"] = read_beside(now.futr_csv, now)
+    try:
+        if options.level is not None:
+            return forecaster.predict(level=options.level, **how)
+        return _forecast(forecaster, of_run.level, **how)[0]
+    except DataError:
+        raise
+    except ValueError as error:  # a horizon or a level that cannot be
+        raise DataError(str(error)) from None
+
+
+def _forecast(
+    forecaster: Forecaster, level: Sequence[float], **how: Any
+) -> tuple[pd.DataFrame, tuple[float, ...]]:
+    """Forecasts with those of the levels that calibration had enough windows for."""
+    levels = sorted(set(level))
+    while True:
+        try:
+            return forecaster.predict(level=levels, **how), tuple(levels)
+        except DataError:
+            if not levels:
+                raise
+            levels.pop()
+
+
+def _windows(panel: Panel, horizon: int) -> int:
+    """Three, as long as they leave half of the longer series."""
+    return max(1, min(3, int(np.quantile(panel.lengths, 0.75)) // 2 // horizon))
+
+
+def _measurable(
+    level: Sequence[float], settings: Settings, panel: Panel, windows: int
+) -> tuple[float, ...]:
+    """The levels that can be calibrated on what stands before the held-out windows."""
+    before = hold_back(panel, windows * settings.horizon)
+    known = np.isfinite(panel.values).mean()
+    count = int(calibration_windows(settings, before)[0] * len(panel.ids) * known)
+    # A quantile of n scores of rank (n + 1) level / 100 must be one of the n.
+    return tuple(one for one in sorted(set(level)) if (count + 1) * one / 100 <= count)
+
+
+def _kept(
+    path: Path, frame: pd.DataFrame, options: Options, make: Callable[[], pd.DataFrame]
+) -> pd.DataFrame:
+    """A table that is there already, or is made and written."""
+    if not path.is_file():
+        found = make()
+        write_atomically(path, found.to_csv(index=False).encode())
+        return found
+    ids: Any = {name: frame[name].dtype for name in (options.id_column,) if name in frame}
+    found = pd.read_csv(path, dtype=ids)
+    times = frame[options.time_column].dtype
+    for name in (options.time_column, "cutoff"):
+        if isinstance(times, pd.DatetimeTZDtype):  # a summer's offset from UTC is not a winter's
+            found[name] = pd.to_datetime(found[name], utc=True).dt.tz_convert(times.tz)
+        found[name] = found[name].astype(times)
+    return found
+
+
+def _named(frame: pd.DataFrame, options: Options, panel: Panel) -> pd.DataFrame:
+    """The series under the usual names, in the order of time."""
+    found = frame.rename(columns=options.usual)
+    if "unique_id" not in found:
+        found = found.assign(unique_id=panel.ids[0])
+    found = found.reindex(columns=["unique_id", "ds", "y"])
+    return found.sort_values(by=["unique_id", "ds"], ignore_index=True)
+
+
+def _in_words(forecaster: Forecaster) -> dict[str, Any]:
+    """The settings, for a reader."""
+    return {
+        name: ", ".join(map(str, value)) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(forecaster.settings).items()
+    }

@@ -1,0 +1,180 @@
+"""The command line, from a file to a folder and again."""
+
+import json
+import re
+import shutil
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seqjax import cli
+from seqjax.forecast.forecaster import Forecaster
+
+IDS = ["007", "</td><script>alert(1)</script>", "Köln, süd"]
+HORIZON = 3
+HOW = ["--horizon", "3", "--season", "7", "--model", "linear", "--steps", "20", "--seeds", "1"]
+
+
+def sales():
+    """Three series of a week's season and a little noise, under names of their own."""
+    rng = np.random.default_rng(0)
+    days = pd.date_range("2024-01-01", periods=80, freq="D")
+    week = np.array([5.0, 6, 7, 8, 9, 20, 15])[days.day_of_week]
+    parts = [
+        pd.DataFrame({"shop": name, "day": days.strftime("%Y-%m-%d")}).assign(
+            units=week * (k + 1) + rng.normal(0, 0.5, len(days)), price=1.5
+        )
+        for k, name in enumerate(IDS)
+    ]
+    return pd.concat(parts).sample(frac=1, random_state=0)  # in any order
+
+
+def planned(first):
+    """Prices of five days to come."""
+    days = pd.date_range(first, periods=5).strftime("%Y-%m-%d")
+    return pd.DataFrame([{"shop": name, "day": day, "price": 1.5} for name in IDS for day in days])
+
+
+NAMES = ["--id-column", "shop", "--time-column", "day", "--target-column", "units"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run, and the file that it read."""
+    folder = tmp_path_factory.mktemp("forecast")
+    sales().to_csv(folder / "sales.csv", index=False)
+    planned("2024-03-21").to_csv(folder / "planned.csv", index=False)
+    pd.DataFrame({"shop": IDS, "size": [3, 1, 2]}).to_csv(folder / "shops.csv", index=False)
+    beside = ["--futr-exog", "price", "--futr-csv", str(folder / "planned.csv")]
+    beside += ["--stat-exog", "size", "--static-csv", str(folder / "shops.csv")]
+    args = ["forecast", str(folder / "sales.csv"), *HOW, *NAMES, *beside]
+    assert cli.run([*args, "--out", str(folder / "run")]) == 0
+    return folder
+
+
+def test_the_folder_holds_forecasts_scores_and_the_model(finished, capsys):
+    run = finished / "run"
+    there = {path.name for path in run.iterdir()}
+    assert there >= {
+        "config.json", "result.json", "forecasts.csv", "cross_validation.csv", "report.html",
+        "forecasts.png", "horizon.png", "calibration.png", "model",
+    }  # fmt: skip
+    future = pd.read_csv(run / "forecasts.csv", dtype={"shop": str})
+    ends = [f"Linear-{end}" for end in ("lo-95", "lo-80", "hi-80", "hi-95")]
+    assert list(future) == ["shop", "day", "Linear", *ends]
+    assert sorted(set(future["shop"])) == sorted(IDS)
+    assert set(future["day"]) == {"2024-03-21", "2024-03-22", "2024-03-23"}
+    assert (np.diff(future[[ends[0], ends[1], "Linear", ends[2], ends[3]]]) >= 0).all()
+    crossed = pd.read_csv(run / "cross_validation.csv", dtype={"shop": str})
+    assert len(crossed) == 3 * 3 * HORIZON
+    both = crossed.merge(sales(), on=["shop", "day"], suffixes=("", "_file"))
+    assert len(both) == len(crossed)
+    np.testing.assert_array_equal(both["units"], both["units_file"])
+    result = json.loads((run / "result.json").read_text())
+    rows = {(row["model"], row["metric"]): row for row in result["rows"]}
+    error = (crossed["Linear"] - crossed["units"]).abs().mean()
+    assert rows["Linear", "MAE"]["mean"] == pytest.approx(error)
+    assert rows["Linear", "MAE"]["kind"] == "model"
+    assert rows["seasonal naive, 7", "MASE"]["kind"] == "baseline"
+    page = (run / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;/td&gt;&lt;script&gt;alert(1)" in page
+    assert "sales.csv: the next 3 days" in page
+
+
+def test_a_finished_run_is_kept_and_other_data_are_refused(finished, capsys, monkeypatch):
+    def trains(*_, **__):
+        raise AssertionError("there is nothing to train")
+
+    monkeypatch.setattr(Forecaster, "fit", trains)
+    monkeypatch.setattr(Forecaster, "cross_validation", trains)
+    run, kept = finished / "run", finished / "kept"
+    before = (run / "forecasts.csv").read_bytes()
+    assert cli.run(["forecast", "--resume", "--out", str(run)]) == 0  # it knows its options
+    assert (run / "forecasts.csv").read_bytes() == before
+    assert "seasonal naive, 7" in capsys.readouterr().out
+    shutil.copytree(run, kept)
+    changed = finished / "other" / "sales.csv"
+    changed.parent.mkdir()
+    sales().assign(units=1.5).to_csv(changed, index=False)
+    assert cli.run(["forecast", str(changed), "--resume", "--out", str(kept)]) == 2
+    assert "choose another --out" in one_line(capsys)
+
+
+def one_line(capsys):
+    """What stands on stderr behind what was found in the data: one line."""
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if not line.startswith("  ")]
+    assert captured.out == ""
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+    return errors[0]
+
+
+def test_predict_goes_on_from_its_own_data_and_from_new(finished, capsys):
+    run, out = finished / "run", finished / "next.csv"
+    assert cli.run(["predict", str(run)]) == 0
+    again = capsys.readouterr().out
+    assert again == (run / "forecasts.csv").read_text()
+    later = sales()
+    later = later[later["day"] < "2024-03-10"]
+    later.to_csv(finished / "new.csv", index=False)
+    planned("2024-03-10").to_csv(finished / "later.csv", index=False)
+    args = ["predict", str(run), str(finished / "new.csv"), "--horizon", "2", "--level", "90"]
+    assert cli.run([*args, "--out", str(out)]) == 2
+    assert "2024-03-10" in one_line(capsys)  # of which the run's own prices say nothing
+    args += ["--futr-csv", str(finished / "later.csv")]
+    assert cli.run([*args, "--out", str(out)]) == 0
+    found = pd.read_csv(out, dtype={"shop": str})
+    assert list(found) == ["shop", "day", "Linear", "Linear-lo-90", "Linear-hi-90"]
+    assert set(found["day"]) == {"2024-03-10", "2024-03-11"}
+    weekend = found[found["day"] == "2024-03-10"].set_index("shop")["Linear"]
+    np.testing.assert_allclose(weekend[IDS], [15, 30, 45], rtol=0.2)  # a Sunday
+
+
+def test_what_cannot_be_done_is_told_in_one_line(finished, capsys, tmp_path):
+    file, run = str(finished / "sales.csv"), str(finished / "run")
+    out = ["--out", str(tmp_path / "run")]
+    for args, message in (
+        (["forecast", *out], "name a CSV or Parquet file"),
+        (["forecast", file, *out], "--horizon 14"),
+        (["forecast", "nowhere.csv", "--horizon", "3", *out], "nowhere.csv"),
+        (["forecast", file, "--horizon", "0", *out], "horizon must be at least 1"),
+        (["forecast", file, "--horizon", "3", "--windows", "0", *out], "--windows"),
+        (["forecast", file, *HOW, *NAMES, "--level", "120", *out], "120"),
+        (["forecast", file, *HOW, *NAMES[:4], "--target-column", "unit", *out], "'units'"),
+        (["forecast", file, *HOW, *NAMES, "--futr-exog", "price", *out], "--futr-csv"),
+        (["forecast", file, *HOW, *NAMES, "--horizon", "79", *out], "leave nothing"),
+        (["predict", str(tmp_path)], "config.json"),
+        (["predict", run, "nowhere.csv"], "nowhere.csv"),
+        (["predict", run, "--horizon", "0"], "horizon"),
+        (["predict", run, "--level", "99.99"], "99.99"),
+        (["predict", run, "--out", str(tmp_path / "no" / "next.csv")], "no"),
+    ):
+        assert cli.run(args) == 2, args
+        assert message in one_line(capsys), args
+        assert not (tmp_path / "run").exists()  # nothing in the next attempt's way
+
+
+def test_other_commands_become_other_programs(capsys, monkeypatch):
+    became = []
+
+    def becomes(path, args):
+        became.append(args)
+        raise SystemExit
+
+    monkeypatch.setattr(cli.os, "execv", becomes)
+    for args in (["run", "milk", "--quick"], ["bench", "layers"]):
+        with pytest.raises(SystemExit):
+            cli.run(args)
+    assert became == [
+        [sys.executable, "-m", "experiments.milk", "--quick"],
+        [sys.executable, "-m", "seqjax.bench", "layers"],
+    ]
+    assert cli.run(["run"]) == 0
+    assert re.search(r"^  milk: Forecast monthly", capsys.readouterr().out, re.MULTILINE)
+    assert cli.run(["run", "os"]) == 2
+    assert cli.run(["forcast"]) == 2
+    assert "usage: seqjax" in capsys.readouterr().err
