@@ -1,4 +1,4 @@
-"""The command line: ``python -m seqjax.bench layers | compile | train | generate``."""
+"""The command line: ``python -m seqjax.bench layers | compile | train | generate | forecast``."""
 
 from seqjax.bench.command import main
 

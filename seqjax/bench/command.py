@@ -8,7 +8,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from seqjax.bench import compilation, generation, layers, machine, training
+from seqjax.bench import compilation, forecasting, generation, layers, machine, training
 from seqjax.bench.report import Report, show, write
 from seqjax.bench.turns import BenchError
 
@@ -17,13 +17,18 @@ _RUN: dict[type, Callable[[Any], Report]] = {
     compilation.Compile: compilation.run,
     training.Train: training.run,
     generation.Generate: generation.run,
+    forecasting.Forecast: forecasting.run,
 }
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Tell whether the machine is busy; run, print, write."""
     options = tyro.cli(
-        layers.Layers | compilation.Compile | training.Train | generation.Generate,
+        layers.Layers
+        | compilation.Compile
+        | training.Train
+        | generation.Generate
+        | forecasting.Forecast,
         args=args,
         prog="scripts/bench",
         description="Compare seqjax with other libraries, in turns, on this machine.",

@@ -23,7 +23,8 @@ def draw(report: Report, folder: Path) -> list[Path]:
         "generate": _generate,
     }
     figures = [figure for figure in report.figures if figure.problem is None]
-    return by_benchmark[report.benchmark](figures, folder) if figures else []
+    pictures = by_benchmark.get(report.benchmark)  # "forecast" has its table alone
+    return pictures(figures, folder) if figures and pictures else []
 
 
 def _layers(figures: Sequence[Figure], folder: Path) -> list[Path]:
