@@ -44,7 +44,7 @@ class Config(launch.Config):
     series: int = 1000
     """In each generated panel."""
     quick: bool = False
-    """Few series, short trainings, two of milk's candidates, its test part left alone."""
+    """Few series, short trainings, two of milk's candidates, whose test part is left alone."""
 
     may_differ: ClassVar[tuple[str, ...]] = ("only",)
 
@@ -74,7 +74,9 @@ def coverage(config: Config, folder: Path) -> list[Row]:
 
 def bundled(config: Config) -> list[Row]:
     """The series of statsmodels."""
-    return panels_series.run(seed=config.seed, **(_LOOK if config.quick else {}))
+    if config.quick:  # the short ones: a classical fit of the others takes ten seconds
+        return panels_series.run(("sunspots", "nile"), seed=config.seed, **_LOOK)
+    return panels_series.run(seed=config.seed)
 
 
 _LOOK: dict[str, Any] = {"steps": 20, "seeds": 1}

@@ -129,7 +129,7 @@ def test_a_run_is_kept_resumed_and_drawn(monkeypatch, tmp_path, capsys):
 
 
 def test_without_statsmodels_one_sentence_says_how_to_get_it(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(sys.modules, "statsmodels.datasets.co2", None)
+    monkeypatch.setitem(sys.modules, "statsmodels", None)
     assert call("--out", str(tmp_path / "run"), "--only", "series", "--quick") == 2
     assert "pip install -e '.[experiments]'" in capsys.readouterr().err
 
