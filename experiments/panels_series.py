@@ -7,7 +7,7 @@ temperature in El Nino's region (months, 1950 to 2010) and the flow of the Nile 
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -99,7 +99,7 @@ def classical(how: Series, values: np.ndarray, horizon: int) -> dict[str, np.nda
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of convergence: what comes of it is measured
         arima: Any = statespace.SARIMAX(values, exog=past, **how.sarimax).fit(disp=0)
-        smooth: Any = smoothing.ExponentialSmoothing(filled, **how.ets, **seasonal).fit()
+        smooth = cast(Any, smoothing.ExponentialSmoothing(filled, **how.ets, **seasonal).fit())
     found = (arima.forecast(horizon, exog=ahead), smooth.forecast(horizon))
     return dict(zip(OTHERS, found, strict=True))
 

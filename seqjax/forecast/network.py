@@ -195,11 +195,13 @@ def _naive_names(settings: Settings) -> list[str]:
             f"season {season}",
             f"season {season} and its last change",
             f"season {season} and its drift",
+            f"mean of seasons {season} and its drift",
         ]
     return names
 
 
 RECENT = 8  # steps in which the last known value is looked for
+CYCLES = 5  # of a season that are averaged, where the history has so many
 
 
 def _naive(settings: Settings, history: Array, back: Any) -> tuple[Array, Array]:
@@ -247,10 +249,23 @@ def _naive(settings: Settings, history: Array, back: Any) -> tuple[Array, Array]
         cycles = (ahead + season - 1) // season
         before = at(end + ahead - cycles * season)
         last_change = last - at(end - first - season)  # of a level that stays where it is now
-        columns += [before, before + last_change, before + cycles[None] * change(season)]
+        drift = change(season)
+        each = [
+            at(end + ahead - (cycles + more) * season) + (cycles + more)[None] * drift
+            for more in range(min(CYCLES, max(history.shape[1] // season, 1)))
+        ]
+        columns += [before, before + last_change, each[0], _mean(jnp.stack(each), axis=0)]
     values = jnp.stack(columns, axis=-1)
     there = jnp.isfinite(values)
     return jnp.where(there, values, 0.0), there
+
+
+def _mean(values: Array, axis: int) -> Array:
+    """Of what is not NaN; NaN where nothing is."""
+    known = jnp.isfinite(values)
+    total = jnp.sum(jnp.where(known, values, 0.0), axis=axis)
+    count = jnp.sum(known, axis=axis)
+    return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
 
 
 def _mix(rows: Array, naive: Array, known: Array) -> Array:

@@ -97,6 +97,16 @@ def test_naive_forecasts_are_those_of_the_baselines():
         ),
     ):
         np.testing.assert_allclose(of_name[name], expected, rtol=1e-5)
+    halves = history[:, -3:].mean(axis=1) - history[:, -6:-3].mean(axis=1)
+    ahead = np.arange(1, 9)
+    cycles = np.ceil(ahead / 3).astype(int)
+    places = history.shape[1] - 1 + ahead[:, None] - (cycles[:, None] + np.arange(3)) * 3
+    there = (
+        history[:, np.maximum(places, 0)]
+        + (cycles[:, None] + np.arange(3)) * (halves[:, None, None])
+    )
+    expected = np.nanmean(np.where(places >= 0, there, np.nan), axis=-1)
+    np.testing.assert_allclose(of_name["mean of seasons 3 and its drift"], expected, rtol=1e-4)
     trend = np.tile(np.arange(settings.history, dtype=np.float32), (4, 1))
     lines, _ = _naive(settings, jnp.asarray(trend), 0)
     ahead = settings.history + np.arange(8)
@@ -124,6 +134,7 @@ def test_what_is_missing_is_no_naive_forecast():
     assert by_name["season 4"].tolist() == [False, False, True]
     assert not by_name["season 4 and its drift"].any()
     assert not by_name["season 4 and its last change"].any()
+    assert not by_name["mean of seasons 4 and its drift"].any()
     assert float(values[0, 0, 1]) == 2.0
     _, forecast, *_ = forecaster(model="gru", horizon=3, seasons=(4,), window=4)
     nothing = forecast(windows_of(np.full((1, 7), np.nan), 3))
