@@ -95,7 +95,7 @@ def forecast(candidate: Candidate, origin: int, seed: int, **settings: Any) -> n
     how = Settings(candidate.model, candidate.horizon, (SEASON,), **(own | settings))
     trained = train_panel(how, before, seed=seed, calibrate=False)
     found = forecast_panel(trained, before, STEPS)
-    return in_unit(trained, found.point)[0] * exposure[origin : origin + STEPS]
+    return in_unit(trained, found.point, np.zeros(1))[0] * exposure[origin : origin + STEPS]
 
 
 def error(point: np.ndarray, origin: int) -> float:

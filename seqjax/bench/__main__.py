@@ -1,4 +1,4 @@
-"""The command line: ``python -m seqjax.bench layers | compile | train | generate | forecast``."""
+"""The command line: ``python -m seqjax.bench layers | compile | train | generate | ...``."""
 
 from seqjax.bench.command import main
 

@@ -8,7 +8,15 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from seqjax.bench import compilation, forecasting, generation, layers, machine, training
+from seqjax.bench import (
+    compilation,
+    forecasting,
+    generation,
+    layers,
+    machine,
+    scaling,
+    training,
+)
 from seqjax.bench.report import Report, show, write
 from seqjax.bench.turns import BenchError
 
@@ -18,6 +26,7 @@ _RUN: dict[type, Callable[[Any], Report]] = {
     training.Train: training.run,
     generation.Generate: generation.run,
     forecasting.Forecast: forecasting.run,
+    scaling.Scaling: scaling.run,
 }
 
 
@@ -28,7 +37,8 @@ def main(args: Sequence[str] | None = None) -> None:
         | compilation.Compile
         | training.Train
         | generation.Generate
-        | forecasting.Forecast,
+        | forecasting.Forecast
+        | scaling.Scaling,
         args=args,
         prog="scripts/bench",
         description="Compare seqjax with other libraries, in turns, on this machine.",

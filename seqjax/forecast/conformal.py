@@ -133,7 +133,7 @@ def intervals(
     Args:
         lo: [series, horizon], the lower quantile; or the point forecast.
         hi: [series, horizon], the upper quantile, or the point forecast.
-        half: [horizon], from `half_widths`.
+        half: [horizon], from `half_widths`, or [series, horizon].
         scale: [series], positive: as that of the scores.
 
     Returns:
@@ -149,7 +149,8 @@ def intervals(
         ([[7.0, 4.0]], [[13.0, 16.0]])
     """
     scale = _checked("intervals", scale, lo, lo, hi)
-    lo, hi = lo - half[None] * scale, hi + half[None] * scale
+    half = np.broadcast_to(half, lo.shape)
+    lo, hi = lo - half * scale, hi + half * scale
     middle = (lo + hi) / 2
     return np.minimum(lo, middle), np.maximum(hi, middle)
 

@@ -132,6 +132,7 @@ def _csv(path: Path, names: dict[str, str], covariates: tuple[str, ...]) -> _Rea
     columns = (list(map(str.strip, column)) for column in zip(*texts, strict=True))
     frame = pd.DataFrame(dict(zip(taken, columns, strict=True)), dtype=object)
     frame.index = pd.Index(lines, name=LINE)
+    frame.attrs["delimiter"] = delimiter
     return frame, names, notes
 
 

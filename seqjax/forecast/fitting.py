@@ -92,8 +92,9 @@ def _drawing(settings: Settings, steps: int) -> tuple[Callable[..., Any], Callab
     def plan(arrays: Arrays, key: Array) -> tuple[Array, Array]:
         of_series, of_place = jax.random.split(key)
         lengths = arrays.stops - arrays.starts
-        some = jnp.where(lengths > 1, 0.0, -jnp.inf)  # of one value nothing can be learned
-        series = jax.random.categorical(of_series, some, shape=(steps, size))
+        some = jnp.argsort(lengths < 2, stable=True)  # of one value nothing can be learned
+        number = jax.random.uniform(of_series, (steps, size)) * jnp.sum(lengths > 1)
+        series = some[number.astype(jnp.int32)]
         # Of short series windows that begin before them, with half of their values at least.
         room = jnp.maximum(lengths - horizon, 1)
         least = jnp.minimum(history, jnp.maximum(room // 2, 1))[series]

@@ -11,7 +11,7 @@ import pandas as pd
 from seqjax.data import DataError
 from seqjax.forecast import auto, frames, saving, seasons
 from seqjax.forecast.intervals import predicted, sample_paths
-from seqjax.forecast.panel import Panel, only, tail_of
+from seqjax.forecast.panel import Panel, only, step_of, tail_of, unknown_at_end
 from seqjax.forecast.rolling import cross_validated
 from seqjax.forecast.settings import Settings
 from seqjax.forecast.stream import Stream
@@ -33,7 +33,7 @@ class Forecaster:
         horizon: steps ahead that the network is trained for; `predict` takes any.
         season: length of the season in steps, or several; by default found in the data.
         freq: of the times, a pandas alias; by default inferred.
-        window: steps to read; by default two seasons.
+        window: steps to read; by default three of the shortest season.
         futr_exog_list: columns known ahead of time.
         hist_exog_list: columns known up to now.
         stat_exog_list: columns of `static_df`, one value for each series.
@@ -136,7 +136,7 @@ class Forecaster:
         Raises:
             DataError: for data that cannot be used; the message names series, column and row.
         """
-        panel = self._read(frame, static_df)
+        panel = self._read(frame, static_df, self._freq)
         self._prepare(panel)
         self._trained = train_panel(
             self.settings,
@@ -146,7 +146,7 @@ class Forecaster:
             folder=None if folder is None else Path(folder),
         )
         self.settings = self._trained.settings
-        self._tail = tail_of(panel, self.settings.history + 1)
+        self._tail = tail_of(panel, self.settings.history + unknown_at_end(panel) + 1)
         return self
 
     def _prepare(self, seen: Panel) -> None:
@@ -162,9 +162,11 @@ class Forecaster:
                 self._asked = dataclasses.replace(self._asked, model=chosen.model)
             self.settings = dataclasses.replace(self.settings, model=self._asked.model)
 
-    def _read(self, frame: pd.DataFrame, static_df: pd.DataFrame | None) -> Panel:
+    def _read(self, frame: pd.DataFrame, static_df: pd.DataFrame | None, freq: Any) -> Panel:
+        if static_df is not None and not self._columns["static"]:
+            raise DataError("static_df is given, but no column of it: name them, stat_exog_list.")
         panel, self.notes = frames.panel_from_frame(
-            frame, **self._columns, freq=self._freq, static_frame=static_df, missing=self._missing
+            frame, **self._columns, freq=freq, static_frame=static_df, missing=self._missing
         )
         return panel
 
@@ -267,7 +269,7 @@ class Forecaster:
         Raises:
             DataError: see `fit`.
         """
-        panel = self._read(frame, static_df)
+        panel = self._read(frame, static_df, self._freq)
         horizon = self._asked.horizon
         step = horizon if step_size is None else step_size
         self._prepare(hold_back(panel, horizon + (n_windows - 1) * step))
@@ -282,11 +284,17 @@ class Forecaster:
             seed=self._seed,
             progress=self._progress,
         )
-        pieces = []
+        pieces, used = [], []
         for fold in folds:
+            used += fold.series.tolist()
             values = {target: fold.actual} | fold.columns
             where = (panel, fold.series, fold.last)
             pieces.append(frames.window_frame(*where, values, **self._index_columns))
+        if out := sorted(set(range(len(panel.ids))) - set(np.unique(used))):
+            self.notes += (
+                f"{len(out):,} of {len(panel.ids):,} series are too short for every window and left"
+                f" out of cross-validation (first: {panel.ids[out[0]]!r})",
+            )
         order = [self._columns["id_column"], "cutoff", self._columns["time_column"]]
         return pd.concat(pieces, ignore_index=True).sort_values(order, ignore_index=True)
 
@@ -339,7 +347,9 @@ class Forecaster:
         places = np.flatnonzero(tail.ids == unique_id)
         if not len(places):
             raise DataError(f"stream: there is no series {unique_id!r}.")
-        return Stream(self._fitted(), only(tail, int(places[0])), self._index_columns, self._seed)
+        one = only(tail, int(places[0]))
+        one = tail_of(one, self.settings.history + unknown_at_end(one) + 1)
+        return Stream(self._fitted(), one, self._index_columns, self._seed)
 
     @property
     def name(self) -> str:
@@ -366,11 +376,15 @@ class Forecaster:
             raise ValueError("this forecaster is not fitted yet: call fit(frame) first.")
         return self._trained
 
+    def _fitted_tail(self) -> Panel:
+        self._fitted()
+        assert self._tail is not None
+        return self._tail
+
     def _past(self, frame: pd.DataFrame | None, static_df: pd.DataFrame | None) -> Panel:
         if frame is None:
-            assert self._tail is not None
-            return self._tail
-        return self._read(frame, static_df)
+            return self._fitted_tail()
+        return self._read(frame, static_df, step_of(self._fitted_tail().grid))
 
     def _future(
         self, panel: Panel, futr_df: pd.DataFrame | None, horizon: int

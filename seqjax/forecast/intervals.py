@@ -35,13 +35,24 @@ def intervals(
     settings = trained.settings
     steps = min(found.point.shape[1], settings.horizon)
     low = high = found.point[:, :steps]
+    # Behind values that are missing a forecast is one of more steps ahead.
+    ahead = np.minimum(found.lead[:, None] + np.arange(steps), settings.horizon - 1)
     scores = np.abs(trained.residuals)
     if found.quantiles is not None and trained.exceedances is not None:
         place = _place_of(settings, level)
         low, high = (found.quantiles[:, :steps, one] for one in (place, -1 - place))
         scores = trained.exceedances[..., place]
-    half = conformal.half_widths(conformal.calibrate(scores), level)[:steps]
+    half = conformal.half_widths(conformal.calibrate(scores), level)[ahead]
     return conformal.intervals(low, high, half, found.width)
+
+
+def check_level(settings: Settings, level: Sequence[int | float]) -> None:
+    """ValueError for levels that a forecaster will not know."""
+    for one in level:
+        if not 0 < one < 100:
+            raise ValueError(f"level must be percentages between 0 and 100, not {one}.")
+        if settings.loss != "mae":
+            _place_of(settings, one)
 
 
 def _place_of(settings: Settings, level: int | float) -> int:
@@ -83,21 +94,24 @@ def sample_paths(
         DataError: without calibration.
     """
     settings = trained.settings
-    residuals = trained.residuals[np.isfinite(trained.residuals).all(axis=1)]
-    if not len(residuals):
+    rng = np.random.default_rng(seed)
+    residuals = trained.residuals.copy()
+    if not np.isfinite(residuals).any(axis=0).all() or not len(residuals):
         raise DataError(
-            "sample paths need calibration's residuals, but the series were too short for any;"
-            " give longer series or a shorter horizon."
+            "sample paths need an error of calibration at every step ahead, but there is not; give"
+            " longer series or a shorter horizon."
         )
+    for column in residuals.T:  # of a missing value another window's error at that step
+        known = np.isfinite(column)
+        column[~known] = rng.choice(column[known], int((~known).sum()))
     if settings.transform == "difference":  # what is added is added to the changes
         residuals = np.diff(residuals, axis=1, prepend=0.0)
     size = settings.answers
     blocks = -(-horizon // size)
-    rng = np.random.default_rng(seed)
     rows = rng.integers(len(residuals), size=(len(panel.ids) * count, blocks))
     added = residuals[rows, :size].reshape(len(rows), blocks * size)
     found = forecast_panel(trained, panel, horizon, future, added, copies=count)
-    found = in_unit(trained, found.point)
+    found = in_unit(trained, found.point, np.repeat(lowest(trained, panel), count))
     return np.moveaxis(found.reshape(len(panel.ids), count, horizon), 1, 0)
 
 
@@ -128,13 +142,13 @@ def predicted(
         DataError: see `intervals`.
     """
     found = forecast_panel(trained, panel, horizon, future)
-    columns = named(trained, found, level)
+    columns = named(trained, found, lowest(trained, panel), level)
     if not level or horizon <= trained.settings.horizon:
         return columns
     count = int(np.clip(PATHS_OF_ALL // len(panel.ids), 100, PATHS))
     paths = sample_paths(trained, panel, horizon, count, seed=seed, future=future)
     name, known = trained.settings.name, trained.settings.horizon
-    for one in level:
+    for one in sorted(set(level)):
         ends = np.quantile(paths, [(100 - one) / 200, (100 + one) / 200], axis=0)
         for side, end in zip(("lo", "hi"), ends, strict=True):
             key = f"{name}-{side}-{one:g}"
@@ -143,11 +157,12 @@ def predicted(
 
 
 def named(
-    trained: Trained, found: Forecast, level: Sequence[int | float] = ()
+    trained: Trained, found: Forecast, least: np.ndarray, level: Sequence[int | float] = ()
 ) -> dict[str, np.ndarray]:
     """Forecasts in the unit of the series by the name of their column, and their intervals.
 
-    The intervals end where calibration ends; see `intervals`.
+    The intervals end where calibration ends; see `intervals`. `least` is the lowest value of
+    each row; see `lowest`.
     """
     name = trained.settings.name
     columns = {name: found.point}
@@ -157,11 +172,23 @@ def named(
         los, his = conformal.nested(*zip(*ends, strict=True))
         for one, low, high in zip(levels, los, his, strict=True):
             columns |= {f"{name}-lo-{one:g}": low, f"{name}-hi-{one:g}": high}
-    return {key: in_unit(trained, one) for key, one in columns.items()}
+    return {key: in_unit(trained, one, least) for key, one in columns.items()}
 
 
-def in_unit(trained: Trained, values: np.ndarray) -> np.ndarray:
-    """Values in the unit of the series: no logarithms, and counts and the like not below 0."""
+def in_unit(trained: Trained, values: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """Values [rows, steps] in the unit of the series, no logarithms; see `lowest`."""
     if trained.settings.transform == "log":
         return np.exp(values)
-    return np.maximum(values, 0.0) if trained.nonnegative else values
+    return np.maximum(values, low[:, None])
+
+
+def lowest(trained: Trained, panel: Panel) -> np.ndarray:
+    """[series], below what no forecast lies: 0 of counts and the like, -inf of others.
+
+    Counts and the like are series without a value below 0, where training saw none either.
+    """
+    if not trained.nonnegative:
+        return np.full(len(panel.ids), -np.inf)
+    negative = np.flatnonzero(panel.values < 0)
+    counts = np.searchsorted(negative, panel.stops) - np.searchsorted(negative, panel.starts)
+    return np.where(counts > 0, -np.inf, 0.0)

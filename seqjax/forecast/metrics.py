@@ -176,9 +176,10 @@ def weighted_quantile_loss(
 def crps(y: ArrayLike, quantiles: ArrayLike, levels: Sequence[float], axis: Axis = None) -> Any:
     """``mean(2 pinball(y, quantile))`` over values and levels: the CRPS, from quantiles.
 
-    CRPS is twice the pinball loss integrated over all levels (Gneiting and Ranjan 2011); evenly
-    spaced levels approximate it, the finer the better. Of a point forecast (every quantile the
-    same, the levels symmetric) it is the absolute error. utilsforecast's mqloss is half of it.
+    CRPS is twice the pinball loss integrated over all levels (Gneiting and Ranjan 2011). Each
+    level counts for the part of (0, 1) about it, the finer the levels the better. Of a point
+    forecast (every quantile the same, the levels symmetric) it is the absolute error. Of evenly
+    spaced levels utilsforecast's mqloss is half of it.
 
     Args:
         y: [series, horizon], NaN where missing.
@@ -194,7 +195,8 @@ def crps(y: ArrayLike, quantiles: ArrayLike, levels: Sequence[float], axis: Axis
         0.75
     """
     y, losses = _pinball("crps", y, quantiles, levels)
-    return 2 * _mean(np.mean(losses, axis=0), ~np.isnan(y), axis)
+    share = np.gradient(np.asarray(levels, np.float64)) if len(levels) > 1 else np.ones(1)
+    return 2 * _mean(np.average(losses, axis=0, weights=share), ~np.isnan(y), axis)
 
 
 def coverage(y: ArrayLike, lo: ArrayLike, hi: ArrayLike, axis: Axis = None) -> Any:

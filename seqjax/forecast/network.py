@@ -120,7 +120,7 @@ def answer(
         windows: what it reads; its history has at least ``settings.history`` steps.
         key: for dropout; None for none.
     """
-    history, shift, width = _scaled(settings, windows.history)
+    history, shift, width = _scaled(settings, windows)
     read = _features(settings, history, windows)
     if settings.model == "linear":
         read = read.reshape(len(read), 1, -1)
@@ -140,7 +140,7 @@ def answers_within(
     network: Network, settings: Settings, params: Any, windows: Windows, key: Array | None = None
 ) -> Answer:
     """With "sequence": the forecasts at every step of the window, outputs [B, L, H, N]."""
-    history, shift, width = _scaled(settings, windows.history)
+    history, shift, width = _scaled(settings, windows)
     read = _features(settings, history, windows)
     raw = network.encoder.apply(params["encoder"], read, key=key)
     naive, known = jax.vmap(partial(_naive, settings), (None, 0), 1)(
@@ -150,8 +150,13 @@ def answers_within(
     return Answer(_mix(rows, naive, known), shift, width)
 
 
-def _scaled(settings: Settings, history: Array) -> tuple[Array, Array, Array]:
-    """The history on the scale of its window, and the scale: median and absolute deviation."""
+def _scaled(settings: Settings, windows: Windows) -> tuple[Array, Array, Array]:
+    """The history on the scale of its window, and the scale: median and absolute deviation.
+
+    A constant history has no deviation: a tenth of its value stands for it, or 1 where it is 0,
+    in the unit of the series, so that the scale follows from the history alone.
+    """
+    history = windows.history
     window = history[:, -settings.window :]
     known = jnp.isfinite(window)
     count = jnp.maximum(jnp.sum(known, axis=1), 1)
@@ -169,7 +174,9 @@ def _scaled(settings: Settings, history: Array) -> tuple[Array, Array, Array]:
         return jnp.sum(distance, axis=1) / jnp.maximum(jnp.sum(known, axis=1), 1)
 
     width = jnp.maximum(deviation(window), SMALLEST_WIDTH * deviation(history))
-    width = jnp.where(width > 0, width, 1.0)
+    level = 0.1 * jnp.abs(shift * windows.width + windows.shift)
+    still = jnp.where(level > 1e-6 * windows.width, level, 1.0) / windows.width
+    width = jnp.where(width > 1e-6, width, still)
     return (history - shift[:, None]) / width[:, None], shift, width
 
 

@@ -1,6 +1,6 @@
 """Many series as a few flat arrays: what forecasters read."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -136,3 +136,25 @@ def only(panel: Panel, series: int) -> Panel:
     place = slice(series, series + 1)
     names = ("ids", "starts", "stops", "origins", "static")
     return panel._replace(**{name: getattr(panel, name)[place] for name in names})
+
+
+def unknown_at_end(panel: Panel) -> int:
+    """The most missing values that stand at the end of a series.
+
+    Example:
+        >>> unknown_at_end(panel_of({"a": [1.0, np.nan, np.nan], "b": [1.0, np.nan]}))
+        2
+    """
+    known = np.where(np.isfinite(panel.values), np.arange(len(panel.values)), -1)
+    nearest = np.maximum.accumulate(known)[panel.stops - 1]
+    return int((panel.stops - 1 - np.maximum(nearest, panel.starts - 1)).max())
+
+
+def step_of(grid: pd.Index) -> Any:
+    """The frequency of a grid: an offset of pandas, or the step of whole numbers.
+
+    Example:
+        >>> step_of(pd.RangeIndex(0, 10, 2)), step_of(pd.date_range("2024", periods=2, freq="D"))
+        (2, <Day>)
+    """
+    return grid.step if isinstance(grid, pd.RangeIndex) else getattr(grid, "freq", None)

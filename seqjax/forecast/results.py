@@ -109,6 +109,8 @@ def verdict(results: Results) -> list[str]:
     metric = "MASE" if np.isfinite(table["MASE"].to_numpy()).any() else "MAE"
     errors: dict[str, float] = table[metric].dropna().to_dict()
     ours = errors.pop(name, float("nan"))
+    if not errors or not np.isfinite(ours):
+        return ["None of the held-out values is known: there is nothing to measure the model on."]
     best = min(errors, key=errors.__getitem__)
     other = errors[best]
     if ours < other:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seqjax.data import DataError
-from seqjax.forecast.intervals import named
+from seqjax.forecast.intervals import check_level, lowest, named
 from seqjax.forecast.panel import Panel
 from seqjax.forecast.settings import Settings
 from seqjax.forecast.trained import rolling
@@ -62,6 +62,7 @@ def cross_validated(
         raise ValueError(
             f"cross-validation needs at least 1 window and 1 step, not {windows} and {step}."
         )
+    check_level(settings, level)
     horizon = settings.horizon
     held = horizon + (windows - 1) * step
     longest = int(panel.lengths.max())
@@ -80,4 +81,5 @@ def cross_validated(
         seen = hold_back(panel, behind - horizon) if refit else panel
         series, last, found, actual = rolling(trained, seen, 1 if refit else windows, step)
         actual = np.exp(actual) if settings.transform == "log" else actual
-        yield Fold(series, last, actual, named(trained, found, level))
+        low = lowest(trained, hold_back(panel, behind))[series]
+        yield Fold(series, last, actual, named(trained, found, low, level))

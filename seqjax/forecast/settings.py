@@ -28,7 +28,7 @@ WINDOWS_OF_A_SERIES = 30 * 20  # drawn in a training: thirty an epoch, twenty ep
 FEWEST_STEPS = 150  # of a training: more of them learn a single series by heart
 MOST_READ = 120_000  # steps of a training times steps of a window: a minute of a CPU core
 LONGEST_WINDOW = 104  # steps that a network reads: two years of weeks
-LONGEST_SEASON = 550
+LONGEST_SEASON = 750
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +88,15 @@ class Settings:
         for one in self.level:
             if not 0 < one < 100:
                 raise ValueError(f"level must be percentages between 0 and 100, not {one}.")
+        for name in ("window", "steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 1, or 0 to be found: not negative.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), not {self.dropout}.")
+        if not self.features or min(self.features) < 1:
+            raise ValueError(f"features must name the width of each layer, not {self.features}.")
+        if self.loss == "negative_binomial" and self.transform is not None:
+            raise ValueError(f"counts have no transform {self.transform!r}: leave it out.")
         if any(one < 2 for one in self.seasons):
             raise ValueError(f"a season has at least 2 steps, not {min(self.seasons)}.")
         if self.strategy == "sequence" and self.model == "linear":
@@ -136,6 +145,9 @@ def resolved(settings: Settings, panel: Panel) -> Settings:
     longest = int(lengths.max())
     if longest < 2:
         raise DataError("every series has one value: there is nothing to learn from.")
+    lowest = panel.values[np.isfinite(panel.values)].min(initial=0.0)
+    if settings.loss == "negative_binomial" and lowest < 0:
+        raise DataError(f"negative_binomial is for counts, but there is the value {lowest:g}.")
     seasons = tuple(one for one in settings.seasons if one < min(longest, LONGEST_SEASON))
     window = settings.window
     if not window:

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from seqjax.data import DataError
 from seqjax.forecast.calendar import extend
 from seqjax.forecast.future import future_frame, known_future
 from seqjax.forecast.intervals import predicted
-from seqjax.forecast.panel import Panel, tail_of
+from seqjax.forecast.panel import Panel, tail_of, unknown_at_end
 from seqjax.forecast.trained import Trained
 
 
@@ -29,7 +30,7 @@ class Stream:
         self, trained: Trained, panel: Panel, columns: Mapping[str, str], seed: int = 0
     ) -> None:
         self._trained, self._columns, self._seed = trained, columns, seed
-        self._panel = tail_of(panel, trained.settings.history + 1)
+        self._panel = panel
 
     def observe(
         self,
@@ -68,7 +69,8 @@ class Stream:
             past=_appended(panel.past[panel.starts[0] : panel.stops[0]], hist_exog),
             known=_appended(panel.known[panel.starts[0] : panel.stops[0]], futr_exog),
         )
-        kept = tail_of(grown._replace(grid=grid), self._trained.settings.history + 1)
+        steps = self._trained.settings.history + unknown_at_end(grown) + 1
+        kept = tail_of(grown._replace(grid=grid), steps)
         first = int(kept.origins[0])
         self._panel = kept._replace(grid=grid[first:], origins=np.array([0]))
 
@@ -82,6 +84,9 @@ class Stream:
         """Forecasts from here; see `seqjax.forecast.Forecaster.predict`."""
         steps = self._trained.settings.horizon if horizon is None else horizon
         future = None
+        if self._panel.known_names and futr_df is None:
+            names = ", ".join(self._panel.known_names)
+            raise DataError(f"predict: {names} must be known ahead; pass them as futr_df.")
         if futr_df is not None:
             future = known_future(self._panel, futr_df, steps, **self._columns)
         found = predicted(

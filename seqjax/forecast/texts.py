@@ -16,6 +16,7 @@ MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"))
 # float() takes more: infinity, 1_000 and the digits of other scripts.
 _OF_NUMBERS = frozenset("0123456789+-.eE")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,17})")
 _TRUTHS = {"true": 1.0, "false": 0.0}
 
@@ -115,6 +116,14 @@ def floats_of(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, bool]:
         else:
             advice = "write 1234.5, without separators of thousands; leave it empty if missing"
             refuse(frame, row, column, f"{short(text)} is not a number; {advice}.")
+    if commas and frame.attrs.get("delimiter", ",") == ",":
+        groups = [text for text in texts if "," in text]
+        if all(_THOUSANDS.fullmatch(text) for text in groups):
+            row = texts.index(groups[0])
+            advice = "write 1234.5, without separators of thousands, or part the cells by ;"
+            refuse(
+                frame, row, column, f"{short(groups[0])} may be thousands or decimals; {advice}."
+            )
     found = np.array(values, np.float64)
     if (infinite := np.isinf(found)).any():
         row = int(infinite.argmax())

@@ -9,7 +9,7 @@ from seqjax.forecast.arrays import Arrays, place
 from seqjax.forecast.fitting import Outputs, forecasts
 from seqjax.forecast.heads import head_of
 from seqjax.forecast.network import Sizes
-from seqjax.forecast.panel import Panel
+from seqjax.forecast.panel import Panel, unknown_at_end
 from seqjax.forecast.settings import Settings
 from seqjax.forecast.transforms import restored, transformed
 
@@ -52,11 +52,14 @@ class Forecast(NamedTuple):
     Attributes:
         point: [series, horizon], float64.
         width: [series], the scale of each window.
+        lead: [series], values that are missing before the first step: so many more steps ahead
+            is every forecast.
         quantiles: [series, horizon, Q], of the head's first block, or None.
     """
 
     point: np.ndarray
     width: np.ndarray
+    lead: np.ndarray
     quantiles: np.ndarray | None
 
 
@@ -126,10 +129,25 @@ def forecast_places(
     *,
     added: np.ndarray | None = None,
 ) -> Forecast:
-    """Forecasts behind given places of arrays, `last`, of which series `series` is."""
+    """Forecasts behind given places of arrays, `last`, of which series `series` is.
+
+    Where values are missing there, from the last one that is known: more steps, of which the
+    first are those of the missing values.
+    """
     settings = trained.settings
     sizes = sizes_of(settings, panel)
-    middle, each = _median(trained, arrays, sizes, series, last, horizon, added)
+    lead = np.zeros(len(last), int)
+    if settings.transform != "difference":  # whose sum needs every change
+        known = np.isfinite(np.asarray(arrays.values))
+        nearest = np.maximum.accumulate(np.where(known, np.arange(len(known)), -1))[last]
+        lead = np.where(nearest >= np.asarray(arrays.starts)[series], last - nearest, 0)
+    total = horizon + int(lead.max(initial=0))
+    if added is not None and total > horizon:
+        blocks = -(-total // settings.answers) * settings.answers
+        added = np.pad(added, ((0, 0), (0, blocks - added.shape[1])), mode="wrap")
+    middle, each = _median(trained, arrays, sizes, series, last - lead, total, added)
+    columns = lead[:, None] + np.arange(horizon)
+    middle = middle._replace(point=np.take_along_axis(middle.point, columns, axis=1))
     head, quantiles = head_of(settings), None
     if head.quantiles is not None and settings.answers >= min(horizon, settings.horizon):
         first = slice(0, settings.answers)
@@ -138,8 +156,9 @@ def forecast_places(
             unit = one.width[:, None]
             scaled = head.quantiles(one.raw[:, first], settings.quantiles, unit)
             found.append(scaled * unit[..., None] + one.shift[:, None, None])
-        quantiles = np.median(found, axis=0)
-    return Forecast(middle.point, middle.width, quantiles)
+        of_first = np.minimum(columns, min(settings.answers, total) - 1)[..., None]
+        quantiles = np.take_along_axis(np.median(found, axis=0), of_first, axis=1)
+    return Forecast(middle.point, middle.width, lead, quantiles)
 
 
 def forecast_panel(
@@ -168,7 +187,7 @@ def forecast_panel(
     if future is not None:  # the last known ones stand for those that no block's step needs
         future = np.pad(future, ((0, 0), (0, steps - horizon), (0, 0)), mode="edge")
     inner = transformed(panel, settings.transform)
-    room = (settings.history, steps)
+    room = (settings.history + unknown_at_end(panel), steps)
     arrays = placed(settings, trained.covariates, inner, steps, room, future)
     series = np.repeat(np.arange(len(panel.ids)), copies)
     last = np.asarray(arrays.stops)[series] - 1
@@ -210,7 +229,7 @@ def rolling(
     series = np.repeat(np.arange(len(panel.ids)), count)
     last = (panel.stops[:, None] - 1 - back).reshape(-1)
     known = last - panel.starts[series] + 1
-    enough = known >= max(1, min(settings.window // 2, 8))
+    enough = known >= max(1, min(settings.window // 2, 8, int(known.max(initial=1))))
     series, last = series[enough], last[enough]
     found = forecast_places(trained, inner, series, last, horizon, arrays)
     found = _restored(trained, panel, series, last, found)

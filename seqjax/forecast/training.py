@@ -1,5 +1,6 @@
 """Training and calibration of a forecaster on a panel."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,8 @@ def train_panel(
     if held > HELD_BACK * np.median(panel.lengths):
         again = _fit(settings, covariates, panel, seed, progress, folder, "all")
         trained = trained._replace(params=again.params, history=again.history)
-    return trained
+    known = panel.values[_seen(panel) & np.isfinite(panel.values)]
+    return trained._replace(nonnegative=bool(len(known)) and bool(known.min() >= 0))
 
 
 def hold_back(panel: Panel, steps: int) -> Panel:
@@ -70,7 +72,11 @@ def calibration_windows(settings: Settings, panel: Panel) -> tuple[int, int]:
     if spare < 0:
         return 0, 1
     count = min(max(2, -(-CALIBRATED // len(panel.ids))), 1 + spare)
-    return count, max(1, min(settings.horizon, spare // max(count - 1, 1)))
+    step = max(1, min(settings.horizon, spare // max(count - 1, 1)))
+    # Not always the same days of the week, of which some may have no values.
+    while any(math.gcd(step, season) > 1 for season in settings.seasons):
+        step -= 1
+    return count, step
 
 
 def _fit(
@@ -92,12 +98,11 @@ def _fit(
         checkpoints=None if folder is None else folder / part,
     )
     fits = [fit for _, fit in found]
-    known = panel.values[_seen(panel) & np.isfinite(panel.values)]
     return Trained(
         settings,
         tuple(fit.params for fit in fits),
         covariates,
-        bool(len(known)) and bool(known.min() >= 0),
+        False,
         np.zeros((0, settings.horizon)),
         None,
         tuple(list(fit.history) for fit in fits),
@@ -128,7 +133,7 @@ def calibrated(trained: Trained, panel: Panel, count: int, step: int) -> Trained
     _, _, found, actual = rolling(trained, panel, count, step)
     residuals = (actual - found.point) / found.width[:, None]
     exceedances = None
-    if found.quantiles is not None:
+    if found.quantiles is not None and found.quantiles.shape[-1] > 1:
         half = found.quantiles.shape[-1] // 2
         ends = ((found.quantiles[..., k], found.quantiles[..., -1 - k]) for k in range(half))
         each = [conformal.quantile_scores(*end, actual, found.width) for end in ends]

@@ -29,6 +29,9 @@ from seqjax.ops.conv import (
 from seqjax.ops.convolve import ConvImplementation as ConvImplementation
 from seqjax.ops.layout import carry_dtype as carry_dtype
 from seqjax.ops.lengths import as_lengths as as_lengths, length_mask as length_mask
+from seqjax.ops.linear_parallel import (
+    sequence_parallel_linear_recurrence as sequence_parallel_linear_recurrence,
+)
 from seqjax.ops.linear_recurrence import linear_recurrence as linear_recurrence
 from seqjax.ops.registry import *
 from seqjax.ops.sequence import (

@@ -114,7 +114,7 @@ def test_a_stream_is_the_whole_series_at_constant_size(fitted: Forecaster):
         whole = fitted.predict(one, level=[80], horizon=4)
         pd.testing.assert_frame_equal(stream.predict(level=[80], horizon=4), whole, rtol=1e-4)
         sizes.add(len(stream._panel.values))
-    assert len(sizes) == 1
+    assert max(sizes) <= fitted.settings.history + 2  # and a value that was missing
     with pytest.raises(DataError, match="no series 'x'"):
         fitted.stream("x")
 
@@ -122,9 +122,7 @@ def test_a_stream_is_the_whole_series_at_constant_size(fitted: Forecaster):
 def test_series_never_seen_and_of_one_value_are_forecast(fitted: Forecaster):
     times = pd.date_range("2024-01-01", periods=1, freq="QS")
     new = pd.DataFrame({"unique_id": "new", "ds": times, "y": [7.0]})
-    model = Forecaster("gru", horizon=3, freq="QS", **SMALL)
-    model._trained, model.settings = fitted._trained, fitted.settings
-    found = model.predict(new, horizon=4)
+    found = fitted.predict(new, horizon=4)
     np.testing.assert_allclose(found["GRU"], 7.0, atol=20)  # no other value is known
     assert found["ds"].tolist() == pd.date_range("2024-04-01", periods=4, freq="QS").tolist()
 
@@ -251,3 +249,59 @@ def test_what_cannot_be_forecast_is_told():
         model.predict(level=[80])
     with pytest.raises(DataError, match="leave nothing of the longest"):
         model.cross_validation(few, n_windows=4)
+
+
+def test_what_is_below_zero_may_be_forecast_there():
+    """Counts are not; what falls below 0 after the windows of calibration is no count."""
+    days = pd.date_range("2024-01-01", periods=60, freq="D")
+    falling = pd.DataFrame({"unique_id": "a", "ds": days, "y": np.linspace(40, -20, 60)})
+    model = Forecaster("linear", horizon=3, season=1, window=6, seeds=1, steps=20)
+    assert (model.fit(falling).predict()["Linear"] < 0).all()
+    counts = pd.DataFrame({"unique_id": "b", "ds": days, "y": np.arange(60) % 7 == 0})
+    counts["y"] = counts["y"].astype(float)
+    found = model.fit(counts).predict(level=[80])
+    assert (found[["Linear", "Linear-lo-80"]] >= 0).all(axis=None)
+
+
+def test_a_series_that_stands_still_is_forecast_from_its_window_alone(fitted: Forecaster):
+    still = FRAME[FRAME["unique_id"] == "s00"].assign(unique_id="still")
+    still.loc[still.index[-20:], "y"] = 0.0
+    tail = still.tail(fitted.settings.history + 1)
+    pd.testing.assert_frame_equal(
+        fitted.predict(still, level=[80]), fitted.predict(tail, level=[80]), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_new_data_have_the_frequency_of_the_old(fitted: Forecaster):
+    one = FRAME[FRAME["unique_id"] == "s01"]
+    found = fitted.predict(one.tail(1).assign(unique_id="new"))
+    assert found["ds"].iloc[0] == one["ds"].max() + pd.offsets.QuarterBegin(startingMonth=1)
+    months = one.assign(ds=pd.date_range("2020-01-01", periods=len(one), freq="MS"))
+    with pytest.raises(DataError, match="off the grid of frequency QS"):
+        fitted.predict(months)
+
+
+def test_calibration_takes_every_day_of_the_week():
+    days = pd.date_range("2024-01-01", periods=140, freq="D")
+    rows = [
+        pd.DataFrame({"unique_id": f"s{i}", "ds": days, "y": 10.0 + i + days.day_of_week})
+        for i in range(100)
+    ]
+    frame = pd.concat(rows, ignore_index=True)
+    frame = frame[frame["ds"].dt.day_of_week < 6]  # closed on Sundays
+    model = Forecaster("linear", horizon=14, season=7, freq="D", seeds=1, steps=10).fit(frame)
+    assert not model.predict(level=[80]).isna().any(axis=None)
+    assert len(model.sample_paths(3)) == 3 * 100 * 14
+
+
+def test_behind_missing_values_a_forecast_is_one_of_more_steps(fitted: Forecaster):
+    """Of a series whose last two values are missing it is that of three steps and more."""
+    whole = FRAME[FRAME["unique_id"] == "s01"]
+    late = whole.copy()
+    late.loc[late.index[-2:], "y"] = np.nan
+    early = fitted.predict(whole.iloc[:-2], horizon=5, level=[80])
+    found = fitted.predict(late, horizon=3, level=[80])
+    assert found["ds"].tolist() == early["ds"].tolist()[2:]
+    np.testing.assert_allclose(found["GRU"], early["GRU"].iloc[2:], rtol=1e-4)
+    widths = found["GRU-hi-80"] - found["GRU-lo-80"]
+    np.testing.assert_allclose(widths.iloc[0], (early["GRU-hi-80"] - early["GRU-lo-80"]).iloc[2])
