@@ -239,7 +239,9 @@ def _kept(
         write_atomically(path, found.to_csv(index=False).encode())
         return found
     ids: Any = {name: frame[name].dtype for name in (options.id_column,) if name in frame}
-    found = pd.read_csv(path, dtype=ids)
+    columns = pd.read_csv(path, nrows=0).columns
+    empty: Any = {name: [""] for name in columns if name != options.id_column}
+    found = pd.read_csv(path, dtype=ids, keep_default_na=False, na_values=empty)
     times = frame[options.time_column].dtype
     for name in (options.time_column, "cutoff"):
         if isinstance(times, pd.DatetimeTZDtype):  # a summer's offset from UTC is not a winter's

@@ -162,11 +162,21 @@ class Forecaster:
                 self._asked = dataclasses.replace(self._asked, model=chosen.model)
             self.settings = dataclasses.replace(self.settings, model=self._asked.model)
 
-    def _read(self, frame: pd.DataFrame, static_df: pd.DataFrame | None, freq: Any) -> Panel:
+    def _read(
+        self,
+        frame: pd.DataFrame,
+        static_df: pd.DataFrame | None,
+        freq: Any,
+        missing: frames.Missing | None = None,
+    ) -> Panel:
         if static_df is not None and not self._columns["static"]:
             raise DataError("static_df is given, but no column of it: name them, stat_exog_list.")
         panel, self.notes = frames.panel_from_frame(
-            frame, **self._columns, freq=freq, static_frame=static_df, missing=self._missing
+            frame,
+            **self._columns,
+            freq=freq,
+            static_frame=static_df,
+            missing=missing or self._missing,
         )
         return panel
 
@@ -254,6 +264,9 @@ class Forecaster:
     ) -> pd.DataFrame:
         """Forecasts of the last windows of every series, each from what was known before it.
 
+        With ``missing="interpolate"`` what is missing is masked here, since a line would know what
+        stands behind a cutoff.
+
         Args:
             frame: see `fit`.
             n_windows: how many.
@@ -269,7 +282,9 @@ class Forecaster:
         Raises:
             DataError: see `fit`.
         """
-        panel = self._read(frame, static_df, self._freq)
+        # Lines between known values would be drawn across the cutoffs.
+        lines = self._missing == "interpolate"
+        panel = self._read(frame, static_df, self._freq, "mask" if lines else None)
         horizon = self._asked.horizon
         step = horizon if step_size is None else step_size
         self._prepare(hold_back(panel, horizon + (n_windows - 1) * step))

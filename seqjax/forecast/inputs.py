@@ -11,6 +11,7 @@ from seqjax.data import DataError
 from seqjax.forecast import files, frames
 from seqjax.forecast.options import Options
 from seqjax.forecast.panel import Panel
+from seqjax.forecast.texts import MISSING
 from seqjax.forecast.times import read_times
 from seqjax.storage.files import write_json
 from seqjax.storage.strict_json import parse_object
@@ -61,6 +62,13 @@ def read_inputs(options: Options, path: Path) -> Inputs:
     options = dataclasses.replace(options, **columns)
     name = options.id_column
     ids = table.frame[name].dtype if name in table.frame else str
+    for file, said in (
+        ("--futr-csv", bool(options.futr_csv) and not options.futr_exog),
+        ("--static-csv", bool(options.static_csv) and not options.stat_exog),
+    ):
+        if said:
+            named = "--futr-exog" if file == "--futr-csv" else "--stat-exog"
+            raise DataError(f"{file} is given, but none of its columns: name them, {named}.")
     static = read_beside(options.static_csv, options, ids) if options.stat_exog else None
     known = read_beside(options.futr_csv, options, ids) if options.futr_exog else None
     try:
@@ -101,7 +109,7 @@ def read_beside(path: Path | None, options: Options, ids: Any = str) -> pd.DataF
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return pd.read_parquet(path)
-        found = pd.read_csv(path, skipinitialspace=True, dtype={options.id_column: ids})
+        found = _csv(path, options.id_column, ids)
         if (name := options.time_column) in found:
             codes, times = read_times(found, name, options.time_format)
             found[name] = times.take(codes)
@@ -113,6 +121,26 @@ def read_beside(path: Path | None, options: Options, ids: Any = str) -> pd.DataF
         raise DataError(f"{path}: Parquet needs pyarrow: pip install pyarrow.") from None
     except ValueError as error:  # pandas' own for files that are no CSV
         raise DataError(f"{path}: cannot be read as a CSV: {str(error).strip()}.") from None
+    return found
+
+
+def _csv(path: Path, id_column: str, ids: Any) -> pd.DataFrame:
+    """Its columns; an id may be NA, which is Namibia too."""
+    with path.open(encoding="utf-8-sig") as file:
+        first = file.readline()
+    delimiter = max(",;\t|", key=first.count)
+    columns = [name.strip().strip('"') for name in first.rstrip("\r\n").split(delimiter)]
+    missing: Any = {name: sorted(MISSING) for name in columns if name != id_column}
+    found = pd.read_csv(
+        path,
+        sep=delimiter,
+        skipinitialspace=True,
+        dtype={id_column: ids},
+        keep_default_na=False,
+        na_values=missing,
+    )
+    if id_column in found and pd.api.types.is_string_dtype(found[id_column].dtype):
+        found[id_column] = found[id_column].str.strip()
     return found
 
 

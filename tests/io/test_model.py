@@ -154,7 +154,10 @@ def test_files_of_seqjax_0_1_still_load(arguments, path):
         ({"dropout": 1.0}, "dropout is 1.0; it must be a number, at least 0, below 1"),
         ({"last": "yes"}, "last is 'yes'; it must be true or false"),
         ({"chunk_size": 0}, "chunk_size is 0; it must be a whole number, at least 1.* or null"),
-        ({"implementation": "x"}, "one of 'scan', 'autodiff', 'associative' or null"),
+        (
+            {"implementation": "x"},
+            "one of 'scan', 'autodiff', 'associative', 'cudnn', 'pallas' or null",
+        ),
         ({"dtype": "int32"}, "dtype is 'int32'; it must be one of 'float16', 'bfloat16'"),
         ({"architecture": "rnn", "activation": "sin"}, "it must be one of 'tanh', 'relu'"),
     ],
