@@ -15,10 +15,10 @@ from seqjax.forecast import naive
 from seqjax.forecast.frames import panel_from_frame
 from seqjax.forecast.intervals import in_unit
 from seqjax.forecast.metrics import rmse
-from seqjax.forecast.panel import Panel
+from seqjax.forecast.panel import Panel, hold_back
 from seqjax.forecast.settings import Settings, Transform
 from seqjax.forecast.trained import forecast_panel
-from seqjax.forecast.training import hold_back, train_panel
+from seqjax.forecast.training import train_panel
 from seqjax.report import Kind, Row
 
 SEASON, STEPS = 12, 32

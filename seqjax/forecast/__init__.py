@@ -1,4 +1,4 @@
-"""Forecasting: baselines, errors and pictures."""
+"""Forecasting: `Forecaster` for panels of series; baselines, errors and pictures."""
 
 from seqjax.forecast.baselines import (
     last_value as last_value,

@@ -19,7 +19,7 @@ class Arrays(NamedTuple):
     """A panel on the device.
 
     Attributes:
-        values: [total], each series on its own `Scale`; NaN where missing.
+        values: [total], each series on its own scale; NaN where missing.
         starts: [series], of each in `values`.
         stops: [series]; nothing from there on is read as a target.
         origins: [series], the place of each first value in `calendar`.

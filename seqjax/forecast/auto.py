@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from seqjax.forecast.panel import Panel
+from seqjax.forecast.panel import Panel, hold_back
 from seqjax.forecast.settings import NAMES, Settings
 from seqjax.forecast.trained import rolling
-from seqjax.forecast.training import hold_back, train_panel
+from seqjax.forecast.training import train_panel
 
 CANDIDATES = ("gru", "linear", "lstm", "wavenet", "min_gru", "lru", "rnn")  # in this order
 SECONDS = 120.0

@@ -23,9 +23,9 @@ from seqjax.forecast.inputs import (
     write_record,
 )
 from seqjax.forecast.options import Options, Predict
-from seqjax.forecast.panel import Panel
+from seqjax.forecast.panel import Panel, hold_back
 from seqjax.forecast.settings import NAMES, Settings
-from seqjax.forecast.training import calibration_windows, hold_back
+from seqjax.forecast.training import calibration_windows
 from seqjax.report import Row
 from seqjax.storage.files import write_atomically, write_json
 from seqjax.storage.versions import versions

@@ -11,12 +11,12 @@ import pandas as pd
 from seqjax.data import DataError
 from seqjax.forecast import auto, frames, saving, seasons
 from seqjax.forecast.intervals import predicted, sample_paths
-from seqjax.forecast.panel import Panel, only, step_of, tail_of, unknown_at_end
+from seqjax.forecast.panel import Panel, frequency_of, hold_back, only, tail_of, unknown_at_end
 from seqjax.forecast.rolling import cross_validated
 from seqjax.forecast.settings import Settings
 from seqjax.forecast.stream import Stream
 from seqjax.forecast.trained import Trained
-from seqjax.forecast.training import hold_back, train_panel
+from seqjax.forecast.training import train_panel
 
 Levels = Sequence[int | float]
 
@@ -399,7 +399,7 @@ class Forecaster:
     def _past(self, frame: pd.DataFrame | None, static_df: pd.DataFrame | None) -> Panel:
         if frame is None:
             return self._fitted_tail()
-        return self._read(frame, static_df, step_of(self._fitted_tail().grid))
+        return self._read(frame, static_df, frequency_of(self._fitted_tail().grid))
 
     def _future(
         self, panel: Panel, futr_df: pd.DataFrame | None, horizon: int

@@ -25,7 +25,7 @@ class Head(NamedTuple):
         losses: ``(outputs [..., N], targets [...], unit [...]) -> [...]``; `unit` is the scale of
             the window in the unit of the series.
         quantiles: ``(outputs [..., N], levels, unit [...]) -> [..., Q]`` in NumPy, or None.
-        point: ``outputs [..., N] -> [...]``, the forecast, its median.
+        point: ``outputs [..., N] -> [...]``, the forecast: its median, of counts its mean.
     """
 
     outputs: int

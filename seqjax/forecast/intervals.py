@@ -80,7 +80,7 @@ def sample_paths(
 
     Each block of steps is the forecast and the residuals of a window of the calibration, all
     steps of the same window, so that they keep their dependence; the next block is forecast
-    from there.
+    from there. With "recursive" a block is one step, and each step's error is drawn alone.
 
     Args:
         trained: the forecaster.

@@ -52,28 +52,19 @@ class Panel(NamedTuple):
         return self.values[self.starts[i] : self.stops[i]]
 
 
-def cut(panel: Panel, steps: int) -> Panel:
-    """Without the last steps of every series; the arrays are shared.
+def hold_back(panel: Panel, steps: int) -> Panel:
+    """Without the last steps of every series, of which one value is always left; arrays are shared.
 
     Args:
         panel: the panel.
-        steps: to leave out, fewer than the shortest series has.
-
-    Raises:
-        ValueError: where nothing of a series would be left.
+        steps: to leave out.
 
     Example:
         >>> whole = panel_of({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0]})
-        >>> cut(whole, 1).series(0).tolist(), cut(whole, 1).lengths.tolist()
-        ([1.0, 2.0], [2, 1])
+        >>> hold_back(whole, 1).series(0).tolist(), hold_back(whole, 2).lengths.tolist()
+        ([1.0, 2.0], [1, 1])
     """
-    if steps < 0 or steps >= panel.lengths.min():
-        shortest = int(panel.lengths.argmin())
-        raise ValueError(
-            f"cut: series {panel.ids[shortest]!r} has {panel.lengths[shortest]} steps; {steps}"
-            " cannot be left out."
-        )
-    return panel._replace(stops=panel.stops - steps)
+    return panel._replace(stops=np.maximum(panel.stops - steps, panel.starts + 1))
 
 
 def panel_of(series: dict[str, list[float] | np.ndarray]) -> Panel:
@@ -138,6 +129,16 @@ def only(panel: Panel, series: int) -> Panel:
     return panel._replace(**{name: getattr(panel, name)[place] for name in names})
 
 
+def last_known(values: np.ndarray) -> np.ndarray:
+    """[total], of each place the nearest one up to it whose value is known; -1 where none is.
+
+    Example:
+        >>> last_known(np.array([np.nan, 1.0, np.nan, 2.0])).tolist()
+        [-1, 1, 1, 3]
+    """
+    return np.maximum.accumulate(np.where(np.isfinite(values), np.arange(len(values)), -1))
+
+
 def unknown_at_end(panel: Panel) -> int:
     """The most missing values that stand at the end of a series.
 
@@ -145,16 +146,16 @@ def unknown_at_end(panel: Panel) -> int:
         >>> unknown_at_end(panel_of({"a": [1.0, np.nan, np.nan], "b": [1.0, np.nan]}))
         2
     """
-    known = np.where(np.isfinite(panel.values), np.arange(len(panel.values)), -1)
-    nearest = np.maximum.accumulate(known)[panel.stops - 1]
-    return int((panel.stops - 1 - np.maximum(nearest, panel.starts - 1)).max())
+    last = panel.stops - 1
+    return int((last - np.maximum(last_known(panel.values)[last], panel.starts - 1)).max())
 
 
-def step_of(grid: pd.Index) -> Any:
+def frequency_of(grid: pd.Index) -> Any:
     """The frequency of a grid: an offset of pandas, or the step of whole numbers.
 
     Example:
-        >>> step_of(pd.RangeIndex(0, 10, 2)), step_of(pd.date_range("2024", periods=2, freq="D"))
+        >>> days = pd.date_range("2024", periods=2, freq="D")
+        >>> frequency_of(pd.RangeIndex(0, 10, 2)), frequency_of(days)
         (2, <Day>)
     """
     return grid.step if isinstance(grid, pd.RangeIndex) else getattr(grid, "freq", None)

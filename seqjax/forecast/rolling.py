@@ -7,10 +7,10 @@ import numpy as np
 
 from seqjax.data import DataError
 from seqjax.forecast.intervals import check_level, lowest, named
-from seqjax.forecast.panel import Panel
+from seqjax.forecast.panel import Panel, hold_back
 from seqjax.forecast.settings import Settings
 from seqjax.forecast.trained import rolling
-from seqjax.forecast.training import hold_back, train_panel
+from seqjax.forecast.training import train_panel
 
 
 class Fold(NamedTuple):

@@ -51,7 +51,7 @@ def save(folder: Path, trained: Trained, tail: Panel, more: dict[str, Any]) -> N
             "format": FORMAT,
             "settings": dataclasses.asdict(trained.settings),
             "nonnegative": trained.nonnegative,
-            "sizes": sizes_of(trained.settings, tail)._asdict(),
+            "sizes": sizes_of(tail)._asdict(),
             "grid": _grid_to_json(tail.grid),
             "ids": _ids_to_json(tail.ids),
             "names": [tail.past_names, tail.known_names, tail.static_names],

@@ -129,7 +129,7 @@ def resolved(settings: Settings, panel: Panel) -> Settings:
 
     The window is three of the shortest season (two, where three are longer than
     `LONGEST_WINDOW`): longer seasons come in as inputs, one season before each step, and more
-    steps of training are worth more than longer windows (docs/forecast.md).
+    steps of training are worth more than longer windows (docs/forecast_measures.md).
 
     Args:
         settings: `window` and `steps` 0 where they are to be found.

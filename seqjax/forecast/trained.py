@@ -6,10 +6,10 @@ import numpy as np
 
 from seqjax.forecast import calendar
 from seqjax.forecast.arrays import Arrays, place
-from seqjax.forecast.fitting import Outputs, forecasts
+from seqjax.forecast.fitting import forecasts
 from seqjax.forecast.heads import head_of
 from seqjax.forecast.network import Sizes
-from seqjax.forecast.panel import Panel, unknown_at_end
+from seqjax.forecast.panel import Panel, last_known, unknown_at_end
 from seqjax.forecast.settings import Settings
 from seqjax.forecast.transforms import restored, transformed
 
@@ -63,10 +63,9 @@ class Forecast(NamedTuple):
     quantiles: np.ndarray | None
 
 
-def sizes_of(settings: Settings, panel: Panel) -> Sizes:
-    """What the network's shapes follow from."""
+def sizes_of(panel: Panel) -> Sizes:
+    """What a network's shapes follow from."""
     features = calendar.features(panel.grid[:2])[1].shape[1]
-    del settings
     return Sizes(features + panel.known.shape[1], panel.past.shape[1], panel.static.shape[1])
 
 
@@ -107,18 +106,6 @@ def placed(
     )
 
 
-def _median(
-    trained: Trained, arrays: Arrays, sizes: Sizes, series: Any, last: Any, horizon: int, added: Any
-) -> tuple[Outputs, list[Outputs]]:
-    """The median of the seeds' points, and each seed's outputs."""
-    each = [
-        forecasts(trained.settings, sizes, params, arrays, series, last, horizon, added)
-        for params in trained.params
-    ]
-    point = np.median([one.point for one in each], axis=0)
-    return each[0]._replace(point=point), each
-
-
 def forecast_places(
     trained: Trained,
     panel: Panel,
@@ -135,19 +122,22 @@ def forecast_places(
     first are those of the missing values.
     """
     settings = trained.settings
-    sizes = sizes_of(settings, panel)
+    sizes = sizes_of(panel)
     lead = np.zeros(len(last), int)
     if settings.transform != "difference":  # whose sum needs every change
-        known = np.isfinite(np.asarray(arrays.values))
-        nearest = np.maximum.accumulate(np.where(known, np.arange(len(known)), -1))[last]
+        nearest = last_known(np.asarray(arrays.values))[last]
         lead = np.where(nearest >= np.asarray(arrays.starts)[series], last - nearest, 0)
     total = horizon + int(lead.max(initial=0))
     if added is not None and total > horizon:
         blocks = -(-total // settings.answers) * settings.answers
         added = np.pad(added, ((0, 0), (0, blocks - added.shape[1])), mode="wrap")
-    middle, each = _median(trained, arrays, sizes, series, last - lead, total, added)
+    each = [
+        forecasts(settings, sizes, params, arrays, series, last - lead, total, added)
+        for params in trained.params
+    ]
     columns = lead[:, None] + np.arange(horizon)
-    middle = middle._replace(point=np.take_along_axis(middle.point, columns, axis=1))
+    point = np.median([one.point for one in each], axis=0)  # of the seeds
+    point = np.take_along_axis(point, columns, axis=1)
     head, quantiles = head_of(settings), None
     if head.quantiles is not None and settings.answers >= min(horizon, settings.horizon):
         first = slice(0, settings.answers)
@@ -158,7 +148,7 @@ def forecast_places(
             found.append(scaled * unit[..., None] + one.shift[:, None, None])
         of_first = np.minimum(columns, min(settings.answers, total) - 1)[..., None]
         quantiles = np.take_along_axis(np.median(found, axis=0), of_first, axis=1)
-    return Forecast(middle.point, middle.width, lead, quantiles)
+    return Forecast(point, each[0].width, lead, quantiles)
 
 
 def forecast_panel(

@@ -7,7 +7,7 @@ import numpy as np
 
 from seqjax.forecast import conformal
 from seqjax.forecast.fitting import fit_networks
-from seqjax.forecast.panel import Panel
+from seqjax.forecast.panel import Panel, hold_back
 from seqjax.forecast.settings import Settings, resolved
 from seqjax.forecast.trained import Covariates, Trained, placed, rolling, sizes_of
 from seqjax.forecast.transforms import transformed
@@ -42,7 +42,8 @@ def train_panel(
         calibrate: otherwise it trains on everything, and knows no intervals.
     """
     settings = resolved(settings, panel)
-    covariates = _covariates(panel, _seen(panel))
+    seen = _seen(panel)
+    covariates = _covariates(panel, seen)
     count, step = calibration_windows(settings, panel) if calibrate else (0, 1)
     held = settings.horizon + (count - 1) * step if count else 0
     # A second training keeps the sizes of the first, so it compiles nothing.
@@ -52,13 +53,8 @@ def train_panel(
     if held > HELD_BACK * np.median(panel.lengths):
         again = _fit(settings, covariates, panel, seed, progress, folder, "all")
         trained = trained._replace(params=again.params, history=again.history)
-    known = panel.values[_seen(panel) & np.isfinite(panel.values)]
+    known = panel.values[seen & np.isfinite(panel.values)]
     return trained._replace(nonnegative=bool(len(known)) and bool(known.min() >= 0))
-
-
-def hold_back(panel: Panel, steps: int) -> Panel:
-    """Without the last steps of every series, of which one value is always left."""
-    return panel._replace(stops=np.maximum(panel.stops - steps, panel.starts + 1))
 
 
 def calibration_windows(settings: Settings, panel: Panel) -> tuple[int, int]:
@@ -91,7 +87,7 @@ def _fit(
     arrays = placed(settings, covariates, transformed(panel, settings.transform), 0)
     found = fit_networks(
         settings,
-        sizes_of(settings, panel),
+        sizes_of(panel),
         arrays,
         seeds=tuple(range(seed, seed + settings.seeds)),
         progress=progress,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from seqjax.data import DataError
-from seqjax.forecast.panel import Panel
+from seqjax.forecast.panel import Panel, last_known
 from seqjax.forecast.settings import Transform
 
 
@@ -55,10 +55,7 @@ def restored(panel: Panel, series: np.ndarray, last: np.ndarray, changes: np.nda
         >>> restored(panel, np.array([0]), np.array([1]), np.array([[2.0, 2.0]])).tolist()
         [[5.0, 7.0]]
     """
-    # Of every place the nearest one before it whose value is known.
-    known = np.isfinite(panel.values)
-    nearest = np.maximum.accumulate(np.where(known, np.arange(len(known)), -1))
-    place = nearest[last]
+    place = last_known(panel.values)[last]
     if (place < panel.starts[series]).any():
         name = panel.ids[series[np.argmax(place < panel.starts[series])]]
         raise DataError(f"series {name!r} has no known value to add changes to.")

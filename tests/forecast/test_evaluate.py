@@ -11,7 +11,7 @@ from rich.console import Console
 from seqjax.data import DataError
 from seqjax.forecast import evaluate, generated, naive
 from seqjax.forecast.frames import panel_from_frame
-from seqjax.forecast.panel import cut, panel_of
+from seqjax.forecast.panel import hold_back, panel_of
 
 with warnings.catch_warnings(action="ignore"):  # an invalid escape, told where it is compiled
     import utilsforecast.losses as peer
@@ -50,7 +50,7 @@ def test_baselines_stand_beside_their_rows(case):
     for window in range(WINDOWS):
         behind = HORIZON + (WINDOWS - 1 - window) * STEP
         part = found[found["cutoff"] == panel.grid[-behind - 1]].sort_values(["unique_id", "ds"])
-        expected = naive.forecasts(cut(panel, behind), HORIZON, [SEASON, 14])
+        expected = naive.forecasts(hold_back(panel, behind), HORIZON, [SEASON, 14])
         assert len(expected) == 13
         for name, forecast in expected.items():
             np.testing.assert_array_equal(part[name].to_numpy(), forecast.ravel(), err_msg=name)

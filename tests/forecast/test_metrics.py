@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from seqjax.forecast import metrics
-from seqjax.forecast.panel import cut, panel_of
+from seqjax.forecast.panel import hold_back, panel_of
 
 with warnings.catch_warnings(action="ignore"):  # an invalid escape, told where it is compiled
     import utilsforecast.losses as peer
@@ -31,7 +31,7 @@ def case():
     )
     frame["M"] = point.ravel()
     frame["M-lo-80"], frame["M-median"], frame["M-hi-80"] = quantiles.reshape(-1, 3).T
-    train = cut(panel, HORIZON)
+    train = hold_back(panel, HORIZON)
     past = pd.concat(
         pd.DataFrame({"unique_id": name, "ds": range(len(s) - HORIZON), "y": s[:-HORIZON]})
         for name, s in series.items()

@@ -5,7 +5,7 @@ import pytest
 
 from seqjax.data import MILK_CSV, read_series
 from seqjax.forecast import baselines, naive
-from seqjax.forecast.panel import Panel, cut, panel_of
+from seqjax.forecast.panel import Panel, hold_back, panel_of
 
 HORIZON, M = 30, 7
 SERIES = {
@@ -61,7 +61,7 @@ def test_every_baseline_is_its_recursion(monkeypatch):
 
 def test_one_step_ahead_they_are_the_baselines_of_a_series():
     y = read_series(MILK_CSV, "Date", "Production").to_numpy(np.float64)
-    panel, start = cut(panel_of({"milk": y}), 1), len(y) - 1
+    panel, start = hold_back(panel_of({"milk": y}), 1), len(y) - 1
     found = naive.forecasts(panel, 1, 12)
     ones = np.ones(len(y))
     pairs = {
@@ -106,7 +106,7 @@ def test_short_and_holed_series_have_a_forecast_while_a_value_is_known():
 
 def test_no_baseline_sees_beyond_the_stops():
     values = PANEL.values.copy()
-    short = cut(PANEL, 10)
+    short = hold_back(PANEL, 10)
     for start, stop in zip(short.stops, PANEL.stops, strict=True):
         values[start:stop] = 1e9
     changed = short._replace(values=values)
