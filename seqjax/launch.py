@@ -168,8 +168,9 @@ def launch(
         locks.close()
     if not is_primary():
         return 0
-    title = f"{name}: {config.seeds} seed(s), {device}, {seconds['total']:.1f} s"
     if result.table is None:
+        seeds = max((len(row.seeds) for row in result.rows), default=0)
+        title = f"{name}: {seeds} seed(s), {device}, {seconds['total']:.1f} s"
         print_table(result.rows, title=title, unit=result.unit, console=console)
     else:
         result.table.title = f"{name}: {device}, {seconds['total']:.1f} s"

@@ -79,6 +79,9 @@ class Config(launch.Config):
     TensorBoard or Perfetto)."""
     tensorboard: bool = False
     """Write the metrics for TensorBoard, too, to the folder's tensorboard/."""
+    split_batches: bool = False
+    """Train one seed after another, each batch split over all devices (several processes always
+    do), in place of one or more seeds on each device."""
 
     may_differ: ClassVar[tuple[str, ...]] = ("seeds", "sweep")
     titles: ClassVar[Mapping[str, str]] = {"": ""}  # of the rows, in their order
@@ -126,7 +129,7 @@ class Config(launch.Config):
         return found
 
 
-_OF_THE_STUDY = ("seed", "seeds", "sweep", "only", "quick", "list_rows")
+_OF_THE_STUDY = ("seed", "seeds", "sweep", "only", "quick", "list_rows", "split_batches")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,6 +198,8 @@ def run(
         for row in config.rows()
         for end, one in config.swept().items()
     ]
+    if config.split_batches or jax.process_count() > 1:
+        how["mesh"] = train.data_mesh()
     begun, trained = time.perf_counter(), 0
     for place, (title, row, one) in enumerate(chosen, 1):
         label = title or name.rpartition(".")[2]

@@ -99,9 +99,9 @@ class _Together:
 
     def _label(self) -> str:
         label, numbers = self.options["progress"], [one.number for one in self.seeds]
-        if self.job.name == "fit":
-            return label
-        return f"{label}, seed {numbers[0]}" + (f"-{numbers[-1]}" if len(numbers) > 1 else "")
+        if self.job.name != "fit":
+            label += f", seed {numbers[0]}" + (f"-{numbers[-1]}" if len(numbers) > 1 else "")
+        return label + self.layout.words
 
     def _shapes(self) -> Any:
         batch = jax.eval_shape(lambda: self.feed.example(self.taken, self.taken.first)[0])

@@ -48,6 +48,15 @@ class Layout(NamedTuple):
         """How many there is room for."""
         return self.local * (1 if self.mesh is None else self.mesh.size)
 
+    @property
+    def words(self) -> str:
+        """The devices that it is on, where there are several: " on 3 of 8 devices"."""
+        if jax.device_count() == 1:
+            return ""
+        if self.over is not None:
+            return f", batches split over {self.over.size} of {jax.device_count()} devices"
+        return f" on {1 if self.mesh is None else self.mesh.size} of {jax.device_count()} devices"
+
     def fewer(self, seeds: int) -> "Layout":
         """For so many of the seeds."""
         if self.mesh is None or seeds == self.seeds:
