@@ -20,6 +20,8 @@ assert not written, f"the disk was touched: {written}"
 heavy = new & {"pandas", "orbax", "tensorstore", "matplotlib", "tyro", "beartype", "scipy", "optax"}
 heavy |= new & {"safetensors", "flatbuffers", "msgspec"}
 assert not heavy, f"heavy imports: {heavy}"
+pallas = {"jax.experimental.pallas.mosaic_gpu", "seqjax.ops.pallas.recurrence"}
+assert len(seqjax.ops.CELLS) > 5 and not pallas & set(sys.modules), "Pallas was imported"
 assert seqjax.train.fit and seqjax.data.read_series and seqjax.forecast.rmse
 assert {"ops", "nn", "models", "data", "train"} <= set(dir(seqjax))
 """

@@ -64,7 +64,8 @@ def test_the_default_folder_is_the_first_free_one_and_resume_takes_the_newest(tm
         (["--out", "ours", "--resume", "--width", "9"], "started with width = 3, not 9"),
         (["--out", "file"], "already there"),
         (["--out", "file/below"], "cannot be written"),
-        (["--seeds", "0"], "--seeds must be at least 1"),
+        (["--seeds", "0"], "--seeds must be at least 1, not 0."),
+        (["--seed", "99999999999999999999"], "--seed and those after it are from 0 to 42"),
         (["--platform", "tpu"], "--platform tpu: JAX finds no such device"),
     ],
 )
@@ -259,9 +260,7 @@ sys.exit(launch.launch("experiments.example", launch.Config, run, "", sys.argv[1
     ("args", "message"),
     [
         (["--platform", "tpu"], "error: --platform tpu: JAX finds no such device"),
-        (["--seeds", "0"], "error: --seeds must be at least 1, not 0."),
         (["--cluster"], "error: several processes: "),
-        (["--seed", "99999999999999999999"], "error: --seed and those after it are from 0 to 42"),
     ],
 )
 def test_a_run_that_cannot_start_says_why_in_one_line(args, message):

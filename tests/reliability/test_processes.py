@@ -93,6 +93,7 @@ def test_stopped_then_one_killed_then_resumed_they_end_where_two_devices_end(
     resume(start, folder, whole)
 
 
+@pytest.mark.soak
 def test_one_device_differs_by_rounding(start, whole, tmp_path):
     assert start(tmp_path / "one", *SHORT).wait() == 0
     a, b = final(tmp_path / "one"), final(whole)
