@@ -81,11 +81,9 @@ class Config(study.Config, data.SeriesOptions):
     """Width of the LSTM; by default the recipe's own."""
     save_every: int = 20
     """Epochs between checkpoints."""
-    split_batches: bool = False
-    """Split every batch over all devices; several processes always do."""
 
     several_processes = True
-    not_swept = ("recipe", "per_day", "save_every", "split_batches", *data.SERIES_OPTIONS)
+    not_swept = ("recipe", "per_day", "save_every", *data.SERIES_OPTIONS)
 
     def settings(self) -> Recipe:
         """The recipe's settings, with those asked for."""
@@ -146,7 +144,7 @@ def run(config: Config, folder: Path) -> launch.Result:
         # The seasonal recipe's window is of changes: one value more.
         window = TEXTBOOK_WINDOW if textbook else season.period * cycles + 2
         of_season = {"window": window, "cycles": None if textbook else cycles}
-        others = forecast.seasonal_baselines(series, season, test, **of_season)
+        others = forecast.one_step_baselines(series, season, test, **of_season)
     except data.DataError as error:
         raise data.DataError(f"{path}: column {config.value_column!r}: {error}{hint}") from None
 
@@ -169,9 +167,7 @@ def run(config: Config, folder: Path) -> launch.Result:
             extra={"recipe": config.recipe, "scaler": task.scaler._asdict()},
         )
 
-    split = config.split_batches or jax.process_count() > 1
-    mesh = {"mesh": train.data_mesh()} if split else {}
-    outcomes = study.run(NAME, config, folder, trial_of, **mesh)
+    outcomes = study.run(NAME, config, folder, trial_of)
     actual = series.iloc[-test:]
     forecasts: dict[str, tuple[np.ndarray, Kind, int | None]] = {}
     for row, found in outcomes.items():

@@ -101,7 +101,7 @@ def run(config: Config, folder: Path) -> launch.Result:
     exposure = forecast.season_of(series, per_day=True).exposure
     for cycles in sorted({settings.cycles for settings in CANDIDATES}):
         folds = [
-            forecast.mean_change(values[:end], start, 12, cycles, exposure[:end])[None]
+            forecast.mean_change_of_rates(values[:end], start, 12, cycles, exposure[:end])[None]
             for start, end in FOLDS
         ]
         score = float(np.sqrt(squared_errors(folds, values).mean()))

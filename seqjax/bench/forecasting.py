@@ -80,6 +80,9 @@ class Forecast(Options):
     """Steps to forecast."""
     rounds: int = 1
     """Turns of each contestant, each with a seed of its own."""
+    memory: bool = False
+    """Measure instead how much memory ours needs, of a frame that is made in place; for example
+    with --series 100000 --length 1000."""
 
 
 class Data(NamedTuple):
@@ -128,6 +131,8 @@ def run(config: Forecast) -> Report:
     Raises:
         BenchError: where the peer is to run and its Python is not there.
     """
+    if config.memory:
+        return _memory(config)
     settings: dict[str, dict[str, Any]] = {OURS: {}, THEIRS: {}}
     if config.quick:
         config = dataclasses.replace(config, only=config.only[:1], models=config.models[:1])
@@ -166,6 +171,30 @@ def run(config: Forecast) -> Report:
                 figures.append(_figure(who, shape | {"model": model.upper()}, rounds))
     settings_of = dataclasses.asdict(config)
     return Report("forecast", settings_of, figures, [make_table(figures)])
+
+
+def _memory(config: Forecast) -> Report:
+    """Resident bytes of a process that fits and forecasts a panel with the first of the models."""
+    request = {name: getattr(config, name) for name in ("series", "length", "horizon")}
+    request |= {"model": config.models[0], "settings": {"steps": 100} if config.quick else {}}
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "request.json"
+        path.write_text(json.dumps(request))
+        command = [sys.executable, "-W", "ignore", str(CHILDREN[OURS].with_name("memory.py"))]
+        done = subprocess.run([*command, str(path)], capture_output=True, text=True, timeout=LIMIT)
+    if done.returncode:
+        raise BenchError(done.stderr.strip().rpartition("\n")[2] or f"status {done.returncode}")
+    found = json.loads(done.stdout)
+    shown = table(
+        f"{config.series:,} series of {config.length:,} steps, {config.horizon} ahead: memory",
+        ["model"],
+        ["peak, GB", "of which the frame", "Python and libraries", "seconds", "steps"],
+    )
+    sizes = [f"{found[name] / 1e9:.2f}" for name in ("peak", "frame", "libraries")]
+    model = config.models[0].upper()
+    shown.add_row(model, *sizes, f"{found['seconds']:.0f}", f"{found['steps']:,}")
+    figure = Figure(OURS, request | found, [found["peak"]], unit="bytes")
+    return Report("forecast-memory", dataclasses.asdict(config), [figure], [shown])
 
 
 def _ask(python: Path, child: Path, request: dict[str, Any], found: Data) -> dict[str, Any]:

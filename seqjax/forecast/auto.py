@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from seqjax.forecast.panel import Panel, hold_back
+from seqjax.forecast.rolling import windows_of
 from seqjax.forecast.settings import NAMES, Settings
 from seqjax.forecast.trained import rolling
 from seqjax.forecast.training import train_panel
@@ -23,7 +24,9 @@ def choose(
     seed: int = 0,
     progress: str | None = None,
 ) -> tuple[Settings, list[dict[str, Any]]]:
-    """Settings with the model whose forecasts of the last values, held back, are the best.
+    """Settings with the model whose forecasts of the last windows, held back, are the best.
+
+    As in a cross-validation each is trained once, before the first of up to three windows.
 
     Args:
         settings: of the forecaster.
@@ -34,9 +37,10 @@ def choose(
 
     Returns:
         The settings, and of each model that was tried its name, mean absolute error by the scale
-        of the window, and seconds.
+        of the window, the windows of each series, and seconds.
     """
-    before = hold_back(panel, settings.horizon)
+    count = windows_of(panel, settings.horizon)
+    before = hold_back(panel, count * settings.horizon)
     tried: list[dict[str, Any]] = []
     begun = time.monotonic()
     for model in CANDIDATES:
@@ -48,12 +52,13 @@ def choose(
         label = progress and f"{progress}: trying {NAMES[model]}"
         candidate = dataclasses.replace(settings, model=model, seeds=1)
         trained = train_panel(candidate, before, seed=seed, progress=label, calibrate=False)
-        _, _, found, actual = rolling(trained, panel, 1, settings.horizon)
+        _, _, found, actual = rolling(trained, panel, count, settings.horizon)
         errors = np.abs(actual - found.point) / found.width[:, None]
         tried.append(
             {
                 "model": model,
                 "error": float(np.nanmean(errors)) if np.isfinite(errors).any() else np.inf,
+                "windows": count,
                 "seconds": round(time.monotonic() - begun - spent, 1),
             }
         )

@@ -1,47 +1,17 @@
-"""Baselines for one-step-ahead forecasts of a series' last steps.
+"""Baselines one step ahead over a series' last steps: the fitted ones, and the table of all.
 
-Every function takes the values, [time], and `start`, the index of the first
-step to forecast. It returns forecasts of ``values[start:]``, each from the
-values before it; what is fitted is fitted on the values before `start` alone.
+A function takes the values, [time], and `start`, the index of the first step to forecast. It
+returns forecasts of ``values[start:]``, each from the values before it; what is fitted is fitted
+on the values before `start` alone. Those that fit nothing: `seqjax.forecast.naive`.
 """
 
 import numpy as np
+import pandas as pd
 
 from seqjax.data import DataError, windows
-
-
-def last_value(values: np.ndarray, start: int) -> np.ndarray:
-    """``y[t-1]``
-
-    Example:
-        >>> last_value(np.array([1.0, 2.0, 4.0]), start=1).tolist()
-        [1.0, 2.0]
-    """
-    _check(start, 1, values)
-    return values[start - 1 : -1]
-
-
-def seasonal_naive(values: np.ndarray, start: int, period: int) -> np.ndarray:
-    """``y[t-period]``
-
-    Example:
-        >>> seasonal_naive(np.array([1.0, 2.0, 4.0]), start=2, period=2).tolist()
-        [1.0]
-    """
-    _check(start, period, values)
-    return values[start - period : len(values) - period]
-
-
-def seasonal_difference(values: np.ndarray, start: int, period: int) -> np.ndarray:
-    """``y[t-period] + y[t-1] - y[t-period-1]``: last cycle's change, from the last value.
-
-    Example:
-        >>> seasonal_difference(np.array([1.0, 2.0, 4.0, 6.0]), start=3, period=2).tolist()
-        [5.0]
-    """
-    _check(start, period + 1, values)
-    t = np.arange(start, len(values))
-    return values[t - period] + values[t - 1] - values[t - period - 1]
+from seqjax.forecast import naive
+from seqjax.forecast.panel import pasts
+from seqjax.forecast.season import Season
 
 
 def least_squares(values: np.ndarray, start: int, lags: int) -> np.ndarray:
@@ -100,10 +70,48 @@ def month_effects(
     return (rate[t - 1] + effects[t]) * exposure[t]
 
 
-def mean_change(
+def one_step_baselines(
+    series: pd.Series, season: Season, test: int, *, window: int, cycles: int | None = None
+) -> dict[str, np.ndarray]:
+    """One-step-ahead forecasts of the last `test` values, by name.
+
+    Args:
+        series: the values.
+        season: of the series.
+        test: how many to forecast.
+        window: values that a network reads: the same for a linear function.
+        cycles: of the mean change of the last ones; None without it.
+    """
+    values, start = series.to_numpy(np.float64), len(series) - test
+    period, exposure = season.period, season.exposure
+    _check(start, period + 1, values)
+    past = pasts(values, start)
+    difference = naive.seasonal_difference(past, 1, period)
+    change = "mean change per day" if (exposure != 1).any() else "mean change"
+    lags = {
+        f"least squares, {window} lags (the same window)": window,
+        f"least squares, {period + 1} lags": period + 1,
+    }
+    found = {
+        "last value": naive.last_value(past, 1)[:, 0],
+        f"seasonal naive, y[t-{period}]": naive.seasonal_naive(past, 1, period)[:, 0],
+        f"y[t-{period}] + y[t-1] - y[t-{period + 1}]": difference[:, 0],
+        f"least squares, {change} into each {season.place}": month_effects(
+            values, start, season.places, exposure
+        ),
+    }
+    found |= {name: least_squares(values, start, n) for name, n in lags.items()}
+    if cycles is not None:
+        found[f"{change} of the last {cycles} {season.cycle}"] = mean_change_of_rates(
+            values, start, period, cycles, exposure
+        )
+    return found
+
+
+def mean_change_of_rates(
     values: np.ndarray, start: int, period: int, cycles: int, exposure: np.ndarray
 ) -> np.ndarray:
-    """The mean change of ``values / exposure`` at this place of the last `cycles` cycles.
+    """`naive.mean_change` of ``values / exposure``, one step ahead.
 
     Args:
         values: [time].
@@ -116,15 +124,11 @@ def mean_change(
         Forecasts of ``values[start:]``.
 
     Example:
-        >>> mean_change(np.array([0.0, 2, 1, 3, 2]), 4, 2, 1, np.ones(5)).tolist()
+        >>> mean_change_of_rates(np.array([0.0, 2, 1, 3, 2]), 4, 2, 1, np.ones(5)).tolist()
         [2.0]
     """
-    _check(start, period * cycles + 1, values)
-    rate = values / exposure
-    t = np.arange(start, len(values))
-    change = np.diff(rate, prepend=np.nan)
-    mean = np.mean([change[t - k * period] for k in range(1, cycles + 1)], axis=0)
-    return (rate[t - 1] + mean) * exposure[t]
+    rates = pasts(values / exposure, start)
+    return naive.mean_change(rates, 1, period, cycles)[:, 0] * exposure[start:]
 
 
 def _check(start: int, needed: int, values: np.ndarray) -> None:

@@ -24,6 +24,7 @@ from seqjax.forecast.inputs import (
 )
 from seqjax.forecast.options import Options, Predict
 from seqjax.forecast.panel import Panel, hold_back
+from seqjax.forecast.rolling import windows_of
 from seqjax.forecast.settings import NAMES, Settings
 from seqjax.forecast.training import calibration_windows
 from seqjax.report import Row
@@ -89,7 +90,7 @@ def run(options: Options, folder: Path, *, seed: int, seeds: int) -> Found:
         notes.append("A quick look, by one network of 50 steps: without --quick it does better.")
     for line in (*(f"{name}: {text}" for name, text in found.items()), *notes):
         print(f"  {line}", file=sys.stderr)
-    windows = options.windows or _windows(panel, forecaster.settings.horizon)
+    windows = options.windows or windows_of(panel, forecaster.settings.horizon)
     levels = _measurable(options.level, forecaster.settings, panel, windows)
     if untold := [f"{one:g} %" for one in options.level if one not in levels]:
         notes.append(
@@ -111,19 +112,17 @@ def run(options: Options, folder: Path, *, seed: int, seeds: int) -> Found:
     else:
         if tried := forecaster.tried:  # of "auto": what was measured is what is trained
             each = ", ".join(f"{one['model']} {one['error']:.3g}" for one in tried)
-            write_json(folder / _TRIED, f"Tried on held-out values, with their errors: {each}.")
+            told = f"Tried on the {tried[0]['windows']} window(s) before those held out"
+            write_json(folder / _TRIED, f"{told}, with their errors: {each}.")
         model = next(key for key, name in NAMES.items() if name in crossed)
         forecaster = dataclasses.replace(options, model=model).forecaster(seed, seeds, "training")
         forecaster.fit(frame, inputs.static, folder=folder / "checkpoints")
         forecaster.save(folder / MODEL)
+    notes += [note for note in forecaster.notes if note not in notes]
     if (folder / _TRIED).is_file():
         notes.append(str(json.loads((folder / _TRIED).read_text())))
     future, levels = _forecast(forecaster, options.level, futr_df=inputs.known)
-    if untold := [f"{one:g} %" for one in options.level if one not in levels]:
-        notes.append(
-            f"There are no intervals of {' and '.join(untold)}: too few values to calibrate them."
-            " A shorter horizon or a lower --level needs fewer."
-        )
+    notes += _untold(options.level, levels)
     held_out = crossed.rename(columns=options.usual)
     scores = evaluate.scores(held_out, panel, forecaster.settings.seasons)
     told = results.Results(
@@ -189,11 +188,15 @@ def predict(options: Predict, of_run: Options) -> pd.DataFrame:
         inputs = read_inputs(now, options.file)
         how |= {"frame": inputs.frame, "static_df": inputs.static, "futr_df": inputs.known}
     else:
-        how["futr_df"] = read_beside(now.futr_csv, now)
+        texts = forecaster.ids.dtype.kind not in "iu"
+        how["futr_df"], _ = read_beside(now.futr_csv, now, now.futr_exog, texts)
     try:
         if options.level is not None:
             return forecaster.predict(level=options.level, **how)
-        return _forecast(forecaster, of_run.level, **how)[0]
+        found, levels = _forecast(forecaster, of_run.level, **how)
+        for line in _untold(of_run.level, levels):
+            print(f"  {line}", file=sys.stderr)
+        return found
     except DataError:
         raise
     except ValueError as error:  # a horizon or a level that cannot be
@@ -214,9 +217,14 @@ def _forecast(
             levels.pop()
 
 
-def _windows(panel: Panel, horizon: int) -> int:
-    """Three, as long as they leave half of the longer series."""
-    return max(1, min(3, int(np.quantile(panel.lengths, 0.75)) // 2 // horizon))
+def _untold(asked: Sequence[float], levels: Sequence[float]) -> list[str]:
+    """A sentence on levels that there are no intervals of."""
+    if not (missing := [f"{one:g} %" for one in asked if one not in levels]):
+        return []
+    return [
+        f"There are no intervals of {' and '.join(missing)}: too few values to calibrate them."
+        " A shorter horizon or a lower --level needs fewer."
+    ]
 
 
 def _measurable(
@@ -225,7 +233,8 @@ def _measurable(
     """The levels that can be calibrated on what stands before the held-out windows."""
     before = hold_back(panel, windows * settings.horizon)
     known = np.isfinite(panel.values).mean()
-    count = int(calibration_windows(settings, before)[0] * len(panel.ids) * known)
+    plan = calibration_windows(settings, before)
+    count = int(plan.windows * plan.series.sum() * known)
     # A quantile of n scores of rank (n + 1) level / 100 must be one of the n.
     return tuple(one for one in sorted(set(level)) if (count + 1) * one / 100 <= count)
 

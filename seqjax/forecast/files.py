@@ -1,10 +1,11 @@
 """A CSV or a Parquet file of series as a long frame."""
 
 import csv
+import functools
 import io
 import itertools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from seqjax.data import DataError
 from seqjax.data.cells import ragged, read_text, short
 from seqjax.forecast.rows import LINE
 from seqjax.forecast.texts import MISSING, floats_of, ids_of, is_float, times_of
-from seqjax.forecast.times import FORMATS, ISO, QUARTER, read
+from seqjax.forecast.times import FORMATS, ISO, QUARTER, read, several_offsets
 from seqjax.storage.strict_json import nearest
 
 _CONVENTIONS = {"id": "unique_id", "time": "ds", "target": "y"}
@@ -79,12 +80,10 @@ def read_frame(
     """
     path = Path(path)
     names = {"id": id_column, "time": time_column, "target": target_column}
-    parquet = path.suffix.lower() in (".parquet", ".pq")
-    frame, names, notes = (_parquet if parquet else _csv)(path, names, tuple(covariates))
+    choose = functools.partial(_choose, names=names, covariates=tuple(covariates))
+    frame, names, notes = _read(path, choose)
     found, time = list(notes), names["time"]
-    frame.attrs["source"] = str(path)
-    if pd.api.types.is_string_dtype(frame[time].dtype):
-        frame[time] = times_of(frame, time, time_format)
+    _as_times(frame, time, time_format, found)
     if names["id"] in frame.columns:
         frame[names["id"]] = ids_of(frame, names["id"])
     elif len(
@@ -96,19 +95,85 @@ def read_frame(
             found.append(f"the series are named by column {short(others[0])} (--id-column)")
         else:
             frame = frame.drop(columns=others)
-    for column in (names["target"], *covariates):
-        if pd.api.types.is_string_dtype(frame[column].dtype):
-            frame[column], commas = floats_of(frame, column)
-            if commas:
-                found.append(f"column {short(column)}: decimal commas were read")
+    _as_floats(frame, (names["target"], *covariates), found)
     return Table(frame, names["id"], time, names["target"], tuple(found))
 
 
+def read_beside(
+    path: str | Path,
+    *,
+    id_column: str,
+    time_column: str,
+    columns: Sequence[str],
+    time_format: str = ISO,
+    texts: bool = False,
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Read a file of covariates as `read_frame` reads the series.
+
+    Args:
+        path: of the file.
+        id_column: whose values name the series, where the file has it.
+        time_column: of times, where the file has it.
+        columns: of numbers, or of true and false.
+        time_format: see `read_frame`.
+        texts: ids of digits are texts, too, as those of the series are: 7 is not 007.
+
+    Returns:
+        These columns, and what was found on the way, a sentence each.
+
+    Raises:
+        DataError: see `read_frame`.
+    """
+    path, found = Path(path), []
+
+    def choose(where: str, header: list[str], head: pd.DataFrame) -> _Choice:
+        del head
+        keys = [name for name in (id_column, time_column) if name in header]
+        for name in (*keys, *columns):
+            _once(where, header, name)
+        return {}, [*dict.fromkeys((*keys, *columns))], []
+
+    frame, _, _ = _read(path, choose)
+    if time_column in frame:
+        _as_times(frame, time_column, time_format, found)
+    if id_column in frame and not texts:
+        frame[id_column] = ids_of(frame, id_column)
+    _as_floats(frame, columns, found)
+    return frame, tuple(f"{path.name}: {note}" for note in found)
+
+
+def _as_times(frame: pd.DataFrame, column: str, time_format: str, notes: list[str]) -> None:
+    if pd.api.types.is_string_dtype(frame[column].dtype):
+        several = several_offsets(frame[column])
+        frame[column] = times_of(frame, column, time_format)
+        if several:
+            notes.append(f"column {short(column)}: times of several offsets are taken to UTC")
+
+
+def _as_floats(frame: pd.DataFrame, columns: Sequence[str], notes: list[str]) -> None:
+    for column in columns:
+        if pd.api.types.is_string_dtype(frame[column].dtype):
+            frame[column], commas = floats_of(frame, column)
+            if commas:
+                notes.append(f"column {short(column)}: decimal commas were read")
+
+
+# Names by their use, the columns to read, and what was guessed.
+_Choice = tuple[dict[str, str], list[str], list[str]]
+_Choose = Callable[[str, list[str], pd.DataFrame], _Choice]
 _Read = tuple[pd.DataFrame, dict[str, str], list[str]]
 
 
-def _csv(path: Path, names: dict[str, str], covariates: tuple[str, ...]) -> _Read:
-    """The columns asked for as texts, their names, and what was guessed."""
+def _read(path: Path, choose: _Choose) -> _Read:
+    """The columns chosen, their names by use, and what was guessed."""
+    parquet = path.suffix.lower() in (".parquet", ".pq")
+    frame, names, notes = (_parquet if parquet else _csv)(path, choose)
+    frame.attrs["source"] = str(path)
+    return frame, names, notes
+
+
+def _csv(path: Path, choose: _Choose) -> _Read:
+    """The columns as texts."""
     text = read_text(path)
     delimiter = max(",;\t|", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
@@ -119,13 +184,12 @@ def _csv(path: Path, names: dict[str, str], covariates: tuple[str, ...]) -> _Rea
         if not head:
             raise DataError(f"{path}: there is a header but no data.")
         cells = pd.DataFrame([list(map(str.strip, row)) for _, row in head])
-        where = f"{path}: line 1"
-        names, taken, notes = _choose(where, header, cells, names, covariates)
+        names, taken, notes = choose(f"{path}: line 1", header, cells)
         take = operator.itemgetter(*(header.index(name) for name in taken))
         lines, texts = [], []
         for line, row in itertools.chain(head, rows):
             lines.append(line)
-            texts.append(take(row))
+            texts.append(take(row) if len(taken) > 1 else (take(row),))
     except csv.Error as error:
         why = str(error).replace("unexpected end of data", "a quote is never closed")
         raise DataError(f"{path}: line {reader.line_num}: not a regular CSV: {why}.") from None
@@ -145,7 +209,7 @@ def _rows(path: Path, reader: Any, header: list[str]) -> Iterator[tuple[int, lis
             raise DataError(f"{path}: line {reader.line_num}: {ragged(row, header)}")
 
 
-def _parquet(path: Path, names: dict[str, str], covariates: tuple[str, ...]) -> _Read:
+def _parquet(path: Path, choose: _Choose) -> _Read:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
     try:
@@ -162,7 +226,7 @@ def _parquet(path: Path, names: dict[str, str], covariates: tuple[str, ...]) -> 
             raise DataError(f"{path}: the file is empty.")
         cells = head.to_pandas(ignore_metadata=True)
         header = [str(name) for name in cells.columns]
-        names, taken, notes = _choose(str(path), header, cells, names, covariates)
+        names, taken, notes = choose(str(path), header, cells)
         return file.read(taken).to_pandas(ignore_metadata=True), names, notes
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a regular Parquet file: {error}.") from None
@@ -174,14 +238,10 @@ def _choose(
     head: pd.DataFrame,
     names: dict[str, str],
     covariates: tuple[str, ...],
-) -> tuple[dict[str, str], list[str], list[str]]:
-    """Names by their use, the columns to read, and what was guessed."""
+) -> _Choice:
     asked = [name for use, name in names.items() if name in header or name != _CONVENTIONS[use]]
     for name in (*asked, *covariates):
-        if (count := header.count(name)) != 1:
-            fault = f"{count} columns {short(name)}" if count else f"no column {short(name)}"
-            hint = nearest(name, header)
-            raise DataError(f"{where}: {fault}; the columns are {_listed(header)}.{hint}")
+        _once(where, header, name)
     spare = [k for k, name in enumerate(header) if name not in (*asked, *covariates)]
     dates = [header[k] for k in spare if _are_dates(head.iloc[:, k])]
     values = [header[k] for k in spare if _are_numbers(head.iloc[:, k])]
@@ -200,6 +260,13 @@ def _choose(
     guessed = others if len(others) == 1 and names["id"] not in asked else []
     named = [name for use, name in names.items() if use != "id" or name in asked]
     return names, [*dict.fromkeys((*named, *covariates, *guessed))], notes
+
+
+def _once(where: str, header: list[str], name: str) -> None:
+    if (count := header.count(name)) != 1:
+        fault = f"{count} columns {short(name)}" if count else f"no column {short(name)}"
+        hint = nearest(name, header)
+        raise DataError(f"{where}: {fault}; the columns are {_listed(header)}.{hint}")
 
 
 def _listed(header: list[str]) -> str:

@@ -12,11 +12,19 @@ import numpy as np
 from jax import Array, lax
 
 from seqjax import train
+from seqjax.forecast import mixture
 from seqjax.forecast.arrays import Arrays, Windows, windows_at
 from seqjax.forecast.heads import head_of
-from seqjax.forecast.network import Sizes, answer, answers_within, network_of
+from seqjax.forecast.network import (
+    Sizes,
+    answer,
+    answers_within,
+    network_of,
+    scaled_history,
+)
 from seqjax.forecast.settings import Settings
 
+SAMPLED = 32  # batches on which the naive forecasts are measured, before training
 CALLS = 20  # jitted calls of a training: what a progress bar shows
 
 
@@ -74,7 +82,7 @@ def fit_networks(
         )
     yield from train.fit_seeds(
         _loss_of(settings, sizes),
-        network.init,
+        functools.partial(network.init, gate=_gate(settings)(arrays)),
         optimizer,
         batches,
         epochs=calls,
@@ -112,6 +120,25 @@ def _drawing(settings: Settings, steps: int) -> tuple[Callable[..., Any], Callab
         return (windows, targets), some.astype(jnp.float32)
 
     return plan, batch
+
+
+@functools.cache
+def _gate(settings: Settings) -> Callable[[Arrays], Array]:
+    """Where training begins: how a gate of constant weights should mix the naive forecasts."""
+    plan, batch = _drawing(settings, SAMPLED)
+
+    def gate(arrays: Arrays) -> Array:
+        def errors(row: tuple[Array, Array]) -> tuple[Array, Array]:
+            (windows, targets), counted = batch(arrays, row)
+            history, shift, width = scaled_history(settings, windows)
+            scaled = (targets - shift[:, None]) / width[:, None]
+            return mixture.errors(settings, history, scaled, counted > 0)
+
+        total, count = lax.map(errors, plan(arrays, jax.random.key(0)))
+        found = mixture.gate_of(settings, jnp.sum(total, axis=0), jnp.sum(count, axis=0))
+        return jnp.pad(found, ((0, 0), (0, head_of(settings).outputs)))
+
+    return jax.jit(gate)
 
 
 @functools.cache

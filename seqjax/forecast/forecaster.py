@@ -8,20 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seqjax.data import DataError
-from seqjax.forecast import auto, frames, saving, seasons
-from seqjax.forecast.intervals import predicted, sample_paths
-from seqjax.forecast.panel import Panel, frequency_of, hold_back, only, tail_of, unknown_at_end
+from seqjax.forecast import auto, frames, naive, saving, seasons
+from seqjax.forecast.panel import Panel, hold_back, tail_of, unknown_at_end
+from seqjax.forecast.predictor import Levels, Predictor
 from seqjax.forecast.rolling import cross_validated
-from seqjax.forecast.settings import Settings
-from seqjax.forecast.stream import Stream
+from seqjax.forecast.settings import LONGEST_SEASON, Settings
 from seqjax.forecast.trained import Trained
 from seqjax.forecast.training import train_panel
 
-Levels = Sequence[int | float]
 
-
-class Forecaster:
+class Forecaster(Predictor):
     """One network for all series of a frame, with calibrated intervals.
 
     Conventions are those of Nixtla's libraries: a long frame with the columns `unique_id`, `ds`
@@ -49,7 +45,8 @@ class Forecaster:
     Attributes:
         settings: resolved, after `fit`.
         notes: what was found in the data, after `fit`.
-        tried: of "auto", a dict for each model: its name, validation error and seconds.
+        tried: of "auto", a dict for each model: its name, validation error, the windows of each
+            series that it was measured on, and seconds.
 
     Raises:
         ValueError: for settings that do not exist or fit each other.
@@ -60,7 +57,7 @@ class Forecaster:
         >>> frame = pd.DataFrame({"unique_id": "a", "ds": times, "y": level})
         >>> model = Forecaster("linear", horizon=3, season=12, seeds=1, steps=20).fit(frame)
         >>> model.predict(level=[80]).columns.tolist()
-        ['unique_id', 'ds', 'Linear', 'Linear-lo-80', 'Linear-hi-80']
+        ['unique_id', 'ds', 'Linear', 'Linear-median', 'Linear-lo-80', 'Linear-hi-80']
     """
 
     def __init__(
@@ -87,14 +84,13 @@ class Forecaster:
         if unknown := sorted(settings.keys() - known):
             raise ValueError(f"Forecaster has no setting {unknown[0]!r}; it has {sorted(known)}.")
         self._seasons_given = season is not None
-        found = () if season is None else np.atleast_1d(np.asarray(season, int)).tolist()
         settings |= {name: tuple(one) for name, one in settings.items() if isinstance(one, list)}
         if "level" in settings:
             settings["level"] = tuple(float(one) for one in settings["level"])
         self.settings = self._asked = Settings(
             "gru" if self._auto else model,
             horizon,
-            seasons=tuple(sorted({int(one) for one in found if one > 1})),
+            seasons=naive.periods(season),
             window=window,
             **settings,
         )
@@ -113,8 +109,6 @@ class Forecaster:
         self.tried: list[dict[str, Any]] = []
         self._trained: Trained | None = None
         self._tail: Panel | None = None
-
-    # -- fitting ---------------------------------------------------------------
 
     def fit(
         self,
@@ -145,7 +139,12 @@ class Forecaster:
             progress=self._progress,
             folder=None if folder is None else Path(folder),
         )
-        self.settings = self._trained.settings
+        wanted, self.settings = self.settings.seasons, self._trained.settings
+        if lost := sorted(set(wanted) - set(self.settings.seasons)):
+            self.notes += (
+                f"a season of {', '.join(map(str, lost))} steps is no input: those that are have at"
+                f" most {LONGEST_SEASON}, and no more than the longest series",
+            )
         self._tail = tail_of(panel, self.settings.history + unknown_at_end(panel) + 1)
         return self
 
@@ -161,96 +160,6 @@ class Forecaster:
                 )
                 self._asked = dataclasses.replace(self._asked, model=chosen.model)
             self.settings = dataclasses.replace(self.settings, model=self._asked.model)
-
-    def _read(
-        self,
-        frame: pd.DataFrame,
-        static_df: pd.DataFrame | None,
-        freq: Any,
-        missing: frames.Missing | None = None,
-    ) -> Panel:
-        if static_df is not None and not self._columns["static"]:
-            raise DataError("static_df is given, but no column of it: name them, stat_exog_list.")
-        panel, self.notes = frames.panel_from_frame(
-            frame,
-            **self._columns,
-            freq=freq,
-            static_frame=static_df,
-            missing=missing or self._missing,
-        )
-        return panel
-
-    # -- forecasting -----------------------------------------------------------
-
-    def predict(
-        self,
-        frame: pd.DataFrame | None = None,
-        *,
-        horizon: int | None = None,
-        level: Levels | None = None,
-        futr_df: pd.DataFrame | None = None,
-        static_df: pd.DataFrame | None = None,
-    ) -> pd.DataFrame:
-        """Forecasts of the steps behind every series.
-
-        Args:
-            frame: the past, of the same or other series; by default that of `fit`.
-            horizon: steps; by default those trained for. Farther ones are forecast block by
-                block, their intervals by sample paths.
-            level: of intervals, in percent.
-            futr_df: `id_column`, `time_column` and `futr_exog_list` of the times to forecast.
-            static_df: of a frame with static covariates.
-
-        Returns:
-            A frame with `id_column`, `time_column`, the forecast in a column of the model's name,
-            and for each level ``NAME-lo-LEVEL`` and ``NAME-hi-LEVEL``.
-
-        Raises:
-            DataError: for data that cannot be used, or too few windows to calibrate a level.
-        """
-        trained = self._fitted()
-        panel = self._past(frame, static_df)
-        horizon = trained.settings.horizon if horizon is None else horizon
-        if horizon < 1:
-            raise ValueError(f"predict: horizon must be at least 1, not {horizon}.")
-        future = self._future(panel, futr_df, horizon)
-        found = predicted(
-            trained, panel, horizon, tuple(level or ()), seed=self._seed, future=future
-        )
-        return frames.future_frame(panel, found, **self._index_columns)
-
-    def sample_paths(
-        self,
-        count: int,
-        frame: pd.DataFrame | None = None,
-        *,
-        horizon: int | None = None,
-        futr_df: pd.DataFrame | None = None,
-        static_df: pd.DataFrame | None = None,
-    ) -> pd.DataFrame:
-        """Paths of the future, for sums and maxima over several steps.
-
-        Args:
-            count: paths of each series.
-            frame: see `predict`.
-            horizon: see `predict`.
-            futr_df: see `predict`.
-            static_df: see `predict`.
-
-        Returns:
-            A frame with `id_column`, `time_column`, ``sample`` and the model's name.
-        """
-        trained = self._fitted()
-        panel = self._past(frame, static_df)
-        horizon = trained.settings.horizon if horizon is None else horizon
-        future = self._future(panel, futr_df, horizon)
-        paths = sample_paths(trained, panel, horizon, count, seed=self._seed, future=future)
-        pieces = []
-        for number, path in enumerate(paths):
-            piece = frames.future_frame(panel, {self.name: path}, **self._index_columns)
-            piece.insert(2, "sample", number)
-            pieces.append(piece)
-        return pd.concat(pieces, ignore_index=True)
 
     def cross_validation(
         self,
@@ -313,16 +222,6 @@ class Forecaster:
         order = [self._columns["id_column"], "cutoff", self._columns["time_column"]]
         return pd.concat(pieces, ignore_index=True).sort_values(order, ignore_index=True)
 
-    # -- keeping ---------------------------------------------------------------
-
-    def save(self, folder: str | Path) -> None:
-        """Write all that `predict` needs: parameters, calibration, the last values of each series.
-
-        Args:
-            folder: made where it does not exist.
-        """
-        saving.save(Path(folder), self._fitted(), self._past(None, None), self._as_json())
-
     @classmethod
     def load(cls, folder: str | Path) -> "Forecaster":
         """A forecaster that was saved.
@@ -348,72 +247,3 @@ class Forecaster:
         found._trained, found._tail = trained, tail
         found.notes, found.tried = tuple(saved["notes"]), saved["tried"]
         return found
-
-    def stream(self, unique_id: Any) -> Stream:
-        """One series, observation by observation, at constant cost.
-
-        Args:
-            unique_id: of a series of `fit`.
-
-        Raises:
-            DataError: where there is no such series.
-        """
-        tail = self._past(None, None)
-        places = np.flatnonzero(tail.ids == unique_id)
-        if not len(places):
-            raise DataError(f"stream: there is no series {unique_id!r}.")
-        one = only(tail, int(places[0]))
-        one = tail_of(one, self.settings.history + unknown_at_end(one) + 1)
-        return Stream(self._fitted(), one, self._index_columns, self._seed)
-
-    @property
-    def name(self) -> str:
-        """Of the column of forecasts."""
-        return self.settings.name
-
-    @property
-    def history(self) -> tuple[list[dict[str, Any]], ...]:
-        """Of the training, lines of each seed."""
-        return self._fitted().history
-
-    def _as_json(self) -> dict[str, Any]:
-        return {
-            "columns": self._columns,
-            "freq": self._freq,
-            "missing": self._missing,
-            "seed": self._seed,
-            "notes": list(self.notes),
-            "tried": self.tried,
-        }
-
-    def _fitted(self) -> Trained:
-        if self._trained is None:
-            raise ValueError("this forecaster is not fitted yet: call fit(frame) first.")
-        return self._trained
-
-    def _fitted_tail(self) -> Panel:
-        self._fitted()
-        assert self._tail is not None
-        return self._tail
-
-    def _past(self, frame: pd.DataFrame | None, static_df: pd.DataFrame | None) -> Panel:
-        if frame is None:
-            return self._fitted_tail()
-        return self._read(frame, static_df, frequency_of(self._fitted_tail().grid))
-
-    def _future(
-        self, panel: Panel, futr_df: pd.DataFrame | None, horizon: int
-    ) -> np.ndarray | None:
-        known = self._columns["known"]
-        if not known:
-            return None
-        if futr_df is None:
-            raise DataError(
-                f"predict: {', '.join(known)} must be known for the {horizon} steps to forecast;"
-                " pass them as futr_df."
-            )
-        return frames.known_future(panel, futr_df, horizon, **self._index_columns)
-
-    @property
-    def _index_columns(self) -> dict[str, str]:
-        return {name: self._columns[name] for name in ("id_column", "time_column")}

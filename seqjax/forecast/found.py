@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from seqjax.forecast.outlook import when
-from seqjax.forecast.panel import Panel
+from seqjax.forecast.panel import Panel, within
 
 _STEPS = {
     "min": "minute", "h": "hour", "D": "day", "B": "business day", "C": "business day",
     "W": "week", "MS": "month", "ME": "month", "QS": "quarter", "QE": "quarter", "YS": "year",
-    "YE": "year", "s": "second",
+    "YE": "year", "s": "second", "<DateOffset: months=1>": "month",
+    "<DateOffset: months=3>": "quarter", "<DateOffset: months=12>": "year",
 }  # fmt: skip
 
 
@@ -54,17 +55,19 @@ def describe(panel: Panel, seasons: Sequence[int]) -> dict[str, Any]:
     lengths = f"{longest:,}" if shortest == longest else f"{shortest:,} to {longest:,}"
     last = int((panel.origins + panel.lengths).max()) - 1
     if isinstance(grid, pd.DatetimeIndex):
-        every = f"every {step} ({grid.freqstr})" if step != "step" else f"every {grid.freqstr}"
+        alias = str(grid.freqstr)
+        every = f"every {step} ({alias})" if step != "step" else f"every {alias}"
+        if alias.startswith("<"):  # of pandas' code, no alias
+            every = f"every {step}"
         every += f", {grid.tz}" if grid.tz is not None else ""
     else:
         every = f"every {grid[1] - grid[0]}" if len(grid) > 1 else "one"
-    held = np.concatenate([panel.series(i) for i in range(count)])
-    missing = int(np.isnan(held).sum())
+    missing, values = int(np.sum(np.isnan(panel.values) & within(panel))), panel.lengths.sum()
     found = {
         "series": f"{count:,}, of {lengths} steps" if count > 1 else f"1, of {lengths} steps",
         "times": f"{when(grid[0])} to {when(grid[last])}, {every}",
         "seasons": ", ".join(f"{one} steps" for one in seasons) or "none",
-        "missing": f"{missing:,} of {len(held):,} values" if missing else "none",
+        "missing": f"{missing:,} of {values:,} values" if missing else "none",
     }
     covariates = {
         "known ahead": panel.known_names,

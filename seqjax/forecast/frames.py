@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from seqjax.data import DataError
+from seqjax.forecast.blocks import counts_of, places_of
 from seqjax.forecast.calendar import seconds
 from seqjax.forecast.frequency import grid_of, infer
 from seqjax.forecast.future import (
@@ -21,12 +22,12 @@ from seqjax.forecast.rows import (
     name_of,
     numbers,
     place,
-    refuse,
     require,
+    series_of,
     static_columns,
     told,
 )
-from seqjax.forecast.times import read_times
+from seqjax.forecast.times import read_times, several_offsets
 from seqjax.storage.strict_json import nearest
 
 Missing = Literal["mask", "interpolate", "zero", "error"]
@@ -96,45 +97,35 @@ def panel_from_frame(
     )
     require(frame, [*([id_column] if named else []), time_column, target_column, *past, *known])
     if named:
-        codes, ids = _ids(frame, id_column)
+        codes, ids = series_of(frame, id_column)
     else:
         codes = np.zeros(len(frame), np.int64)
         ids = np.array(["series" if target_column == "y" else target_column], object)
-    rows = Rows(frame, codes, ids, *read_times(frame, time_column))
-    grid, at = _on_grid(rows, time_column, freq)
+    rows = _on_grid(Rows(frame, codes, ids, *read_times(frame, time_column)), time_column, freq)
+    grid, at = rows.times, rows.time_codes
 
     values = numbers(frame, target_column)
     if missing == "zero":
         values = np.nan_to_num(values)
-    present, none = ~np.isnan(values), len(grid)
-    origins, stops = np.full(len(ids), none), np.zeros(len(ids), np.int64)
-    np.minimum.at(origins, codes[present], at[present])
-    np.maximum.at(stops, codes, at + 1)
-    rows.refuse(
-        (origins == none)[codes],
-        target_column,
-        "and all others of its values are missing; drop it.",
-    )
-    lengths = stops - origins
-    ends = np.cumsum(lengths)
-    total = int(ends[-1])
+    present = ~np.isnan(values)
+    places = places_of(codes, at, present, len(ids))
+    if (without := places.origins >= places.stops).any():
+        fault = "and all others of its values are missing; drop it."
+        rows.refuse(without[codes], target_column, fault)
+    total = int(places.ends[-1])
     if total > max(20 * len(frame), 10_000_000):
         raise DataError(
             f"{len(frame):,} rows would fill {total:,} steps of frequency {_name(grid)}; pass a"
             " coarser freq, or look for a time that is wrong."
         )
-    begun = at >= origins[codes]
-    flat = np.where(begun, (ends - lengths - origins)[codes] + at, 0)
-    counts = np.bincount(flat[begun], minlength=total)
-    if counts.max() > 1:
-        again = np.zeros(len(frame), bool)
-        again[begun] = pd.Series(flat[begun]).duplicated().to_numpy()
+    begun, filled = places.begun(), places.filled()
+    if np.count_nonzero(begun) > np.count_nonzero(filled):
         by = f"[{id_column!r}, {time_column!r}]" if named else repr(time_column)
         fault = f"stands there a second time; add up or drop: frame.groupby({by}).sum()"
         hint = "" if named else "; where a column names the series, pass it as id_column"
         if isinstance(grid, pd.DatetimeIndex) and grid.tz is None and seconds(grid.freq) <= 3600:
             hint += '; where clocks were put back: dt.tz_localize(zone, ambiguous="infer")'
-        rows.refuse(again, time_column, f"{fault}{hint}.")
+        rows.refuse(places.again(), time_column, f"{fault}{hint}.")
 
     def spread(column: str, told_missing: str | None = None) -> np.ndarray:
         found = numbers(frame, column)
@@ -143,16 +134,14 @@ def panel_from_frame(
         with np.errstate(over="ignore"):
             narrow = found.astype(np.float32)
         rows.refuse(np.isinf(narrow), column, "has a number too large for float32; scale it.")
-        whole = np.full(total, np.nan, np.float32)
-        whole[flat[begun]] = narrow[begun]
-        return whole
+        return places.spread(narrow, np.float32)
 
     panel = Panel(
         ids=ids,
-        starts=ends - lengths,
-        stops=ends,
-        origins=origins,
-        values=np.full(total, 0.0 if missing == "zero" else np.nan),
+        starts=places.ends - (places.stops - places.origins),
+        stops=places.ends,
+        origins=places.origins,
+        values=places.spread(values, np.float64),
         grid=grid,
         past=np.array([spread(one) for one in past], np.float32).reshape(-1, total).T,
         known=np.array([spread(one, _KNOWN) for one in known], np.float32).reshape(-1, total).T,
@@ -161,8 +150,9 @@ def panel_from_frame(
         known_names=tuple(known),
         static_names=tuple(static),
     )
-    panel.values[flat[begun]] = values[begun]
-    absent = counts == 0
+    absent = ~filled
+    if missing == "zero" and absent.any():
+        panel = panel._replace(values=np.nan_to_num(panel.values))
     if known and absent.any():  # a series begins with a row, so there is one before
         panel = panel._replace(
             known=panel.known[np.maximum.accumulate(np.where(absent, 0, np.arange(total)))]
@@ -172,6 +162,8 @@ def panel_from_frame(
     if missing == "error":
         rows.refuse(~present, target_column, 'is missing; fill it, or pass missing="mask".')
     notes = _notes(panel, rows, absent, begun & ~present, ~begun, missing)
+    if str(getattr(grid, "tz", None)) == "UTC" and several_offsets(frame[time_column]):
+        notes = (f"column {time_column!r}: times of several offsets are taken to UTC", *notes)
     if missing == "interpolate":
         panel = panel._replace(values=_interpolated(panel))
     return panel, notes
@@ -182,25 +174,8 @@ _KNOWN = (
 )
 
 
-def _ids(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
-    values = frame[column]
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(values.cat.categories.dtype)  # in the order of names
-    try:
-        codes, ids = pd.factorize(values, sort=True)
-    except TypeError:
-        raise DataError(
-            f"column {column!r} names series by values of several types; make them texts:"
-            f" frame[{column!r}].astype(str)."
-        ) from None
-    if (codes < 0).any():
-        row = int((codes < 0).argmax())
-        refuse(frame, row, column, "the series' name is missing; name it, or drop the row.")
-    return codes, np.asarray(ids)
-
-
-def _on_grid(rows: Rows, column: str, freq: Any) -> tuple[pd.Index, np.ndarray]:
-    """The grid, and the place of each row in it."""
+def _on_grid(rows: Rows, column: str, freq: Any) -> Rows:
+    """The rows with their places on the grid, which spans all times."""
     inferred = freq is None
     if freq is None:
         freq = infer(_some_series(rows), rows.times)
@@ -211,10 +186,10 @@ def _on_grid(rows: Rows, column: str, freq: Any) -> tuple[pd.Index, np.ndarray]:
             f"column {column!r}: no regular frequency can be inferred from {len(rows.times)}"
             f" time(s) of {len(rows.ids)} series; pass freq, such as MS, W-SUN, D, h or 15min."
         )
-    grid = grid_of(rows.times, freq, np.bincount(rows.time_codes))
-    at = grid.get_indexer(rows.times)
-    off = (at < 0)[rows.time_codes]
-    if off.any():
+    grid = grid_of(rows.times, freq, counts_of(rows.time_codes, len(rows.times)))
+    at = grid.get_indexer(rows.times).astype(np.int32)
+    if (at < 0).any():
+        off = (at < 0)[rows.time_codes]
         row = int(off.argmax())
         time = rows.times[rows.time_codes[row]]
         near = grid[grid.get_indexer(pd.Index([time], dtype=grid.dtype), method="nearest")]
@@ -225,7 +200,7 @@ def _on_grid(rows: Rows, column: str, freq: Any) -> tuple[pd.Index, np.ndarray]:
             f" {_name(grid)}{expected} ({int(off.sum()):,} of {len(off):,} rows are off); move or"
             f" drop these rows, or {way}."
         )
-    return grid, at[rows.time_codes]
+    return rows._replace(time_codes=at[rows.time_codes], times=grid)
 
 
 def _some_series(rows: Rows) -> list[pd.Index]:
@@ -284,6 +259,25 @@ def _notes(
                 f"{int(which.sum()):,} row(s) have no value, in {series:,} of"
                 f" {len(rows.ids):,} series: {fate} (first: {rows.of(int(which.argmax()))})"
             )
+    return (*notes, *_ends(panel))
+
+
+def _ends(panel: Panel) -> tuple[str, ...]:
+    """Sentences on series that end early, and on those of one value."""
+    notes, ends, count = [], panel.origins + panel.lengths, f"of {len(panel.ids):,} series"
+    if (early := ends < ends.max()).any():
+        place = int(ends.argmin())
+        last = told(panel.grid[int(ends[place]) - 1])
+        notes.append(
+            f"{int(early.sum()):,} {count} end before {told(panel.grid[int(ends.max()) - 1])}, and"
+            f" each is forecast from its own end (first: {name_of(panel.ids[place])}, {last})"
+        )
+    if len(panel.ids) > 1 and (single := panel.lengths == 1).any():
+        first = name_of(panel.ids[int(single.argmax())])
+        notes.append(
+            f"{int(single.sum()):,} {count} have one value: nothing tells how they vary, and their"
+            f" intervals are a guess (first: {first})"
+        )
     return tuple(notes)
 
 

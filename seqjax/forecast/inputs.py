@@ -2,8 +2,9 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -11,8 +12,6 @@ from seqjax.data import DataError
 from seqjax.forecast import files, frames
 from seqjax.forecast.options import Options
 from seqjax.forecast.panel import Panel
-from seqjax.forecast.texts import MISSING
-from seqjax.forecast.times import read_times
 from seqjax.storage.files import write_json
 from seqjax.storage.strict_json import parse_object
 
@@ -61,7 +60,7 @@ def read_inputs(options: Options, path: Path) -> Inputs:
     columns = {name: getattr(table, name) for name in _COLUMNS}
     options = dataclasses.replace(options, **columns)
     name = options.id_column
-    ids = table.frame[name].dtype if name in table.frame else str
+    texts = name in table.frame and pd.api.types.is_string_dtype(table.frame[name].dtype)
     for file, said in (
         ("--futr-csv", bool(options.futr_csv) and not options.futr_exog),
         ("--static-csv", bool(options.static_csv) and not options.stat_exog),
@@ -69,8 +68,14 @@ def read_inputs(options: Options, path: Path) -> Inputs:
         if said:
             named = "--futr-exog" if file == "--futr-csv" else "--stat-exog"
             raise DataError(f"{file} is given, but none of its columns: name them, {named}.")
-    static = read_beside(options.static_csv, options, ids) if options.stat_exog else None
-    known = read_beside(options.futr_csv, options, ids) if options.futr_exog else None
+    beside = (
+        read_beside(path, options, columns, texts)
+        for path, columns in (
+            (options.static_csv, options.stat_exog),
+            (options.futr_csv, options.futr_exog),
+        )
+    )
+    (static, of_static), (known, of_known) = beside
     try:
         panel, notes = frames.panel_from_frame(
             table.frame,
@@ -83,65 +88,39 @@ def read_inputs(options: Options, path: Path) -> Inputs:
             missing=options.missing,
         )
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    return Inputs(options, table.frame, panel, static, known, (*table.notes, *notes))
+        said = str(error)  # of a row with the file's name already
+        raise DataError(said if said.startswith(str(path)) else f"{path}: {said}") from None
+    told = (*table.notes, *of_static, *of_known, *notes)
+    return Inputs(options, table.frame, panel, static, known, told)
 
 
 _COLUMNS = ("id_column", "time_column", "target_column")
 
 
-def read_beside(path: Path | None, options: Options, ids: Any = str) -> pd.DataFrame | None:
-    """A file of covariates.
+def read_beside(
+    path: Path | None, options: Options, columns: Sequence[str], texts: bool
+) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    """A file of covariates, where there is one, and what was found on the way.
 
     Args:
         path: a CSV, or Parquet by its end.
         options: the names of its columns of ids and, where it has one, of times.
-        ids: the type of the ids; of a CSV texts, so that 007 is not 7.
-
-    Returns:
-        Its columns; without a path None.
+        columns: of numbers; without any the file is not read.
+        texts: ids of the series are texts.
 
     Raises:
         DataError: for a file that cannot be read.
     """
-    if path is None:
-        return None
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        found = _csv(path, options.id_column, ids)
-        if (name := options.time_column) in found:
-            codes, times = read_times(found, name, options.time_format)
-            found[name] = times.take(codes)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    except ImportError:
-        raise DataError(f"{path}: Parquet needs pyarrow: pip install pyarrow.") from None
-    except ValueError as error:  # pandas' own for files that are no CSV
-        raise DataError(f"{path}: cannot be read as a CSV: {str(error).strip()}.") from None
-    return found
-
-
-def _csv(path: Path, id_column: str, ids: Any) -> pd.DataFrame:
-    """Its columns; an id may be NA, which is Namibia too."""
-    with path.open(encoding="utf-8-sig") as file:
-        first = file.readline()
-    delimiter = max(",;\t|", key=first.count)
-    columns = [name.strip().strip('"') for name in first.rstrip("\r\n").split(delimiter)]
-    missing: Any = {name: sorted(MISSING) for name in columns if name != id_column}
-    found = pd.read_csv(
+    if path is None or not columns:
+        return None, ()
+    return files.read_beside(
         path,
-        sep=delimiter,
-        skipinitialspace=True,
-        dtype={id_column: ids},
-        keep_default_na=False,
-        na_values=missing,
+        id_column=options.id_column,
+        time_column=options.time_column,
+        columns=columns,
+        time_format=options.time_format,
+        texts=texts,
     )
-    if id_column in found and pd.api.types.is_string_dtype(found[id_column].dtype):
-        found[id_column] = found[id_column].str.strip()
-    return found
 
 
 def check_unchanged(folder: Path, options: Options) -> None:

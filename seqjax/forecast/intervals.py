@@ -136,7 +136,8 @@ def predicted(
         future: [series, horizon, K], known covariates.
 
     Returns:
-        [series, horizon] each: ``GRU``, ``GRU-lo-80``, ``GRU-hi-80``.
+        [series, horizon] each: ``GRU``, and with levels ``GRU-median``, ``GRU-lo-80``,
+        ``GRU-hi-80``. The median is the forecast, unless that is a mean, as of counts.
 
     Raises:
         DataError: see `intervals`.
@@ -148,6 +149,10 @@ def predicted(
     count = int(np.clip(PATHS_OF_ALL // len(panel.ids), 100, PATHS))
     paths = sample_paths(trained, panel, horizon, count, seed=seed, future=future)
     name, known = trained.settings.name, trained.settings.horizon
+    median = np.median(paths, axis=0) if _is_mean(trained) else columns[name]
+    columns[f"{name}-median"] = np.concatenate(
+        [columns[f"{name}-median"], median[:, known:]], axis=1
+    )
     for one in sorted(set(level)):
         ends = np.quantile(paths, [(100 - one) / 200, (100 + one) / 200], axis=0)
         for side, end in zip(("lo", "hi"), ends, strict=True):
@@ -170,9 +175,18 @@ def named(
     if levels:
         ends = (intervals(trained, found, one) for one in levels)
         los, his = conformal.nested(*zip(*ends, strict=True))
+        median = found.point[:, : trained.settings.horizon]
+        if _is_mean(trained) and found.quantiles is not None:
+            median = found.quantiles[:, : median.shape[1], found.quantiles.shape[-1] // 2]
+        columns[f"{name}-median"] = np.clip(median, los[0], his[0])
         for one, low, high in zip(levels, los, his, strict=True):
             columns |= {f"{name}-lo-{one:g}": low, f"{name}-hi-{one:g}": high}
     return {key: in_unit(trained, one, least) for key, one in columns.items()}
+
+
+def _is_mean(trained: Trained) -> bool:
+    """Whether forecasts are means; of other heads they are medians."""
+    return trained.settings.loss == "negative_binomial"
 
 
 def in_unit(trained: Trained, values: np.ndarray, low: np.ndarray) -> np.ndarray:

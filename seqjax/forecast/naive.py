@@ -3,14 +3,14 @@
 Each takes a panel (its values before the stops are the past) and the horizon, and gives
 [series, horizon], float64. Where values are missing it goes on from the last known one, in step
 with the season; what falls back on what is told with each, so that a forecast is NaN only where
-nothing of a series is known. One step ahead over one series: `seqjax.forecast.baselines`.
+nothing of a series is known. One step ahead over one series: of `seqjax.forecast.panel.pasts`.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from seqjax.forecast.panel import Panel
+from seqjax.forecast.panel import Panel, only
 
 _BACK = 10  # cycles that are looked through for a known value
 _CYCLES = 5  # of means, as in the milk experiment
@@ -51,7 +51,7 @@ def forecasts(
     seasons = periods(season)
     if len(panel.ids) > (rows := max(1, _BLOCK // (_BACK * max(seasons, default=1)))):
         parts = [
-            forecasts(_some(panel, slice(i, i + rows)), horizon, seasons)
+            forecasts(only(panel, slice(i, i + rows)), horizon, seasons)
             for i in range(0, len(panel.ids), rows)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -79,7 +79,7 @@ def periods(season: int | Sequence[int] | None) -> tuple[int, ...]:
         >>> periods(None), periods(12), periods([168, 24])
         ((), (12,), (24, 168))
     """
-    given = () if season is None else season if isinstance(season, Sequence) else (season,)
+    given = () if season is None else np.atleast_1d(np.asarray(season)).tolist()
     if wrong := [m for m in given if m != int(m) or m < 1]:
         raise ValueError(f"season: periods are whole numbers of steps, 1 or more, not {wrong[0]}.")
     return tuple(sorted({int(m) for m in given} - {1}))
@@ -274,11 +274,6 @@ def _change_per_cycle(panel: Panel, period: int) -> np.ndarray:
         changes = changes[~np.isnan(changes)]
         change[i] = changes.mean() if changes.size else 0.0
     return change
-
-
-def _some(panel: Panel, rows: slice) -> Panel:
-    own = {name: getattr(panel, name)[rows] for name in ("ids", "starts", "stops", "origins")}
-    return panel._replace(**own)
 
 
 def _first_known(values: np.ndarray) -> np.ndarray:

@@ -52,12 +52,12 @@ class Panel(NamedTuple):
         return self.values[self.starts[i] : self.stops[i]]
 
 
-def hold_back(panel: Panel, steps: int) -> Panel:
+def hold_back(panel: Panel, steps: int | np.ndarray) -> Panel:
     """Without the last steps of every series, of which one value is always left; arrays are shared.
 
     Args:
         panel: the panel.
-        steps: to leave out.
+        steps: to leave out; of all, or [series] of each.
 
     Example:
         >>> whole = panel_of({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0]})
@@ -92,6 +92,27 @@ def panel_of(series: dict[str, list[float] | np.ndarray]) -> Panel:
     )
 
 
+def pasts(values: np.ndarray, start: int) -> Panel:
+    """What is known before each step of a series from `start` on: a panel of so many pasts.
+
+    They share the array, so a forecast of one step from each costs no copy.
+
+    Args:
+        values: [time].
+        start: the first step to forecast, at least 1.
+
+    Example:
+        >>> found = pasts(np.array([1.0, 2.0, 4.0]), 1)
+        >>> [found.series(i).tolist() for i in range(len(found.ids))]
+        [[1.0], [1.0, 2.0]]
+    """
+    stops = np.arange(start, len(values))
+    whole = panel_of({"series": values})
+    starts = np.zeros_like(stops)
+    static = np.zeros((len(stops), 0), np.float32)
+    return whole._replace(ids=stops, starts=starts, stops=stops, origins=starts, static=static)
+
+
 def tail_of(panel: Panel, steps: int) -> Panel:
     """The last steps of every series, in arrays of their own.
 
@@ -117,26 +138,42 @@ def tail_of(panel: Panel, steps: int) -> Panel:
     )
 
 
-def only(panel: Panel, series: int) -> Panel:
-    """One series of a panel; the arrays are shared.
+def only(panel: Panel, series: np.ndarray | slice) -> Panel:
+    """Some series of a panel; the arrays are shared.
+
+    Args:
+        panel: the panel.
+        series: their numbers, a range of them, or a mask.
 
     Example:
-        >>> only(panel_of({"a": [1.0], "b": [4.0]}), 1).ids.tolist()
+        >>> only(panel_of({"a": [1.0], "b": [4.0]}), np.array([1])).ids.tolist()
         ['b']
     """
-    place = slice(series, series + 1)
     names = ("ids", "starts", "stops", "origins", "static")
-    return panel._replace(**{name: getattr(panel, name)[place] for name in names})
+    return panel._replace(**{name: getattr(panel, name)[series] for name in names})
 
 
-def last_known(values: np.ndarray) -> np.ndarray:
-    """[total], of each place the nearest one up to it whose value is known; -1 where none is.
+def last_known(values: np.ndarray, starts: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """[places], of each place the nearest one up to it whose value is known.
+
+    Args:
+        values: [total], of all series.
+        starts: [places], where the series of each begins.
+        last: [places]
+
+    Returns:
+        Places in `values`; ``starts - 1`` where nothing is known.
 
     Example:
-        >>> last_known(np.array([np.nan, 1.0, np.nan, 2.0])).tolist()
-        [-1, 1, 1, 3]
+        >>> values, starts = np.array([np.nan, 1.0, np.nan, 2.0]), np.zeros(3, int)
+        >>> last_known(values, starts, np.array([0, 2, 3])).tolist()
+        [-1, 1, 3]
     """
-    return np.maximum.accumulate(np.where(np.isfinite(values), np.arange(len(values)), -1))
+    found = np.array(last)
+    for i in np.flatnonzero(~np.isfinite(values[last])).tolist():  # seldom many
+        known = np.flatnonzero(np.isfinite(values[starts[i] : last[i] + 1]))
+        found[i] = starts[i] + (known[-1] if len(known) else -1)
+    return found
 
 
 def unknown_at_end(panel: Panel) -> int:
@@ -147,7 +184,20 @@ def unknown_at_end(panel: Panel) -> int:
         2
     """
     last = panel.stops - 1
-    return int((last - np.maximum(last_known(panel.values)[last], panel.starts - 1)).max())
+    return int((last - last_known(panel.values, panel.starts, last)).max())
+
+
+def within(panel: Panel) -> np.ndarray:
+    """[total], which values stand within a series and before its end.
+
+    Example:
+        >>> within(hold_back(panel_of({"a": [1.0, 2.0, 3.0], "b": [4.0]}), 1)).tolist()
+        [True, True, False, True]
+    """
+    edges = np.zeros(len(panel.values) + 1, np.int8)
+    np.add.at(edges, panel.starts, 1)
+    np.add.at(edges, panel.stops, -1)
+    return np.cumsum(edges[:-1], dtype=np.int8) > 0
 
 
 def frequency_of(grid: pd.Index) -> Any:

@@ -29,6 +29,17 @@ class Fold(NamedTuple):
     columns: dict[str, np.ndarray]
 
 
+def windows_of(panel: Panel, horizon: int) -> int:
+    """How many windows to measure on: three, as long as they leave half of the longer series.
+
+    Example:
+        >>> from seqjax.forecast.panel import panel_of
+        >>> [windows_of(panel_of({"a": np.ones(length)}), 6) for length in (60, 24, 6)]
+        [3, 2, 1]
+    """
+    return max(1, min(3, int(np.quantile(panel.lengths, 0.75)) // 2 // horizon))
+
+
 def cross_validated(
     settings: Settings,
     panel: Panel,

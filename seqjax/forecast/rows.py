@@ -9,6 +9,7 @@ import pandas as pd
 
 from seqjax.data import DataError
 from seqjax.data.cells import short
+from seqjax.forecast.blocks import counts_of
 from seqjax.storage.strict_json import nearest
 
 LINE = "line"
@@ -114,6 +115,49 @@ def require(frame: Any, columns: Sequence[str], what: str = "the frame") -> None
         raise DataError(f"{what} has no column {column!r}; its columns are {listed}{more}.{hint}")
     if not len(frame):
         raise DataError(f"{what} is empty; it needs a row for each series and time.")
+
+
+def series_of(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each row's series, and the ids, in their order.
+
+    Raises:
+        DataError: for a row without a name, and names of several types.
+
+    Example:
+        >>> codes, ids = series_of(pd.DataFrame({"unique_id": ["b", "a", "b"]}), "unique_id")
+        >>> codes.tolist(), ids.tolist()
+        ([1, 0, 1], ['a', 'b'])
+    """
+    values = frame[column]
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return _categories(frame, column)
+    try:
+        codes, ids = pd.factorize(values, sort=True)
+    except TypeError:
+        raise DataError(
+            f"column {column!r} names series by values of several types; make them texts:"
+            f" frame[{column!r}].astype(str)."
+        ) from None
+    _refuse_unnamed(frame, column, codes < 0)
+    return codes, np.asarray(ids)
+
+
+def _categories(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Those that are used, in the order of names."""
+    values: Any = frame[column]
+    codes = values.cat.codes.to_numpy()
+    _refuse_unnamed(frame, column, codes < 0)
+    used = counts_of(codes, len(values.cat.categories)) > 0
+    order, ids = pd.factorize(values.cat.categories[used], sort=True)
+    of_category = np.zeros(len(used), np.int32)
+    of_category[used] = order
+    return of_category[codes], np.asarray(ids)
+
+
+def _refuse_unnamed(frame: pd.DataFrame, column: str, missing: np.ndarray) -> None:
+    if missing.any():
+        row = int(missing.argmax())
+        refuse(frame, row, column, "the series' name is missing; name it, or drop the row.")
 
 
 def numbers(frame: pd.DataFrame, column: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from seqjax.forecast.trained import Covariates, Trained, sizes_of
 from seqjax.io.trees import named_leaves, nested
 from seqjax.storage.files import write_atomically, write_json
 
-FORMAT = 1
+FORMAT = 2  # raised with every change of the network, whose parameters would mean something else
 SETTINGS, ARRAYS = "forecaster.json", "arrays.npz"
 _PANEL = ("starts", "stops", "origins", "values", "past", "known", "static")
 
@@ -73,7 +73,8 @@ def load(folder: Path) -> tuple[Trained, Panel, dict[str, Any]]:
         saved = json.loads(path.read_text())
         if saved["format"] != FORMAT:
             raise DataError(
-                f"{path}: its format is {saved['format']}, this version of seqjax reads {FORMAT}."
+                f"{path}: of another version of seqjax (format {saved['format']}, this one reads"
+                f" {FORMAT}): fit it again, or use the version that saved it."
             )
         given: dict[str, Any] = saved["settings"]
         for name in ("seasons", "features", "level"):
@@ -88,7 +89,7 @@ def load(folder: Path) -> tuple[Trained, Panel, dict[str, Any]]:
             **dict(zip(("past_names", "known_names", "static_names"), names, strict=True)),
         )
         scales = Covariates(*(arrays[f"covariates/{name}"] for name in Covariates._fields))
-        params = _params(settings, Sizes(**saved["sizes"]), arrays)
+        params = _params(folder, settings, Sizes(**saved["sizes"]), arrays)
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
@@ -105,7 +106,9 @@ def load(folder: Path) -> tuple[Trained, Panel, dict[str, Any]]:
     return trained, tail, saved["more"]
 
 
-def _params(settings: Settings, sizes: Sizes, arrays: dict[str, np.ndarray]) -> tuple[Any, ...]:
+def _params(
+    folder: Path, settings: Settings, sizes: Sizes, arrays: dict[str, np.ndarray]
+) -> tuple[Any, ...]:
     """The parameters of each seed, with the shapes that the settings ask for."""
     like = jax.eval_shape(network_of(settings, sizes).init, jax.random.key(0))
     expected = {name: (one.shape, one.dtype) for name, one in named_leaves(like)[0].items()}
@@ -116,7 +119,10 @@ def _params(settings: Settings, sizes: Sizes, arrays: dict[str, np.ndarray]) -> 
             key.removeprefix(prefix): one for key, one in arrays.items() if key.startswith(prefix)
         }
         if {name: (one.shape, one.dtype) for name, one in leaves.items()} != expected:
-            raise ValueError(f"the parameters of network {number} are not those of its settings")
+            raise DataError(
+                f"{folder}: the parameters of network {number} are of another version of seqjax, or"
+                " not of these settings: fit it again, or use the version that saved it."
+            )
         found.append(jax.tree.map(jax.numpy.asarray, nested(leaves)))
     return tuple(found)
 
@@ -130,7 +136,7 @@ def _grid_to_json(grid: pd.Index) -> dict[str, Any]:
     return {
         "start": first.isoformat(),
         "length": len(grid),
-        "freq": freq.freqstr,
+        "freq": freq.kwds if type(freq) is pd.DateOffset else freq.freqstr,
         "zone": None if grid.tz is None else str(grid.tz),
         "unit": grid.unit,
     }
@@ -143,7 +149,9 @@ def _grid_from_json(saved: dict[str, Any]) -> pd.Index:
     first: Any = pd.Timestamp(start)
     if saved["zone"] is not None:
         first = first.tz_convert(saved["zone"])
-    return pd.date_range(first, periods=length, freq=saved["freq"], unit=saved["unit"])
+    freq = saved["freq"]
+    freq = pd.DateOffset(**freq) if isinstance(freq, dict) else freq
+    return pd.date_range(first, periods=length, freq=freq, unit=saved["unit"])
 
 
 def _ids_to_json(ids: np.ndarray) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""The season of a series, out of its frequency, and the baselines that it suggests."""
+"""The one season of a series that its frequency implies, and the place of each step in it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from seqjax.data import DataError
-from seqjax.forecast import baselines
+from seqjax.forecast.seasons import cycles_of
 
 
 class Season(NamedTuple):
@@ -27,20 +27,6 @@ class Season(NamedTuple):
     exposure: np.ndarray
 
 
-SEASONS = {
-    "MS": (12, "years", "month"),
-    "ME": (12, "years", "month"),
-    "QS": (4, "years", "quarter"),
-    "QE": (4, "years", "quarter"),
-    "W": (52, "years", "week"),
-    "D": (7, "weeks", "weekday"),
-    "B": (5, "weeks", "weekday"),
-    "C": (5, "weeks", "weekday"),
-    "h": (24, "days", "hour"),
-}
-_DAY = 24 * 60 * 60 * 10**9  # nanoseconds
-
-
 def season_of(series: pd.Series, *, per_day: bool) -> Season:
     """The season that a series' frequency implies.
 
@@ -59,21 +45,20 @@ def season_of(series: pd.Series, *, per_day: bool) -> Season:
     """
     index = series.index
     assert isinstance(index, pd.DatetimeIndex)
-    name = str(index.freqstr).split("-")[0]
-    if name in SEASONS:
-        period, cycle, place = SEASONS[name]
-    elif isinstance(index.freq, pd.offsets.Tick) and not _DAY % index.freq.nanos:
-        period, cycle, place = _DAY // index.freq.nanos, "days", "time of day"
-    else:
+    # The first that is no hour's: of hours the day, of days the week.
+    found = [one for one in cycles_of(index) if one.name != "hours"]
+    if not found:
         raise DataError(
-            f"The frequency {index.freqstr} has no season known here; known are"
-            f" {', '.join(SEASONS)}, and what divides a day."
+            f"The frequency {index.freqstr} has no season known here; known are those of"
+            " months, quarters, weeks, days, business days, and what divides a day."
         )
+    period, cycle, place = found[0]
     exposure = np.ones(len(index))
     if per_day and place in ("month", "quarter"):
-        spans = index.to_period("M" if place == "month" else "Q")
-        lengths = np.asarray(spans.end_time) - np.asarray(spans.start_time)
-        exposure = np.round(lengths / np.timedelta64(1, "D"))
+        step: Any = index.freq
+        starts = "S" in step.rule_code.partition("-")[0]
+        spans = (index + step) - index if starts else index - (index - step)
+        exposure = np.round(np.asarray(spans) / np.timedelta64(1, "D"))
     return Season(period, cycle, place, _places(index, place, period), exposure)
 
 
@@ -85,44 +70,7 @@ def _places(index: pd.DatetimeIndex, place: str, period: int) -> np.ndarray:
         return np.asarray(index.quarter) - 1
     if place == "weekday":
         return np.asarray(index.day_of_week)
-    if place == "week":
+    if place not in ("hour", "time of day"):
         return np.arange(len(index)) % period
     seconds = np.asarray(index.hour) * 3600 + np.asarray(index.minute) * 60 + index.second
     return np.asarray(seconds) * period // (24 * 3600)
-
-
-def seasonal_baselines(
-    series: pd.Series, season: Season, test: int, *, window: int, cycles: int | None = None
-) -> dict[str, np.ndarray]:
-    """One-step-ahead forecasts of the last `test` values, by name.
-
-    Args:
-        series: the values.
-        season: of the series.
-        test: how many to forecast.
-        window: values that a network reads: the same for a linear function.
-        cycles: of the mean change of the last ones; None without it.
-    """
-    values, start = series.to_numpy(np.float64), len(series) - test
-    period, exposure = season.period, season.exposure
-    change = "mean change per day" if (exposure != 1).any() else "mean change"
-    lags = {
-        f"least squares, {window} lags (the same window)": window,
-        f"least squares, {period + 1} lags": period + 1,
-    }
-    found = {
-        "last value": baselines.last_value(values, start),
-        f"seasonal naive, y[t-{period}]": baselines.seasonal_naive(values, start, period),
-        f"y[t-{period}] + y[t-1] - y[t-{period + 1}]": baselines.seasonal_difference(
-            values, start, period
-        ),
-        f"least squares, {change} into each {season.place}": baselines.month_effects(
-            values, start, season.places, exposure
-        ),
-    }
-    found |= {name: baselines.least_squares(values, start, n) for name, n in lags.items()}
-    if cycles is not None:
-        found[f"{change} of the last {cycles} {season.cycle}"] = baselines.mean_change(
-            values, start, period, cycles, exposure
-        )
-    return found

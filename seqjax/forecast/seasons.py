@@ -32,6 +32,7 @@ from seqjax.forecast.panel import Panel
 _SAMPLE = 200  # series that are looked at
 _VALUES = 2_000_000  # that are looked at
 _MOST = 3  # seasons
+_DAY = 86_400
 
 
 class _Bar(NamedTuple):
@@ -77,7 +78,7 @@ def find(panel: Panel, limit: int = 750) -> tuple[int, ...]:
         ()
     """
     typical = int(np.median(panel.lengths))
-    suggested = [p for p in _suggested(panel.grid) if 2 <= p <= typical // 2]
+    suggested = [one.period for one in cycles_of(panel.grid) if 2 <= one.period <= typical // 2]
     limit = min(limit, typical // 3)
     found: list[int] = []
     sample = _Sample(panel, 3 * max(limit, *suggested, 1))
@@ -96,24 +97,49 @@ def find(panel: Panel, limit: int = 750) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _suggested(grid: pd.Index) -> list[int]:
-    """By the frequency: of hours the day and the week, of days the week and the year, ..."""
+class Cycle(NamedTuple):
+    """A cycle of the calendar or the clock.
+
+    Attributes:
+        period: its steps.
+        name: in the plural, "years".
+        place: the name of a step in it.
+    """
+
+    period: int
+    name: str
+    place: str
+
+
+def cycles_of(grid: pd.Index) -> list[Cycle]:
+    """Those that a frequency suggests: of hours the day and the week, of days the week and ...
+
+    Example:
+        >>> [cycle.name for cycle in cycles_of(pd.date_range("2024", periods=9, freq="h"))]
+        ['days', 'weeks']
+    """
     if not isinstance(grid, pd.DatetimeIndex) or grid.freq is None:
         return []
     offset: Any = to_offset(grid.freq)
-    name = offset.rule_code.split("-")[0]
-    if isinstance(offset, pd.offsets.Tick):
-        cycles = (3600, 86_400, 7 * 86_400)
-        step = seconds(offset)
-        return [round(one / step) for one in cycles if not one % step and one / step > 2]
-    if name == "D":
-        return [7, 365]
+    step = seconds(offset)
+    name = "" if type(offset) is pd.DateOffset else offset.rule_code.split("-")[0]
+    if isinstance(offset, pd.offsets.Tick) or name == "D":
+        place = "hour" if step == 3600 else "time of day"
+        week = "weekday" if step == _DAY else "time of the week"
+        lengths = ((3600, "hours", "minute"), (_DAY, "days", place), (7 * _DAY, "weeks", week))
+        found = [Cycle(round(s / step), *names) for s, *names in lengths if not s % step]
+        if step >= _DAY:
+            found.append(Cycle(round(365 * _DAY / step), "years", "time of the year"))
+        return [cycle for cycle in found if cycle.period > 2]
     if name in ("B", "C"):
-        return [5]
-    days = seconds(offset) / 86_400
+        return [Cycle(5, "weeks", "weekday")] if offset.n == 1 else []
     if name.endswith("W"):
-        return [round(52 / offset.n)]
-    return [round(365 / days)] if 25 < days < 190 else []
+        return [Cycle(round(52 / offset.n), "years", "week")]
+    days = step / _DAY
+    if not 25 < days < 190:
+        return []
+    period = round(365 / days)
+    return [Cycle(period, "years", {12: "month", 4: "quarter"}.get(period, "time of the year"))]
 
 
 class _Sample:

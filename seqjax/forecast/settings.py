@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from seqjax.data import DataError
-from seqjax.forecast.panel import Panel
+from seqjax.forecast.panel import Panel, within
 from seqjax.storage.strict_json import nearest
 
 Strategy = Literal["direct", "recursive", "sequence"]
@@ -145,9 +145,13 @@ def resolved(settings: Settings, panel: Panel) -> Settings:
     longest = int(lengths.max())
     if longest < 2:
         raise DataError("every series has one value: there is nothing to learn from.")
-    lowest = panel.values[np.isfinite(panel.values)].min(initial=0.0)
-    if settings.loss == "negative_binomial" and lowest < 0:
-        raise DataError(f"negative_binomial is for counts, but there is the value {lowest:g}.")
+    if settings.loss == "negative_binomial" and (low := within(panel) & (panel.values < 0)).any():
+        place = int(np.argmax(low))
+        series = int(np.searchsorted(panel.starts, place, side="right")) - 1
+        raise DataError(
+            f"negative_binomial is for counts, but series {panel.ids[series]!r} has the value"
+            f" {panel.values[place]:g}; take another loss."
+        )
     seasons = tuple(one for one in settings.seasons if one < min(longest, LONGEST_SEASON))
     window = settings.window
     if not window:

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from seqjax.data import DataError
 from seqjax.data.cells import short
+from seqjax.forecast.blocks import blocks
 from seqjax.forecast.rows import place, refuse
 
 ISO = "ISO8601"
@@ -53,16 +54,30 @@ def read_times(
     elif pd.api.types.infer_dtype(values, skipna=True) == "datetime":
         with contextlib.suppress(ValueError):  # Python's take the hour at which clocks are put
             values = pd.to_datetime(values)  # back for the one before
-    codes, unique = pd.factorize(values)
+    codes, unique = _each_once(pd.Series(values))
     if (codes < 0).any():
         refuse(frame, int((codes < 0).argmax()), column, "the time is missing; drop the row.")
 
     def fault(which: int, words: str) -> Any:
         refuse(frame, int((codes == which).argmax()), column, words)
 
-    dates = _dates(pd.Index(unique), fault, time_format, column, place(frame, 0, column))
+    dates = _dates(unique, fault, time_format, column, place(frame, 0, column))
     of_dates, rising = pd.factorize(dates, sort=True)  # two texts may be one time
-    return of_dates[codes], pd.Index(rising)
+    return of_dates.astype(np.int32)[codes], pd.Index(rising)
+
+
+def _each_once(values: pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """The number of each value, -1 where missing, and the values."""
+    if pd.api.types.is_string_dtype(values.dtype) or values.dtype == object:
+        codes, unique = pd.factorize(values)
+        return codes.astype(np.int32), pd.Index(unique)
+    # Of fixed width: read twice, never copied as a whole.
+    parts = [pd.Index(values.iloc[rows].unique()) for rows in blocks(len(values))]
+    unique = parts[0].append(parts[1:]).unique().dropna()
+    codes = np.empty(len(values), np.int32)
+    for rows in blocks(len(values)):
+        codes[rows] = unique.get_indexer(pd.Index(values.iloc[rows]))
+    return codes, unique
 
 
 def _dates(unique: pd.Index, fault: Any, time_format: str, column: str, where: str) -> pd.Index:
@@ -100,7 +115,7 @@ def _parsed(
         quarters = [text.replace("-", "") for text in texts]
         return pd.PeriodIndex(quarters, freq="Q").to_timestamp()
     try:
-        dates = read(texts, time_format)
+        dates = read(texts, time_format, utc=several_offsets(texts))
     except ValueError as error:
         zones = [found[1] if (found := _OFFSET.search(text)) else "none" for text in texts]
         _one_zone(texts, fault, zones)
@@ -112,14 +127,36 @@ def _parsed(
     return dates
 
 
-def read(texts: Sequence[str] | np.ndarray, time_format: str) -> pd.DatetimeIndex:
+def several_offsets(texts: Iterable[Any]) -> bool:
+    """Whether times have offsets from UTC, each its own, and not all the same: then UTC is meant.
+
+    As summer and winter have where clocks are changed.
+
+    Example:
+        >>> several_offsets(["2024-03-31T01:00+01:00", "2024-03-31T03:00+02:00"])
+        True
+        >>> several_offsets(["2024-03-31T01:00+01:00", "2024-03-31T03:00"])
+        False
+    """
+    found = set()
+    for text in texts:
+        if not isinstance(text, str) or (offset := _OFFSET.search(text)) is None:
+            return False
+        found.add(offset[1].replace(":", "").replace("Z", "+0000"))
+    return len(found) > 1
+
+
+def read(
+    texts: Sequence[str] | np.ndarray, time_format: str, utc: bool = False
+) -> pd.DatetimeIndex:
     """Texts as dates, NaT for those that are none.
 
     Example:
         >>> read(["31/01/2024", "2024-01-31"], "%d/%m/%Y").isna().tolist()
         [False, True]
     """
-    return pd.DatetimeIndex(pd.to_datetime(list(texts), errors="coerce", format=time_format))
+    found = pd.to_datetime(list(texts), errors="coerce", format=time_format, utc=utc)
+    return pd.DatetimeIndex(found)
 
 
 def _way_out(texts: list[str], column: str, where: str) -> str:

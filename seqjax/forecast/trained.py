@@ -125,8 +125,9 @@ def forecast_places(
     sizes = sizes_of(panel)
     lead = np.zeros(len(last), int)
     if settings.transform != "difference":  # whose sum needs every change
-        nearest = last_known(np.asarray(arrays.values))[last]
-        lead = np.where(nearest >= np.asarray(arrays.starts)[series], last - nearest, 0)
+        starts = np.asarray(arrays.starts)[series]
+        nearest = last_known(np.asarray(arrays.values), starts, last)
+        lead = np.where(nearest >= starts, last - nearest, 0)
     total = horizon + int(lead.max(initial=0))
     if added is not None and total > horizon:
         blocks = -(-total // settings.answers) * settings.answers

@@ -2,12 +2,13 @@
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from seqjax.forecast import conformal
 from seqjax.forecast.fitting import fit_networks
-from seqjax.forecast.panel import Panel, hold_back
+from seqjax.forecast.panel import Panel, hold_back, only, tail_of, within
 from seqjax.forecast.settings import Settings, resolved
 from seqjax.forecast.trained import Covariates, Trained, placed, rolling, sizes_of
 from seqjax.forecast.transforms import transformed
@@ -31,7 +32,8 @@ def train_panel(
     Calibration takes forecasts of the last values by networks that have not seen them. Where
     those are a small part, the same networks forecast the future; otherwise networks trained
     again on everything do, with the widths of the first (which are then cautious, since theirs
-    have seen less).
+    have seen less). Series that are too short to give up so much are trained on as a whole, and
+    have the widths of the others.
 
     Args:
         settings: a window or steps of 0 are found.
@@ -42,23 +44,43 @@ def train_panel(
         calibrate: otherwise it trains on everything, and knows no intervals.
     """
     settings = resolved(settings, panel)
-    seen = _seen(panel)
+    seen = within(panel)
     covariates = _covariates(panel, seen)
-    count, step = calibration_windows(settings, panel) if calibrate else (0, 1)
-    held = settings.horizon + (count - 1) * step if count else 0
+    plan = calibration_windows(settings, panel)
+    held = plan.held(settings.horizon) if calibrate else 0
+    of_series = np.where(plan.series, held, 0)
     # A second training keeps the sizes of the first, so it compiles nothing.
-    trained = _fit(settings, covariates, hold_back(panel, held), seed, progress, folder, "held")
-    if count:
-        trained = calibrated(trained, panel, count, step)
+    before = hold_back(panel, of_series)
+    trained = _fit(settings, covariates, before, seed, progress, folder, "held")
+    if held:
+        trained = calibrated(trained, only(panel, plan.series), plan.windows, plan.step)
     if held > HELD_BACK * np.median(panel.lengths):
         again = _fit(settings, covariates, panel, seed, progress, folder, "all")
         trained = trained._replace(params=again.params, history=again.history)
-    known = panel.values[seen & np.isfinite(panel.values)]
-    return trained._replace(nonnegative=bool(len(known)) and bool(known.min() >= 0))
+    known = bool(np.any(np.isfinite(panel.values) & seen))
+    return trained._replace(nonnegative=known and not np.any((panel.values < 0) & seen))
 
 
-def calibration_windows(settings: Settings, panel: Panel) -> tuple[int, int]:
-    """How many windows of each series to calibrate on, and the steps between them.
+class Plan(NamedTuple):
+    """The windows that intervals are calibrated on.
+
+    Attributes:
+        windows: of each series.
+        step: between them.
+        series: [series], which have them: those that are long enough to keep half.
+    """
+
+    windows: int
+    step: int
+    series: np.ndarray
+
+    def held(self, horizon: int) -> int:
+        """Steps of a series that training leaves out."""
+        return horizon + (self.windows - 1) * self.step if self.windows else 0
+
+
+def calibration_windows(settings: Settings, panel: Panel) -> Plan:
+    """How many windows of which series to calibrate on, and the steps between them.
 
     As many as it takes for `CALIBRATED` forecasts, from at most a third of a typical series; from
     half of it where an interval of 95 % needs that.
@@ -66,13 +88,14 @@ def calibration_windows(settings: Settings, panel: Panel) -> tuple[int, int]:
     length = int(np.median(panel.lengths))
     spare = max(length // 3, min(length // 2, settings.horizon + FEWEST - 1)) - settings.horizon
     if spare < 0:
-        return 0, 1
+        return Plan(0, 1, np.zeros(len(panel.ids), bool))
     count = min(max(2, -(-CALIBRATED // len(panel.ids))), 1 + spare)
     step = max(1, min(settings.horizon, spare // max(count - 1, 1)))
     # Not always the same days of the week, of which some may have no values.
     while any(math.gcd(step, season) > 1 for season in settings.seasons):
         step -= 1
-    return count, step
+    plan = Plan(count, step, panel.lengths > 0)
+    return plan._replace(series=panel.lengths >= 2 * plan.held(settings.horizon))
 
 
 def _fit(
@@ -105,27 +128,30 @@ def _fit(
     )
 
 
-def _seen(panel: Panel) -> np.ndarray:
-    """[total], which values stand within a series and before its end."""
-    edges = np.zeros(len(panel.values) + 1, np.int64)
-    np.add.at(edges, panel.starts, 1)
-    np.add.at(edges, panel.stops, -1)
-    return np.cumsum(edges)[:-1] > 0
-
-
 def _covariates(panel: Panel, seen: np.ndarray) -> Covariates:
-    def scale(columns: np.ndarray) -> np.ndarray:
+    def scale(columns: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
         if not columns.size:
             return np.stack([np.zeros(columns.shape[1]), np.ones(columns.shape[1])])
+        columns = columns[rows]
         with np.errstate(invalid="ignore"):
             mean, width = np.nanmean(columns, axis=0), np.nanstd(columns, axis=0)
         return np.stack([np.nan_to_num(mean), np.where(width > 1e-12, width, 1.0)])
 
-    return Covariates(scale(panel.past[seen]), scale(panel.known[seen]), scale(panel.static))
+    everything = slice(None)
+    return Covariates(
+        scale(panel.past, seen), scale(panel.known, seen), scale(panel.static, everything)
+    )
 
 
 def calibrated(trained: Trained, panel: Panel, count: int, step: int) -> Trained:
-    """With the residuals of windows that it was not trained on; see `rolling`."""
+    """With the residuals of windows that it was not trained on; see `rolling`.
+
+    Of more windows than `conformal.LIMIT` those of random series, which keeps the guarantee.
+    """
+    enough = -(-conformal.LIMIT // count)
+    if len(panel.ids) > enough:
+        some = np.random.default_rng(0).choice(len(panel.ids), enough, replace=False)
+        panel = tail_of(only(panel, np.sort(some)), int(panel.lengths.max()))
     _, _, found, actual = rolling(trained, panel, count, step)
     residuals = (actual - found.point) / found.width[:, None]
     exceedances = None
@@ -134,8 +160,4 @@ def calibrated(trained: Trained, panel: Panel, count: int, step: int) -> Trained
         ends = ((found.quantiles[..., k], found.quantiles[..., -1 - k]) for k in range(half))
         each = [conformal.quantile_scores(*end, actual, found.width) for end in ends]
         exceedances = np.stack(each, axis=-1)
-    if len(residuals) > conformal.LIMIT:  # a random part keeps the guarantee
-        kept = np.random.default_rng(0).choice(len(residuals), conformal.LIMIT, replace=False)
-        residuals = residuals[kept]
-        exceedances = None if exceedances is None else exceedances[kept]
     return trained._replace(residuals=residuals, exceedances=exceedances)

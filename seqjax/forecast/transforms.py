@@ -55,7 +55,7 @@ def restored(panel: Panel, series: np.ndarray, last: np.ndarray, changes: np.nda
         >>> restored(panel, np.array([0]), np.array([1]), np.array([[2.0, 2.0]])).tolist()
         [[5.0, 7.0]]
     """
-    place = last_known(panel.values)[last]
+    place = last_known(panel.values, panel.starts[series], last)
     if (place < panel.starts[series]).any():
         name = panel.ids[series[np.argmax(place < panel.starts[series])]]
         raise DataError(f"series {name!r} has no known value to add changes to.")

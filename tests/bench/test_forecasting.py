@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from seqjax.bench import forecasting
-from seqjax.bench.forecasters import ours
+from seqjax.bench.forecasters import memory, ours
 from seqjax.bench.report import Figure, read, write
 from seqjax.bench.turns import BenchError
 from seqjax.forecast import Forecaster
@@ -71,6 +71,20 @@ def test_ours(tmp_path):
     expected = model.predict().rename(columns={"Linear": "forecast"})
     table = pd.read_csv(files["forecasts"], parse_dates=["ds"])
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+
+
+def test_memory_is_that_of_a_process(monkeypatch, tmp_path):
+    found = memory.main(
+        {"series": 3, "length": 60, "horizon": 5, "model": "linear", "settings": {"steps": 3}}
+    )
+    assert found["frame"] > 3 * 60 * 16  # times and values, and codes of a byte
+    assert found["peak"] >= found["libraries"] > 10e6
+    child = tmp_path / "memory.py"
+    child.write_text(f"print({json.dumps(json.dumps(found | {'peak': 3 * 10**9}))})")
+    monkeypatch.setitem(forecasting.CHILDREN, "seqjax", child)
+    report = forecasting.run(dataclasses.replace(SMALL, memory=True))
+    assert rows(report.tables[0])[0][:2] == ("GRU", "3.00")
+    assert read(write(report, tmp_path / "memory.json"))[0].unit == "bytes"
 
 
 def test_a_peer_that_fails_is_told(monkeypatch, tmp_path):

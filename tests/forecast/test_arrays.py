@@ -1,8 +1,11 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from seqjax.forecast.arrays import place, scales, windows_at
+from seqjax.forecast.fitting import _drawing
 from seqjax.forecast.panel import Panel, panel_of
+from seqjax.forecast.settings import Settings
 
 
 def a_panel() -> Panel:
@@ -69,3 +72,24 @@ def test_counts_stay_where_zero_is():
     arrays = place(panel_of({"a": [0.0, 3.0, 4.0, 5.0]}), np.zeros((4, 0)), centred=False)
     assert float(arrays.shift[0]) == 0
     assert float(arrays.values[0]) == 0
+
+
+def test_a_batch_needs_the_memory_of_its_windows_however_long_the_series():
+    """What the compiled program takes besides its arguments."""
+    arrays = place(panel_of({"a": np.arange(100.0), "b": np.arange(50.0)}), np.zeros((100, 1)))
+    plan, batch = _drawing(Settings("gru", 4, (7,), window=12), 3)
+
+    def drawn(arrays, key):
+        return batch(arrays, jax.tree.map(lambda rows: rows[0], plan(arrays, key)))
+
+    def temporary(times):
+        def longer(name, one):
+            shape = (one.shape[0] * times, *one.shape[1:]) if name in grown else one.shape
+            return jax.ShapeDtypeStruct(shape, one.dtype)
+
+        grown = ("values", "calendar", "past", "known")
+        shapes = arrays._replace(**{n: longer(n, one) for n, one in arrays._asdict().items()})
+        compiled = jax.jit(drawn).lower(shapes, jax.random.key(0)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary(1000) == temporary(1) > 0

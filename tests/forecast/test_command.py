@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from seqjax import cli
+from seqjax.data import DataError
 from seqjax.forecast.forecaster import Forecaster
 
 IDS = ["007", "</td><script>alert(1)</script>", "Köln, süd"]
@@ -63,7 +64,7 @@ def test_the_folder_holds_forecasts_scores_and_the_model(finished, capsys):
     }  # fmt: skip
     future = pd.read_csv(run / "forecasts.csv", dtype={"shop": str})
     ends = [f"Linear-{end}" for end in ("lo-95", "lo-80", "hi-80", "hi-95")]
-    assert list(future) == ["shop", "day", "Linear", *ends]
+    assert list(future) == ["shop", "day", "Linear", "Linear-median", *ends]
     assert sorted(set(future["shop"])) == sorted(IDS)
     assert set(future["day"]) == {"2024-03-21", "2024-03-22", "2024-03-23"}
     assert (np.diff(future[[ends[0], ends[1], "Linear", ends[2], ends[3]]]) >= 0).all()
@@ -113,7 +114,7 @@ def one_line(capsys):
     return errors[0]
 
 
-def test_predict_goes_on_from_its_own_data_and_from_new(finished, capsys):
+def test_predict_goes_on_from_its_own_data_and_from_new(finished, capsys, monkeypatch):
     run, out = finished / "run", finished / "next.csv"
     assert cli.run(["predict", str(run)]) == 0
     again = capsys.readouterr().out
@@ -128,8 +129,22 @@ def test_predict_goes_on_from_its_own_data_and_from_new(finished, capsys):
     args += ["--futr-csv", str(finished / "later.csv")]
     assert cli.run([*args, "--out", str(out)]) == 0
     found = pd.read_csv(out, dtype={"shop": str})
-    assert list(found) == ["shop", "day", "Linear", "Linear-lo-90", "Linear-hi-90"]
+    assert list(found) == ["shop", "day", "Linear", "Linear-median", "Linear-lo-90", "Linear-hi-90"]
     assert set(found["day"]) == {"2024-03-10", "2024-03-11"}
+    # Levels that the run could not calibrate are left out, which is said.
+    predict = Forecaster.predict
+
+    def few(self, *args, level=(), **how):
+        if 95 in level:
+            raise DataError("too few windows")
+        return predict(self, *args, level=level, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Forecaster, "predict", few)
+        assert cli.run(["predict", str(run)]) == 0
+    captured = capsys.readouterr()
+    assert "no intervals of 95 %: too few values to calibrate" in captured.err
+    assert "\nshop,day,Linear,Linear-median,Linear-lo-80,Linear-hi-80\n" in captured.out
     weekend = found[found["day"] == "2024-03-10"].set_index("shop")["Linear"]
     np.testing.assert_allclose(weekend[IDS], [15, 30, 45], rtol=0.2)  # a Sunday
 
@@ -137,6 +152,8 @@ def test_predict_goes_on_from_its_own_data_and_from_new(finished, capsys):
 def test_what_cannot_be_done_is_told_in_one_line(finished, capsys, tmp_path):
     file, run = str(finished / "sales.csv"), str(finished / "run")
     out = ["--out", str(tmp_path / "run")]
+    twice = tmp_path / "twice.csv"
+    pd.concat([sales(), sales().tail(1)]).to_csv(twice, index=False)
     for args, message in (
         (["forecast", *out], "name a CSV or Parquet file"),
         (["forecast", file, *out], "--horizon 14"),
@@ -144,6 +161,8 @@ def test_what_cannot_be_done_is_told_in_one_line(finished, capsys, tmp_path):
         (["forecast", file, "--horizon", "0", *out], "horizon must be at least 1"),
         (["forecast", file, "--horizon", "3", "--windows", "0", *out], "--windows"),
         (["forecast", file, *HOW, *NAMES, "--level", "120", *out], "120"),
+        (["forecast", file, "--horizon", "3", *NAMES, "--season", "0", *out], "1 or more, not 0"),
+        (["forecast", str(twice), *HOW, *NAMES, *out], "stands there a second time"),
         (["forecast", file, *HOW, *NAMES[:4], "--target-column", "unit", *out], "'units'"),
         (["forecast", file, *HOW, *NAMES, "--futr-exog", "price", *out], "--futr-csv"),
         (["forecast", file, *HOW, *NAMES, "--horizon", "79", *out], "leave nothing"),
@@ -154,7 +173,9 @@ def test_what_cannot_be_done_is_told_in_one_line(finished, capsys, tmp_path):
         (["predict", run, "--out", str(tmp_path / "no" / "next.csv")], "no"),
     ):
         assert cli.run(args) == 2, args
-        assert message in one_line(capsys), args
+        line = one_line(capsys)
+        assert message in line, args
+        assert line.count(str(twice)) <= 1
         assert not (tmp_path / "run").exists()  # nothing in the next attempt's way
 
 

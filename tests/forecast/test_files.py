@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from seqjax.data import MILK_CSV, DataError
-from seqjax.forecast.files import read_frame
+from seqjax.forecast.files import read_beside, read_frame
 from seqjax.forecast.frames import panel_from_frame
 
 LINES = ["unique_id,ds,y", "a,2024-01-01,1", "a,2024-01-02,2", "b,2024-01-01,", "b,2024-01-02,4.5"]
@@ -56,12 +56,36 @@ def test_columns_are_guessed_where_there_is_no_doubt(tmp_path):
         (("202401", "202402"), pd.Timestamp("2024-01-01")),
         (("1962Q1", "1962Q2"), pd.Timestamp("1962-01-01")),
         (("2024-01-01T00:00Z", "2024-01-01T01:00Z"), pd.Timestamp("2024-01-01", tz="UTC")),
+        # Across the night that clocks are put forward in.
+        (("2024-03-31T00+01:00", "2024-03-31T03+02:00"), pd.Timestamp("2024-03-30T23", tz="UTC")),
         (("1961", "1962"), 1961),
     ],
 )
 def test_forms_of_times(tmp_path, times, first):
     table = read_frame(write(tmp_path, ["ds,y", *(f"{time},1" for time in times)]))
     assert table.frame["ds"].iloc[0] == first
+    told = [note for note in table.notes if "several offsets are taken to UTC" in note]
+    assert len(told) == ("+02:00" in times[1])
+
+
+def test_files_beside_are_read_as_the_series_are(tmp_path):
+    lines = ["shop;day;price;name", "007;01.02.2024;1,5;x", "7;02.02.2024;;y"]
+    how = {"id_column": "shop", "time_column": "day", "columns": ["price"]}
+    how["time_format"] = "%d.%m.%Y"
+    path = write(tmp_path, lines)
+    frame, notes = read_beside(path, **how, texts=True)
+    assert frame.to_dict("list") == {
+        "shop": ["007", "7"],
+        "day": [pd.Timestamp("2024-02-01"), pd.Timestamp("2024-02-02")],
+        "price": [1.5, pytest.approx(np.nan, nan_ok=True)],
+    }
+    assert notes == ("sales.csv: column 'price': decimal commas were read",)
+    with pytest.raises(DataError, match=r"sales.csv: line 2, column 'name': 'x' is not a number"):
+        read_beside(path, **how | {"columns": ["name"]})
+    with pytest.raises(DataError, match=r"no column 'prices'.*Did you mean 'price'"):
+        read_beside(path, **how | {"columns": ["prices"]})
+    path = write(tmp_path, ["size", "3"])
+    assert read_beside(path, **how | {"columns": ["size"]})[0]["size"].tolist() == [3]
 
 
 def test_names_of_series(tmp_path):
@@ -99,7 +123,7 @@ def test_options(tmp_path):
         ([*LINES[:2], ",2024-01-02,1"], "line 3, column 'unique_id': the series' name is missing"),
         ([*LINES[:2], 'a,2024-01-02,"1'], "line 3: not a regular CSV: a quote is never closed"),
         (["ds,y", "31/01/2024,1"], "the dates fit '%d/%m/%Y': pass that as time_format"),
-        (["ds,y", "2024-01-01T00+01:00,1", "2024-01-02T00+02:00,1"], "line 3, column 'ds': '2024"),
+        (["ds,y", "2024-01-01T00+01:00,1", "2024-01-02T00,1"], "line 3, column 'ds': '2024"),
         (["ds,yy", "2024-01-01,x"], "line 1: no column 'y', and 0 of the others hold numbers"),
         (["ds,y,y", "2024-01-01,1,1"], "line 1: 2 columns 'y'; the columns are 'ds', 'y', 'y'"),
         (LINES[:1], "there is a header but no data"),

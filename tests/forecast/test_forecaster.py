@@ -1,12 +1,14 @@
 """The forecaster as its users call it, on little data and few steps."""
 
+import json
+
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 from seqjax.data import DataError
-from seqjax.forecast import Forecaster
+from seqjax.forecast import Forecaster, Settings, auto, frames, training
 from seqjax.forecast.fitting import _blocks
 from seqjax.train import TrainingStopped, loop
 
@@ -41,13 +43,14 @@ def fitted() -> Forecaster:
 def test_forecasts_stand_behind_each_series(fitted: Forecaster):
     found = fitted.predict(level=LEVEL)
     assert list(found) == [
-        *("unique_id", "ds", "GRU", "GRU-lo-95", "GRU-lo-80", "GRU-hi-80", "GRU-hi-95")
+        *("unique_id", "ds", "GRU", "GRU-median"),
+        *("GRU-lo-95", "GRU-lo-80", "GRU-hi-80", "GRU-hi-95"),
     ]
     ends = FRAME.groupby("unique_id")["ds"].max()
     for name, group in found.groupby("unique_id"):
         expected = pd.date_range(ends[name], periods=4, freq="QS")[1:]
         assert group["ds"].tolist() == expected.tolist()
-    columns = found.iloc[:, [3, 4, 2, 5, 6]].to_numpy()
+    columns = found.iloc[:, [4, 5, 2, 6, 7]].to_numpy()
     assert (np.diff(columns, axis=1) >= 0).all()
     # In any order of rows, and of a frame that is given again.
     again = fitted.predict(FRAME.sample(frac=1, random_state=0), level=LEVEL)
@@ -76,6 +79,15 @@ def test_saved_it_forecasts_the_same_without_its_data(fitted: Forecaster, tmp_pa
     again = Forecaster.load(tmp_path / "model")
     for given in ({"horizon": 5, "level": LEVEL}, {"frame": FRAME[FRAME["unique_id"] == "s03"]}):
         pd.testing.assert_frame_equal(again.predict(**given), fitted.predict(**given))
+    settings = tmp_path / "model" / "forecaster.json"
+    saved = settings.read_text()
+    other = json.loads(saved)
+    wider = other | {"settings": other["settings"] | {"features": [5]}}
+    for one in (other | {"format": 1}, wider):
+        settings.write_text(json.dumps(one))
+        with pytest.raises(DataError, match="of another version of seqjax"):
+            Forecaster.load(tmp_path / "model")
+    settings.write_text(saved)
     arrays = tmp_path / "model" / "arrays.npz"
     arrays.write_bytes(arrays.read_bytes()[:1000])
     with pytest.raises(DataError, match="damaged"):
@@ -131,7 +143,9 @@ def test_cross_validation_sees_nothing_behind_its_cutoffs():
     model = Forecaster("gru", horizon=3, **SMALL)
     given = {"n_windows": 2, "step_size": 2, "level": [80]}
     found = model.cross_validation(FRAME, **given)
-    assert list(found) == ["unique_id", "ds", "cutoff", "y", "GRU", "GRU-lo-80", "GRU-hi-80"]
+    assert list(found) == [
+        *("unique_id", "ds", "cutoff", "y", "GRU", "GRU-median", "GRU-lo-80", "GRU-hi-80")
+    ]
     assert len(found) == 12 * 2 * 3
     actual = found.merge(FRAME, on=["unique_id", "ds"], suffixes=("", "_of_frame"))
     assert (actual["y"] == actual["y_of_frame"]).all()
@@ -176,11 +190,14 @@ def test_every_head_strategy_and_transform_forecasts(given: dict):
     model = Forecaster(given.pop("model"), horizon=3, **SMALL | {"seeds": 1} | given).fit(FRAME)
     found = model.predict(horizon=4, level=LEVEL)
     name = model.name
-    columns = [f"{name}-lo-95", f"{name}-lo-80", f"{name}-hi-80", f"{name}-hi-95"]
+    ends = [f"{name}-lo-95", f"{name}-lo-80", f"{name}-hi-80", f"{name}-hi-95"]
+    columns = [*ends[:2], f"{name}-median", *ends[2:]]
     assert (np.diff(found[columns], axis=1) >= 0).all()
     near = found.groupby("unique_id").head(3)
     assert near[columns[0]].le(near[name]).all()
     assert near[name].le(near[columns[-1]]).all()
+    # The forecast is the median, but of counts the mean.
+    assert found[name].equals(found[f"{name}-median"]) == (model.settings.loss[:8] != "negative")
     # Within reach of the values, though hardly trained.
     ratio = found.groupby("unique_id")[name].mean() / FRAME.groupby("unique_id")["y"].mean()
     assert ratio.between(0.3, 3).all()
@@ -235,16 +252,50 @@ def test_sample_paths_are_as_wide_as_the_intervals(fitted: Forecaster):
     assert 0.7 < share < 0.9
 
 
+def test_auto_measures_on_several_windows_and_says_so(monkeypatch):
+    panel, _ = frames.panel_from_frame(FRAME)
+    settings = Settings("gru", 3, (4,), window=8, features=(4,), seeds=2, steps=20)
+    monkeypatch.setattr(auto, "CANDIDATES", ("linear", "gru"))
+    seen = []
+
+    def train_panel(candidate, before, **how):
+        seen.append(before.lengths)
+        return training.train_panel(candidate, before, **how)
+
+    monkeypatch.setattr(auto, "train_panel", train_panel)
+    chosen, (tried,) = auto.choose(settings, panel, seconds=0.0)
+    np.testing.assert_array_equal(seen, [panel.lengths - 3 * 3])
+    assert (chosen.model, chosen.seeds, tried["windows"]) == ("linear", 2, 3)
+    assert 0 < tried["error"] < 1  # by the scale of the window
+
+
+def test_series_too_short_to_give_up_values_are_trained_on_as_a_whole(monkeypatch):
+    short = FRAME[FRAME["unique_id"] < "s03"].groupby("unique_id").tail(14)
+    panel, _ = frames.panel_from_frame(pd.concat([short, FRAME[FRAME["unique_id"] >= "s03"]]))
+    model = Forecaster("linear", horizon=3, **SMALL | {"seeds": 1})
+    plan = training.calibration_windows(model.settings, panel)
+    assert plan.series.tolist() == [False] * 3 + [True] * 9
+    seen, fit = [], training._fit
+    monkeypatch.setattr(training, "_fit", lambda *a: (seen.append(a[2].lengths), fit(*a))[1])
+    trained = training.train_panel(model.settings, panel)
+    held = plan.held(3)
+    assert (panel.lengths - seen[0]).tolist() == [0] * 3 + [held] * 9
+    assert len(trained.residuals) == 9 * plan.windows
+
+
 def test_what_cannot_be_forecast_is_told():
     with pytest.raises(ValueError, match="not fitted yet"):
         Forecaster("gru", horizon=3).predict()
     with pytest.raises(ValueError, match="no setting 'horizn'"):
         Forecaster("gru", horizon=3, horizn=2)
+    with pytest.raises(ValueError, match="periods are whole numbers of steps, 1 or more, not 0"):
+        Forecaster("gru", horizon=3, season=[0, 7])
     short = FRAME.groupby("unique_id").head(1)
     with pytest.raises(DataError, match="nothing to learn from"):
         Forecaster("linear", horizon=3, season=4, freq="QS", **{"steps": 2}).fit(short)
     few = FRAME[FRAME["unique_id"] == "s00"].head(9)
-    model = Forecaster("linear", horizon=3, season=4, seeds=1, steps=2).fit(few)
+    model = Forecaster("linear", horizon=3, season=[4, 40], seeds=1, steps=2).fit(few)
+    assert model.notes[-1].startswith("a season of 40 steps is no input")
     with pytest.raises(DataError, match="needs 4 calibration windows"):
         model.predict(level=[80])
     with pytest.raises(DataError, match="leave nothing of the longest"):

@@ -1,13 +1,17 @@
 import itertools
+import json
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from seqjax.bench.forecasters import memory
 from seqjax.data import DataError
-from seqjax.forecast import frames, rows
+from seqjax.forecast import blocks, frames, rows, saving
 from seqjax.forecast.frames import panel_from_frame
 
+MONTHS = pd.DateOffset(months=1)  # from the fourth to the fourth
 FREQUENCIES = ["MS", "ME", "QE", "QS-FEB", "YS", "W-WED", "D", "B", "h", "15min", "2h", "2D", "2MS"]
 
 
@@ -31,8 +35,9 @@ def frame_of(freq="D", tz=None, lengths=(40, 25, 33), seed=0, **columns):
 
 
 @pytest.mark.parametrize("tz", [None, "Europe/Berlin"])
-@pytest.mark.parametrize("freq", FREQUENCIES)
-def test_a_frame_in_any_order_with_gaps(freq, tz):
+@pytest.mark.parametrize("freq", [*FREQUENCIES, MONTHS])
+def test_a_frame_in_any_order_with_gaps(freq, tz, monkeypatch):
+    monkeypatch.setattr(blocks, "ROWS", 7)  # read block by block
     frame = frame_of(freq, tz)
     grid = pd.DatetimeIndex(np.sort(frame["ds"].unique()), freq=freq)
     dropped = [5, 6, 50, 80]
@@ -44,13 +49,31 @@ def test_a_frame_in_any_order_with_gaps(freq, tz):
     np.testing.assert_array_equal(panel.values, expected)
     assert (panel.ids.tolist(), panel.origins.tolist()) == (["s0", "s1", "s2"], [0, 1, 2])
     assert panel.lengths.tolist() == [40, 25, 33]
-    assert len(notes) == 1
+    assert len(notes) == 2
     assert notes[0].startswith(
         "3 of 3 series have gaps: 4 steps that are absent are missing (first"
     )
+    assert notes[1].startswith("2 of 3 series end before ")  # than the first
+    assert "own end (first: 's1', " in notes[1]
+    saved = json.loads(json.dumps(saving._grid_to_json(panel.grid)))
+    assert saving._grid_from_json(saved).equals(grid)
+    # What stands in order already is not copied.
+    assert np.shares_memory(panel_from_frame(frame)[0].values, frame["y"].to_numpy())
 
 
-@pytest.mark.parametrize("freq", ["MS", "B", "h"])
+def test_reading_needs_few_bytes_a_row(monkeypatch):
+    """Numbers of series and times and a few marks; the values stay where they are."""
+    monkeypatch.setattr(blocks, "ROWS", 2**11)
+    frame = memory.frame_of(2000, 50)
+    tracemalloc.start()
+    panel, _ = panel_from_frame(frame)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.shares_memory(panel.values, frame["y"].to_numpy())
+    assert peak < 20 * len(frame)
+
+
+@pytest.mark.parametrize("freq", ["MS", "B", "h", MONTHS])
 def test_the_times_behind_come_back(freq):
     frame = frame_of(freq, "Europe/Berlin")
     panel, _ = panel_from_frame(frame)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from seqjax.data import MILK_CSV, read_series
-from seqjax.forecast import baselines, naive
+from seqjax.forecast import naive
 from seqjax.forecast.panel import Panel, hold_back, panel_of
 
 HORIZON, M = 30, 7
@@ -57,21 +56,6 @@ def test_every_baseline_is_its_recursion(monkeypatch):
     monkeypatch.setattr(naive, "_BLOCK", 1)  # series by series
     for name, forecast in naive.forecasts(PANEL, HORIZON, [M]).items():
         np.testing.assert_array_equal(forecast, found[name])
-
-
-def test_one_step_ahead_they_are_the_baselines_of_a_series():
-    y = read_series(MILK_CSV, "Date", "Production").to_numpy(np.float64)
-    panel, start = hold_back(panel_of({"milk": y}), 1), len(y) - 1
-    found = naive.forecasts(panel, 1, 12)
-    ones = np.ones(len(y))
-    pairs = {
-        "last value": baselines.last_value(y, start),
-        "seasonal naive, 12": baselines.seasonal_naive(y, start, 12),
-        "mean change of 5 cycles, 12": baselines.mean_change(y, start, 12, 5, ones),
-        "y[t-12] + y[t-1] - y[t-13]": baselines.seasonal_difference(y, start, 12),
-    }
-    for name, expected in pairs.items():
-        np.testing.assert_allclose(found[name][0], expected)
 
 
 def test_missing_at_the_end_is_a_longer_horizon():

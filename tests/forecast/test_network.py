@@ -9,14 +9,8 @@ import pytest
 
 from seqjax.forecast import naive
 from seqjax.forecast.arrays import Windows
-from seqjax.forecast.network import (
-    Sizes,
-    _naive,
-    _naive_names,
-    answer,
-    answers_within,
-    network_of,
-)
+from seqjax.forecast.mixture import POWER, errors, gate_of, naive as naive_of, naive_names
+from seqjax.forecast.network import Sizes, answer, answers_within, network_of
 from seqjax.forecast.panel import panel_of
 from seqjax.forecast.settings import Settings
 
@@ -81,13 +75,14 @@ def test_every_step_ahead_has_seen_the_last_value():
 def test_naive_forecasts_are_those_of_the_baselines():
     settings = Settings("gru", 8, (3, 5), window=6)
     history = RNG.normal(size=(4, settings.history)).astype(np.float32)
-    found, known = _naive(settings, jnp.asarray(history), 0)
+    found, known = naive_of(settings, jnp.asarray(history), 0)
     assert known.all()
     panel = panel_of({str(i): one for i, one in enumerate(history)})
-    of_name = dict(zip(_naive_names(settings), np.moveaxis(np.asarray(found), -1, 0), strict=True))
+    of_name = dict(zip(naive_names(settings), np.moveaxis(np.asarray(found), -1, 0), strict=True))
     np.testing.assert_array_equal(of_name["median"], 0)
     for name, expected in (
         ("last value", naive.last_value(panel, 8)),
+        ("mean of the last 10", naive.mean_of_last(panel, 8, 10)),
         ("season 3", naive.seasonal_naive(panel, 8, 3)),
         ("season 5", naive.seasonal_naive(panel, 8, 5)),
         # That of a level which stays where it is now.
@@ -108,34 +103,46 @@ def test_naive_forecasts_are_those_of_the_baselines():
     expected = np.nanmean(np.where(places >= 0, there, np.nan), axis=-1)
     np.testing.assert_allclose(of_name["mean of seasons 3 and its drift"], expected, rtol=1e-4)
     trend = np.tile(np.arange(settings.history, dtype=np.float32), (4, 1))
-    lines, _ = _naive(settings, jnp.asarray(trend), 0)
+    lines, _ = naive_of(settings, jnp.asarray(trend), 0)
     ahead = settings.history + np.arange(8)
-    for which, name in enumerate(_naive_names(settings)):
+    for which, name in enumerate(naive_names(settings)):
         if "drift" in name:
             np.testing.assert_allclose(lines[..., which], np.tile(ahead, (4, 1)), rtol=1e-5)
 
 
 def test_training_begins_at_the_mean_of_the_naive_forecasts():
-    settings, _, network, _ = forecaster()
+    """Weighed by the inverse of their errors to a power, where these are measured."""
+    settings, _, network, _ = forecaster(steps=50)
     history = RNG.normal(size=(2, settings.history))
     found = answer(network, settings, network.init(jax.random.key(1)), windows_of(history, 4))
     scaled = (history - np.asarray(found.shift)[:, None]) / np.asarray(found.width)[:, None]
-    values, _ = _naive(settings, jnp.asarray(scaled, jnp.float32), 0)
+    values, _ = naive_of(settings, jnp.asarray(scaled, jnp.float32), 0)
     np.testing.assert_allclose(found.outputs[..., 0], jnp.mean(values, axis=-1), rtol=1e-4)
+    targets = jnp.full((2, 4), 0.5).at[0, 1].set(jnp.nan)
+    total, count = errors(settings, jnp.asarray(scaled), targets, jnp.asarray([True, True]))
+    off = np.abs(np.asarray(values) - 0.5)
+    np.testing.assert_allclose(total[1], off[1, 1], rtol=1e-4)
+    assert count[:, 0].tolist() == [2, 1, 2, 2]
+    mean = (off[0, [0, 2, 3]].sum(axis=0) + off[1].sum(axis=0)) / 7
+    weights = mean**-POWER / np.sum(mean**-POWER)
+    gate = jnp.pad(gate_of(settings, total, count), ((0, 0), (0, 1)))
+    params = network.init(jax.random.key(1), gate)
+    found = answer(network, settings, params, windows_of(history, 4))
+    np.testing.assert_allclose(found.outputs[..., 0], values @ weights, rtol=1e-3)
 
 
 def test_what_is_missing_is_no_naive_forecast():
     settings = Settings("gru", 3, (4,), window=4)
     history = jnp.asarray([[np.nan] * 5 + [2.0, np.nan]], jnp.float32)
-    values, known = _naive(settings, history, 0)
-    by_name = dict(zip(_naive_names(settings), np.asarray(known[0]).T, strict=True))
+    values, known = naive_of(settings, history, 0)
+    by_name = dict(zip(naive_names(settings), np.asarray(known[0]).T, strict=True))
     assert by_name["median"].all()
     assert by_name["last value"].all()  # the last that is known
     assert by_name["season 4"].tolist() == [False, False, True]
     assert not by_name["season 4 and its drift"].any()
     assert not by_name["season 4 and its last change"].any()
     assert not by_name["mean of seasons 4 and its drift"].any()
-    assert float(values[0, 0, 1]) == 2.0
+    assert values[0, 0, 1:3].tolist() == [2.0, 2.0]  # the mean of the last, the last
     _, forecast, *_ = forecaster(model="gru", horizon=3, seasons=(4,), window=4)
     nothing = forecast(windows_of(np.full((1, 7), np.nan), 3))
     assert np.isfinite(nothing.outputs).all()

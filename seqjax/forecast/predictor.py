@@ -1,0 +1,208 @@
+"""What a trained forecaster does: forecasts, sample paths, streams, files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seqjax.data import DataError
+from seqjax.forecast import frames, saving
+from seqjax.forecast.intervals import predicted, sample_paths
+from seqjax.forecast.panel import Panel, frequency_of, only, tail_of, unknown_at_end
+from seqjax.forecast.settings import Settings
+from seqjax.forecast.stream import Stream
+from seqjax.forecast.trained import Trained
+
+Levels = Sequence[int | float]
+
+
+class Predictor:
+    """The half of a `seqjax.forecast.Forecaster` that needs no training.
+
+    Attributes:
+        settings: resolved, after `fit`.
+        notes: what was found in the data, after `fit`.
+        tried: of "auto", a dict for each model; see there.
+    """
+
+    settings: Settings
+    notes: tuple[str, ...]
+    tried: list[dict[str, Any]]
+    _columns: dict[str, Any]
+    _freq: str | None
+    _missing: frames.Missing
+    _seed: int
+    _trained: Trained | None
+    _tail: Panel | None
+
+    def predict(
+        self,
+        frame: pd.DataFrame | None = None,
+        *,
+        horizon: int | None = None,
+        level: Levels | None = None,
+        futr_df: pd.DataFrame | None = None,
+        static_df: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
+        """Forecasts of the steps behind every series.
+
+        Args:
+            frame: the past, of the same or other series; by default that of `fit`.
+            horizon: steps; by default those trained for. Farther ones are forecast block by
+                block, their intervals by sample paths.
+            level: of intervals, in percent.
+            futr_df: `id_column`, `time_column` and `futr_exog_list` of the times to forecast.
+            static_df: of a frame with static covariates.
+
+        Returns:
+            A frame with `id_column`, `time_column`, the forecast in a column of the model's name,
+            and with levels ``NAME-median``, and of each ``NAME-lo-LEVEL`` and ``NAME-hi-LEVEL``.
+
+        Raises:
+            DataError: for data that cannot be used, or too few windows to calibrate a level.
+        """
+        trained = self._fitted()
+        panel = self._past(frame, static_df)
+        horizon = trained.settings.horizon if horizon is None else horizon
+        if horizon < 1:
+            raise ValueError(f"predict: horizon must be at least 1, not {horizon}.")
+        future = self._future(panel, futr_df, horizon)
+        found = predicted(
+            trained, panel, horizon, tuple(level or ()), seed=self._seed, future=future
+        )
+        return frames.future_frame(panel, found, **self._index_columns)
+
+    def sample_paths(
+        self,
+        count: int,
+        frame: pd.DataFrame | None = None,
+        *,
+        horizon: int | None = None,
+        futr_df: pd.DataFrame | None = None,
+        static_df: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
+        """Paths of the future, for sums and maxima over several steps.
+
+        Args:
+            count: paths of each series.
+            frame: see `predict`.
+            horizon: see `predict`.
+            futr_df: see `predict`.
+            static_df: see `predict`.
+
+        Returns:
+            A frame with `id_column`, `time_column`, ``sample`` and the model's name.
+        """
+        trained = self._fitted()
+        panel = self._past(frame, static_df)
+        horizon = trained.settings.horizon if horizon is None else horizon
+        future = self._future(panel, futr_df, horizon)
+        paths = sample_paths(trained, panel, horizon, count, seed=self._seed, future=future)
+        pieces = []
+        for number, path in enumerate(paths):
+            piece = frames.future_frame(panel, {self.name: path}, **self._index_columns)
+            piece.insert(2, "sample", number)
+            pieces.append(piece)
+        return pd.concat(pieces, ignore_index=True)
+
+    def save(self, folder: str | Path) -> None:
+        """Write all that `predict` needs: parameters, calibration, the last values of each series.
+
+        Args:
+            folder: made where it does not exist.
+        """
+        saving.save(Path(folder), self._fitted(), self._past(None, None), self._as_json())
+
+    def stream(self, unique_id: Any) -> Stream:
+        """One series, observation by observation, at constant cost.
+
+        Args:
+            unique_id: of a series of `fit`.
+
+        Raises:
+            DataError: where there is no such series.
+        """
+        tail = self._past(None, None)
+        places = np.flatnonzero(tail.ids == unique_id)
+        if not len(places):
+            raise DataError(f"stream: there is no series {unique_id!r}.")
+        one = only(tail, places[:1])
+        one = tail_of(one, self.settings.history + unknown_at_end(one) + 1)
+        return Stream(self._fitted(), one, self._index_columns, self._seed)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """[series], of `fit`."""
+        return self._past(None, None).ids
+
+    @property
+    def name(self) -> str:
+        """Of the column of forecasts."""
+        return self.settings.name
+
+    @property
+    def history(self) -> tuple[list[dict[str, Any]], ...]:
+        """Of the training, lines of each seed."""
+        return self._fitted().history
+
+    def _as_json(self) -> dict[str, Any]:
+        return {
+            "columns": self._columns,
+            "freq": self._freq,
+            "missing": self._missing,
+            "seed": self._seed,
+            "notes": list(self.notes),
+            "tried": self.tried,
+        }
+
+    def _fitted(self) -> Trained:
+        if self._trained is None:
+            raise ValueError("this forecaster is not fitted yet: call fit(frame) first.")
+        return self._trained
+
+    def _fitted_tail(self) -> Panel:
+        self._fitted()
+        assert self._tail is not None
+        return self._tail
+
+    def _past(self, frame: pd.DataFrame | None, static_df: pd.DataFrame | None) -> Panel:
+        if frame is None:
+            return self._fitted_tail()
+        return self._read(frame, static_df, frequency_of(self._fitted_tail().grid))
+
+    def _future(
+        self, panel: Panel, futr_df: pd.DataFrame | None, horizon: int
+    ) -> np.ndarray | None:
+        known = self._columns["known"]
+        if not known:
+            return None
+        if futr_df is None:
+            raise DataError(
+                f"predict: {', '.join(known)} must be known for the {horizon} steps to forecast;"
+                " pass them as futr_df."
+            )
+        return frames.known_future(panel, futr_df, horizon, **self._index_columns)
+
+    @property
+    def _index_columns(self) -> dict[str, str]:
+        return {name: self._columns[name] for name in ("id_column", "time_column")}
+
+    def _read(
+        self,
+        frame: pd.DataFrame,
+        static_df: pd.DataFrame | None,
+        freq: Any,
+        missing: frames.Missing | None = None,
+    ) -> Panel:
+        if static_df is not None and not self._columns["static"]:
+            raise DataError("static_df is given, but no column of it: name them, stat_exog_list.")
+        panel, self.notes = frames.panel_from_frame(
+            frame,
+            **self._columns,
+            freq=freq,
+            static_frame=static_df,
+            missing=missing or self._missing,
+        )
+        return panel
