@@ -32,6 +32,8 @@ SHAPES = (
     (32, 1000, 64, 128),
     (4, 16384, 32, 64),
 )
+BY_STEPS = tuple((batch, steps, 16, 16) for batch in (1, 16) for steps in (256, 1024, 4096, 16384))
+"""Where an implementation that is parallel over time may win: long, narrow, few sequences."""
 
 
 @dataclasses.dataclass(frozen=True)

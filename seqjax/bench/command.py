@@ -14,6 +14,7 @@ from seqjax.bench import (
     generation,
     layers,
     machine,
+    newton,
     scaling,
     training,
 )
@@ -27,6 +28,7 @@ _RUN: dict[type, Callable[[Any], Report]] = {
     generation.Generate: generation.run,
     forecasting.Forecast: forecasting.run,
     scaling.Scaling: scaling.run,
+    newton.Newton: newton.run,
 }
 
 
@@ -38,7 +40,8 @@ def main(args: Sequence[str] | None = None) -> None:
         | training.Train
         | generation.Generate
         | forecasting.Forecast
-        | scaling.Scaling,
+        | scaling.Scaling
+        | newton.Newton,
         args=args,
         prog="scripts/bench",
         description="Compare seqjax with other libraries, in turns, on this machine.",

@@ -11,10 +11,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from seqjax import ops
-from seqjax.bench.cases import COMMON, SHAPES, Case, check_kinds
+from seqjax.bench.cases import BY_STEPS, COMMON, SHAPES, Case, check_kinds
 from seqjax.bench.report import Figure, Options, Report, ratio, table, write
 from seqjax.bench.turns import BenchError, Contestant, Worker, beside, take_turns, workers
-from seqjax.ops.backends import BACKENDS, Call, choose
+from seqjax.ops.backends import BACKENDS, Call, Implementation, choose
 from seqjax.ops.linear_recurrence import FORM
 from seqjax.train.mesh import cpu_cores
 
@@ -35,8 +35,10 @@ class Layers(Options):
 
     only: tuple[str, ...] = COMMON
     """Layers to run: any cell, conv, linear."""
-    shapes: tuple[int, ...] = tuple(range(len(SHAPES)))
-    """Which shapes of the grid, by number."""
+    implementation: Implementation | None = None
+    """Beside our default this one alone, no peers, over steps and batches: "newton"."""
+    shapes: tuple[int, ...] = ()
+    """Which shapes of the grid, by number; by default all."""
     peers: tuple[str, ...] = PEERS
     """Other libraries to run."""
     beside: tuple[Path, ...] = ()
@@ -86,9 +88,10 @@ def run(config: Layers) -> Report:
         A figure for each contestant, case and program, and the tables.
     """
     kinds = check_kinds(config.only)
-    if not set(config.shapes) <= set(range(len(SHAPES))):
-        raise BenchError(f"--shapes: numbers from 0 to {len(SHAPES) - 1}, not {config.shapes}.")
-    shapes = [SHAPES[number] for number in config.shapes]
+    grid = SHAPES if config.implementation is None else BY_STEPS
+    if not set(config.shapes) <= set(range(len(grid))):
+        raise BenchError(f"--shapes: numbers from 0 to {len(grid) - 1}, not {config.shapes}.")
+    shapes = [grid[number] for number in config.shapes or range(len(grid))]
     rounds, seconds = config.rounds, config.seconds
     if config.quick:
         kinds = _QUICK if kinds == COMMON else kinds
@@ -101,6 +104,9 @@ def run(config: Layers) -> Report:
         task = progress.add_task("layers", total=len(kinds) * len(shapes))
         for kind in kinds:
             everyone = contestants(kind, config.peers, cpu_cores(), config.beside)
+            if config.implementation is not None:
+                wanted = (OURS, f"{OURS}, {config.implementation}")
+                everyone = [one for one in everyone if one.name in wanted]
             of_kind: list[Figure] = []
             with workers(everyone) as processes:
                 for shape in shapes:
@@ -110,7 +116,9 @@ def run(config: Layers) -> Report:
                     progress.advance(task)
             figures += of_kind
             tables.append(_table(kind, of_kind))
-            report = Report("layers", settings, figures, [*tables, _summary(figures)])
+            summary = _summary(figures)
+            every = [*tables, summary] if summary.row_count else tables  # there may be no peers
+            report = Report("layers", settings, figures, every)
             write(report, config.out / "layers.json")  # a kill leaves what is done
     return report
 

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Picture
 
 from seqjax.bench.layers import PEERS, ours
+from seqjax.bench.newton import AXES
 from seqjax.bench.report import Figure, Report, ratio
 
 _TRAINED = ("step", "epoch")
@@ -21,6 +22,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
         "compile": _compile,
         "train": _train,
         "generate": _generate,
+        "newton": _newton,
     }
     figures = [figure for figure in report.figures if figure.problem is None]
     pictures = by_benchmark.get(report.benchmark)  # "forecast" has its table alone
@@ -128,6 +130,42 @@ def _generate(figures: Sequence[Figure], folder: Path) -> list[Path]:
         panel.set_ylabel("seconds a sample")
         panel.set_title(kind, fontsize=9)
     return [_save(picture, folder / "generate.png")]
+
+
+def _newton(figures: Sequence[Figure], folder: Path) -> list[Path]:
+    """Iterations against each axis, hollow where the loop had to run; losses by epoch."""
+    axes = list(dict.fromkeys(f.labels["axis"] for f in figures))
+    picture, grid = _panels(1 + ("epoch" in axes), len(AXES))
+    titles = AXES | {"epoch": "epoch of a training"}
+    panels = list(grid.flat)
+    for panel, axis in zip(panels, axes, strict=False):
+        here = [f for f in figures if f.labels["axis"] == axis]
+        here = [f for f in here if f.labels["quantity"] == "iterations"]
+        _lines(panel, here, lambda f: f.labels["size"], lambda f: f.median)
+        failed = [(f.labels["size"], f.median) for f in here if f.labels["fell back"]]
+        if failed:
+            panel.plot(*zip(*failed, strict=True), "wo", ms=2, zorder=3)
+        if axis == "epoch":
+            panel.set_yscale("linear")
+        else:
+            panel.set_yscale("log", base=2)
+        panel.set(xlabel=titles[axis], ylabel="iterations")
+    if "epoch" in axes:
+        losses = [f for f in figures if f.labels["quantity"] == "loss"]
+        panel = panels[len(axes)]
+        _lines(panel, losses, lambda f: f.labels["size"], lambda f: f.median)
+        panel.lines[-1].set_linestyle("--")  # upon the other
+        panel.set(xlabel=titles["epoch"], ylabel="validation MSE")
+        panel.legend(fontsize=7, frameon=False)
+    for panel in panels[: len(axes)]:
+        panel.yaxis.set_major_formatter("{x:g}")
+    for panel in panels[len(AXES) : len(axes) + 1]:
+        panel.set_xscale("linear")
+    for panel in panels[: len(AXES)]:
+        panel.xaxis.set_major_formatter("{x:g}")
+    for panel in panels[len(axes) + ("epoch" in axes) :]:
+        panel.remove()
+    return [_save(picture, folder / "newton.png")]
 
 
 def _lines(

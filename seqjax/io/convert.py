@@ -239,7 +239,14 @@ def _cell(caller: str, kind: str, library: str, options: dict[str, Any]) -> ops.
         words = [f"{name!r} ({layer})" for name, layer in known.items()]
         words += map(repr, _FEEDFORWARD)
         raise ValueError(f"{caller}: kind must be one of {', '.join(words)}, not {kind!r}.")
-    return ops.CELLS[kind](**options)
+    cell = ops.CELLS[kind](**options)
+    recurrent = getattr(cell, "recurrent", "full")
+    if recurrent != "full":
+        raise ValueError(
+            f"{caller}: {known[kind]} has no recurrent={recurrent!r}; its weights fit"
+            f" {type(cell).__name__}() alone."
+        )
+    return cell
 
 
 def _biases(cell: ops.Cell) -> int:

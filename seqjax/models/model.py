@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from seqjax import nn
+from seqjax import nn, ops
 from seqjax.nn.layer import Context, Inputs, Tokens, check_context
 from seqjax.storage.same import same
 from seqjax.storage.strict_json import nearest
@@ -22,10 +22,13 @@ class Model(NamedTuple):
     Attributes:
         init: ``key -> params``.
         apply: ``(params, x, initial_carry=None, *, key=None, seq_lengths=None,
-            return_carry=False, context=None) -> y``, or ``(carry, y)``; x is [batch,
-            time, inputs] (tokens [batch, time]), y [batch, time, outputs] ([batch, outputs]
-            for a model that answers at the end only). Dropout acts where `key` is given;
-            `context` is what else the layers read, arrays by name (see `seqjax.nn.WaveNet`).
+            return_carry=False, context=None, return_solution=False) -> y``, or ``(carry, y)``;
+            x is [batch, time, inputs] (tokens [batch, time]), y [batch, time, outputs] ([batch,
+            outputs] for a model that answers at the end only). Dropout acts where `key` is
+            given; `context` is what else the layers read, arrays by name (see
+            `seqjax.nn.WaveNet`). With `return_solution` comes last what layers with
+            ``implementation="newton"`` counted, added up: `seqjax.ops.Solution`, whose arrays
+            [batch] are metrics that `fit` can track.
         initial_carry: ``batch -> carry`` before the first step; its leaves begin with the
             batch.
         step: ``(params, carry, x, *, context=None) -> (carry, y)``, x [batch, inputs], y
@@ -82,8 +85,9 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
         seq_lengths: Any = None,
         return_carry: bool = False,
         context: Context | None = None,
+        return_solution: bool = False,
     ) -> Any:
-        return layer.apply(
+        result = layer.apply(
             {"params": params},
             x,
             initial_carry,
@@ -93,7 +97,12 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
             context=context,
             rngs=None if key is None else {"dropout": key},
             method="last" if last else None,
+            mutable=["newton"] if return_solution else False,
         )
+        if not return_solution:
+            return result
+        result, sown = result
+        return (*result, _added(sown)) if return_carry else (result, _added(sown))
 
     def step(
         params: Params, carry: Any, x: Array, *, context: Context | None = None
@@ -106,6 +115,14 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
 
     # Jitted: one compilation in place of one for every initialiser's every operation.
     return Model(jax.jit(same(init)), apply, initial_carry, step, layer, inputs, last)
+
+
+def _added(sown: Any) -> ops.Solution:
+    """All solutions that layers left behind, as one."""
+    found = jax.tree.leaves(sown, is_leaf=lambda node: isinstance(node, ops.Solution))
+    if not found:
+        raise ValueError('return_solution: no layer of this model has implementation="newton".')
+    return jax.tree.map(lambda *counts: sum(counts), *found)
 
 
 def in_dtype(model: Model, dtype: Any) -> Model:

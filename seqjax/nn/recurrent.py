@@ -118,16 +118,25 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
             if self.recurrent_dropout:
                 shape = (batch, self.features)
                 recurrent_mask = self._mask(self.recurrent_dropout, shape, jnp.float32)
-        return ops.run(
-            self.cell,
+        cell = self.cell
+        iterates = self.implementation == "newton" and not isinstance(cell.form, ops.Linear)
+        result = ops.run(
+            cell,
             params,
             x,
             carry,
             recurrent_mask=recurrent_mask,
             seq_lengths=call.seq_lengths,
             return_carry=True,
+            return_solution=iterates,
             **{name: getattr(self, name) for name in SETTINGS},
         )
+        if not iterates:
+            return result
+        carry, y, solution = result
+        if not self.is_initializing():  # or the variables would hold it
+            self.sow("newton", "solution", solution)
+        return carry, y
 
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step: ``(carry, y)``."""

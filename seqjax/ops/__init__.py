@@ -33,6 +33,7 @@ from seqjax.ops.linear_parallel import (
     sequence_parallel_linear_recurrence as sequence_parallel_linear_recurrence,
 )
 from seqjax.ops.linear_recurrence import linear_recurrence as linear_recurrence
+from seqjax.ops.newton_parallel import sequence_parallel as sequence_parallel
 from seqjax.ops.registry import *
 from seqjax.ops.sequence import (
     Options as Options,
@@ -40,4 +41,5 @@ from seqjax.ops.sequence import (
     run as run,
     step as step,
 )
+from seqjax.ops.solution import Solution as Solution
 from seqjax.ops.wavefront import wavefront as wavefront

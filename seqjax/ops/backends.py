@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 from jax import Array, lax
 
-from seqjax.ops import cudnn, engine, linear
+from seqjax.ops import cudnn, engine, linear, newton
 from seqjax.ops.cell import Carry, Cell, Elementwise, Form, Linear, Loop, Params, Steps
 from seqjax.ops.layout import carry_dtype, choices, widen
 
-Implementation = Literal["scan", "autodiff", "associative", "cudnn", "pallas"]
+Implementation = Literal["scan", "autodiff", "associative", "newton", "cudnn", "pallas"]
 
 
 class Call(NamedTuple):
@@ -82,6 +82,10 @@ BACKENDS: dict[str, Backend] = {
         {Linear: linear.associative},
         "it needs a recurrence that is linear in its state, such as min_gru or lru",
     ),
+    "newton": Backend(
+        {Elementwise: newton.scan, Linear: linear.associative},
+        "it needs a cell without products within its step: gru takes reset_after=True",
+    ),
     "cudnn": Backend({Elementwise: cudnn.lstm}, "it has the LSTM alone", cudnn.refuses),
     "pallas": Backend(
         {Elementwise: _pallas},
@@ -131,6 +135,7 @@ def run_form(
     *,
     implementation: str,
     loop: Loop,
+    guess: Array | None = None,
 ) -> tuple[Carry, Array]:
     """Run a cell's recurrence.
 
@@ -143,6 +148,7 @@ def run_form(
         recurrent_mask: [B, H] or None.
         implementation: from `choose`.
         loop: how.
+        guess: of ``h`` [T, B, H], of "newton"; or None.
 
     Returns:
         The final carry, and the outputs [T, B, H].
@@ -151,7 +157,8 @@ def run_form(
     over_time = BACKENDS[implementation].loops[type(form)]
     if isinstance(form, Elementwise):
         weights, own = cell.weights(params, dtype)
-        return over_time(form, loop, own, weights, x, carry, mask, recurrent_mask)
+        more = () if guess is None else (guess,)
+        return over_time(form, loop, own, weights, x, carry, mask, recurrent_mask, *more)
     if isinstance(form, Linear):
         end, h = over_time(loop, *form.coefficients(params, x, dtype), carry, mask)
         return end, form.output(params, h, x, dtype)

@@ -37,7 +37,7 @@ class Weights(NamedTuple):
     """What the engine multiplies with; `bias` may be None."""
 
     kernel: Array  # [I, K*H]
-    recurrent_kernel: Array  # [H, K*H]
+    recurrent_kernel: Array  # [H, K*H], or [K*H] where it is diagonal
     bias: Array | None  # [K*H]
 
 
@@ -78,6 +78,7 @@ class Elementwise(NamedTuple):
         split: number of gates that see the two parts apart (the GRU's candidate).
         hidden: picks ``h`` out of the carry; linear in it.
         across_features: the step looks across the features, as a layer norm does.
+        diagonal: ``u * h`` stands for ``h U`` (`seqjax.ops.recurrent_kernel`).
     """
 
     step: Callable[[Any, Carry, tuple[Array, ...]], Carry] | Derivative
@@ -85,6 +86,7 @@ class Elementwise(NamedTuple):
     split: int = 0
     hidden: Callable[[Carry], Array] = _identity
     across_features: bool = False
+    diagonal: bool = False
 
     @property
     def gates(self) -> int:

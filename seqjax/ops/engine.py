@@ -36,6 +36,7 @@ from seqjax.ops.layout import (
     widen,
     with_ones,
 )
+from seqjax.ops.recurrent_kernel import product, product_back, product_gradient
 
 # -- forwards ------------------------------------------------------------------
 
@@ -75,7 +76,7 @@ def _gates(
     cell: Elementwise, kernel: Array, carry: Carry, z_t: Array, recurrent_mask: Array | None = None
 ) -> tuple[Array, ...]:
     h = _masked(cell.hidden(carry), recurrent_mask)
-    return cell.combine(z_t, dot(h, kernel, h.dtype))
+    return cell.combine(z_t, product(h, kernel, h.dtype))
 
 
 def _run_steps(cell, loop, own, weights, steps, z_of, carry, mask=None, recurrent_mask=None):
@@ -225,7 +226,7 @@ def _steps_backwards(
         d_z = d_r = jnp.concatenate(d_gates[: cell.gates], axis=-1)
         if cell.split:
             d_r = jnp.concatenate(d_gates[: cell.summed] + d_gates[cell.gates :], axis=-1)
-        d_h = _masked(dot(d_r, recurrent_back, dtype), recurrent_mask)
+        d_h = _masked(product_back(d_r, recurrent_back, dtype, cell.gates), recurrent_mask)
         d_previous = _add(d_previous, to_carry(d_h)[0])
         return (d_previous, _add(d_own, d_own_t)), (d_z, d_r if cell.split else None)
 
@@ -269,13 +270,15 @@ def _weight_gradients(
     """
     x = x.astype(jnp.result_type(x, weights.kernel))
     h = h.astype(weights.recurrent_kernel.dtype)
-    if d_r is None and x.dtype == h.dtype == d_z.dtype:
+    together = d_r is None and x.dtype == h.dtype == d_z.dtype
+    if together and weights.recurrent_kernel.ndim == 2:
         features = x.shape[-1]
-        together = outer(jnp.concatenate([with_ones(x), h], axis=-1), d_z)
-        bias = None if weights.bias is None else together[features]
-        return Weights(together[:features], together[features + 1 :], bias)
+        sums = outer(jnp.concatenate([with_ones(x), h], axis=-1), d_z)
+        bias = None if weights.bias is None else sums[features]
+        return Weights(sums[:features], sums[features + 1 :], bias)
     bias = None if weights.bias is None else jnp.sum(d_z, (0, 1))
-    return Weights(outer(x, d_z), outer(h, d_z if d_r is None else d_r), bias)
+    d_r = d_z if d_r is None else d_r
+    return Weights(outer(x, d_z), product_gradient(h, d_r, weights.recurrent_kernel), bias)
 
 
 def _add(a: Any, b: Any) -> Any:

@@ -10,7 +10,6 @@ from jax.nn import initializers
 from jaxtyping import Float
 
 from seqjax.ops.cell import (
-    Cell,
     Declare,
     Derivative,
     Elementwise,
@@ -19,7 +18,8 @@ from seqjax.ops.cell import (
     Steps,
     Weights,
 )
-from seqjax.ops.layout import dot, project
+from seqjax.ops.layout import project
+from seqjax.ops.recurrent_kernel import KernelCell, product, recurrent_of
 from seqjax.ops.sequence import Options, run, step
 
 __all__ = ["GRUCell", "GRUParams", "gru", "gru_cell"]
@@ -30,14 +30,14 @@ class GRUParams(NamedTuple):
 
     Attributes:
         kernel: [inputs, 3 * features]
-        recurrent_kernel: [features, 3 * features]
+        recurrent_kernel: [features, 3 * features], or [3 * features] where it is diagonal
         bias: [3 * features], or None
         recurrent_bias: [3 * features], or None; only with ``reset_after=True``,
             where the part for n stands inside the reset gate's product.
     """
 
     kernel: Float[Array, "inputs gates"]
-    recurrent_kernel: Float[Array, "features gates"]
+    recurrent_kernel: Float[Array, "features gates"] | Float[Array, " gates"]
     bias: Float[Array, " gates"] | None = None
     recurrent_bias: Float[Array, " gates"] | None = None
 
@@ -89,16 +89,16 @@ def _original_step(
     u_rz, u_n = jnp.split(params.recurrent_kernel, [2 * h.shape[-1]], axis=-1)
     z_r, z_z, z_n = gates
     seen = h if recurrent_mask is None else h * recurrent_mask
-    h_r, h_z = jnp.split(dot(seen, u_rz, h.dtype), 2, axis=-1)
+    h_r, h_z = jnp.split(product(seen, u_rz, h.dtype), 2, axis=-1)
     r, z = jax.nn.sigmoid(z_r + h_r), jax.nn.sigmoid(z_z + h_z)
-    return (1 - z) * jnp.tanh(z_n + dot(r * seen, u_n, h.dtype)) + z * h
+    return (1 - z) * jnp.tanh(z_n + product(r * seen, u_n, h.dtype)) + z * h
 
 
 _ORIGINAL = Steps(_original_inputs, _original_step)
 
 
 @dataclasses.dataclass(frozen=True)
-class GRUCell(Cell):
+class GRUCell(KernelCell):
     """Gated recurrent unit.
 
     ``r, z = sigmoid(x_t W_rz + b_rz + h U_rz)``; with `reset_after`
@@ -110,6 +110,7 @@ class GRUCell(Cell):
         reset_after: apply the reset gate after the product with ``U``, with two biases
             (Keras's default, cuDNN, PyTorch); otherwise before it, with one (the
             original, which JAX differentiates).
+        recurrent: "full" or "diagonal"; see `KernelCell`.
 
     Source: Cho et al., arXiv 1406.1078, 2014 (the original); Chung et al., arXiv
     1412.3555, 2014; initialisers after Keras.
@@ -127,7 +128,7 @@ class GRUCell(Cell):
     @property
     def form(self) -> Form:
         """Elementwise with `reset_after`."""
-        return _RESET_AFTER if self.reset_after else _ORIGINAL
+        return self._with_kernel(_RESET_AFTER if self.reset_after else _ORIGINAL)
 
     def parameters(self, declare: Declare, inputs: int, features: int) -> GRUParams:
         """Kernel, recurrent kernel, bias, and with `reset_after` a recurrent bias."""
@@ -165,7 +166,8 @@ def gru_cell(
         >>> y.tolist()
         [[0.5, 0.5]]
     """
-    return step(GRUCell(reset_after=reset_after), params, carry, x)
+    cell = GRUCell(reset_after=reset_after, recurrent=recurrent_of(params))
+    return step(cell, params, carry, x)
 
 
 def gru(
@@ -194,4 +196,5 @@ def gru(
         >>> gru(params, jnp.ones((2, 5, 3)), reset_after=False).shape
         (2, 5, 4)
     """
-    return run(GRUCell(reset_after=reset_after), params, x, initial_carry, **options)
+    cell = GRUCell(reset_after=reset_after, recurrent=recurrent_of(params))
+    return run(cell, params, x, initial_carry, **options)

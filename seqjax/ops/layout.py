@@ -29,6 +29,8 @@ class Choices(NamedTuple):
         wavefront: features of all layers together up to which alike layers are one loop.
         convolution: "products" or "lax", as `seqjax.ops.causal_conv1d` takes them.
         first: implementations that None tries before the platform's own.
+        newton_units: of a carry, up to which "newton" takes whole Jacobians, not their diagonals.
+        newton_iterations: after which it is left to the loop.
     """
 
     project_in_loop: bool = False
@@ -37,6 +39,8 @@ class Choices(NamedTuple):
     wavefront: int = 0
     convolution: str = "lax"
     first: tuple[str, ...] = ()
+    newton_units: int = 8
+    newton_iterations: int = 64
 
 
 _of_process: Choices | None = None

@@ -84,18 +84,7 @@ def sequence_parallel_linear_recurrence(
         raise ValueError(
             f"{_OP}: a must be {b.shape}, as b, or [{width}], but its shape is {a.shape}."
         )
-    found = jax.sharding.get_abstract_mesh() if mesh is None else mesh
-    if axis not in found.axis_names:
-        raise ValueError(
-            f"{_OP}: the mesh has no axis {axis!r}, only {found.axis_names}; jax.set_mesh(mesh) or"
-            f' mesh= gives another, such as jax.make_mesh((devices,), ("{axis}",)).'
-        )
-    devices = found.shape[axis]
-    if not steps or steps % devices:
-        raise ValueError(
-            f"{_OP}: {devices} devices do not divide {steps} steps; pad them and say"
-            " seq_lengths, of the sequences as they were."
-        )
+    devices = devices_along(_OP, axis, mesh, steps)
     dtype = carry_dtype(a, b)
     carry = jnp.zeros((batch, width), dtype) if initial_carry is None else initial_carry
     check_shape(_OP, "carry", carry, batch, width)
@@ -123,6 +112,23 @@ def sequence_parallel_linear_recurrence(
         )
     )(a.astype(dtype), b.astype(dtype), carry.astype(dtype), lengths)
     return ends[0 if reverse else -1], h.astype(out_dtype)
+
+
+def devices_along(op: str, axis: str, mesh: Mesh | AbstractMesh | None, steps: int) -> int:
+    """Devices of a mesh axis; ValueError where there is none, or they do not divide the steps."""
+    found = jax.sharding.get_abstract_mesh() if mesh is None else mesh
+    if axis not in found.axis_names:
+        raise ValueError(
+            f"{op}: the mesh has no axis {axis!r}, only {found.axis_names}; jax.set_mesh(mesh) or"
+            f' mesh= gives another, such as jax.make_mesh((devices,), ("{axis}",)).'
+        )
+    devices = found.shape[axis]
+    if not steps or steps % devices:
+        raise ValueError(
+            f"{op}: {devices} devices do not divide {steps} steps; pad them and say"
+            " seq_lengths, of the sequences as they were."
+        )
+    return devices
 
 
 class _How(NamedTuple):

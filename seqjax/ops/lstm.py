@@ -9,12 +9,12 @@ from jax.nn import initializers
 from jaxtyping import Float
 
 from seqjax.ops.cell import (
-    Cell,
     Derivative,
     Elementwise,
     Initializer,
     Peer,
 )
+from seqjax.ops.recurrent_kernel import KernelCell, recurrent_of
 from seqjax.ops.sequence import Options, run, step
 
 __all__ = ["LSTMCarry", "LSTMCell", "LSTMParams", "lstm", "lstm_cell"]
@@ -25,12 +25,12 @@ class LSTMParams(NamedTuple):
 
     Attributes:
         kernel: [inputs, 4 * features]
-        recurrent_kernel: [features, 4 * features]
+        recurrent_kernel: [features, 4 * features], or [4 * features] where it is diagonal
         bias: [4 * features], or None
     """
 
     kernel: Float[Array, "inputs gates"]
-    recurrent_kernel: Float[Array, "features gates"]
+    recurrent_kernel: Float[Array, "features gates"] | Float[Array, " gates"]
     bias: Float[Array, " gates"] | None = None
 
 
@@ -70,11 +70,14 @@ def _backward(
     return (), LSTMCarry(d_c * f, jnp.zeros_like(d_c)), d_gates
 
 
-class LSTMCell(Cell):
+class LSTMCell(KernelCell):
     """Long short-term memory; the forget gate's bias starts at 1.
 
     ``i, f, g, o = split(x_t W + b + h_{t-1} U)``,
     ``c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)``, ``h_t = sigmoid(o) tanh(c_t)``
+
+    Attributes:
+        recurrent: "full" or "diagonal"; see `KernelCell`.
 
     Source: Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9, 1997;
     forget gate after Gers, Schmidhuber and Cummins, 2000; initialisers after Keras.
@@ -117,7 +120,7 @@ def lstm_cell(
         >>> carry.c.tolist()
         [[0.0, 0.0]]
     """
-    return step(LSTMCell(), params, carry, x)
+    return step(LSTMCell(recurrent=recurrent_of(params)), params, carry, x)
 
 
 def lstm(
@@ -143,4 +146,4 @@ def lstm(
         >>> y.shape, carry.c.shape
         ((2, 5, 4), (2, 4))
     """
-    return run(LSTMCell(), params, x, initial_carry, **options)
+    return run(LSTMCell(recurrent=recurrent_of(params)), params, x, initial_carry, **options)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from seqjax.ops.cell import Declare, Elementwise, Weights
 from seqjax.ops.lstm import LSTMCarry, LSTMCell
+from seqjax.ops.recurrent_kernel import recurrent_of
 from seqjax.ops.sequence import Options, run, step
 
 __all__ = ["PeepholeLSTMCell", "PeepholeLSTMParams", "peephole_lstm", "peephole_lstm_cell"]
@@ -20,13 +21,13 @@ class PeepholeLSTMParams(NamedTuple):
 
     Attributes:
         kernel: [inputs, 4 * features]
-        recurrent_kernel: [features, 4 * features]
+        recurrent_kernel: [features, 4 * features], or [4 * features] where it is diagonal
         bias: [4 * features], or None
         peephole: [3, features], of the gates i, f, o
     """
 
     kernel: Float[Array, "inputs gates"]
-    recurrent_kernel: Float[Array, "features gates"]
+    recurrent_kernel: Float[Array, "features gates"] | Float[Array, " gates"]
     bias: Float[Array, " gates"] | None
     peephole: Float[Array, "3 features"]
 
@@ -46,6 +47,9 @@ class PeepholeLSTMCell(LSTMCell):
     ``c_t = sigmoid(f + p_f c_{t-1}) c_{t-1} + sigmoid(i + p_i c_{t-1}) tanh(g)``,
     ``h_t = sigmoid(o + p_o c_t) tanh(c_t)``; the peepholes ``p`` start at zero, as the LSTM
 
+    Attributes:
+        recurrent: "full" or "diagonal"; see `KernelCell`.
+
     Source: Gers and Schmidhuber, "Recurrent nets that time and count", IJCNN 2000.
     """
 
@@ -57,7 +61,8 @@ class PeepholeLSTMCell(LSTMCell):
 
     def parameters(self, declare: Declare, inputs: int, features: int) -> Any:
         """Those of an LSTM, and the peepholes."""
-        kernel, recurrent_kernel, bias = LSTMCell().parameters(declare, inputs, features)
+        lstm = LSTMCell(recurrent=self.recurrent)
+        kernel, recurrent_kernel, bias = lstm.parameters(declare, inputs, features)
         peephole = declare("peephole", (3, features), initializers.zeros)
         return PeepholeLSTMParams(kernel, recurrent_kernel, bias, peephole)
 
@@ -79,7 +84,7 @@ def peephole_lstm_cell(
         >>> carry.c.tolist()
         [[1.0]]
     """
-    return step(PeepholeLSTMCell(), params, carry, x)
+    return step(PeepholeLSTMCell(recurrent=recurrent_of(params)), params, carry, x)
 
 
 def peephole_lstm(
@@ -105,4 +110,5 @@ def peephole_lstm(
         >>> bool((y == ops.lstm(ops.LSTMParams(*params[:3]), x)).all())  # they start at zero
         True
     """
-    return run(PeepholeLSTMCell(), params, x, initial_carry, **options)
+    cell = PeepholeLSTMCell(recurrent=recurrent_of(params))
+    return run(cell, params, x, initial_carry, **options)

@@ -10,7 +10,8 @@ from jax.nn import initializers
 from jaxtyping import Float
 
 from seqjax.ops.activations import Activation, activation_function
-from seqjax.ops.cell import Cell, Declare, Elementwise, Peer, Weights
+from seqjax.ops.cell import Declare, Elementwise, Form, Peer, Weights
+from seqjax.ops.recurrent_kernel import KernelCell, recurrent_of
 from seqjax.ops.sequence import Options, run, step
 
 __all__ = ["LayerNormParams", "RNNCell", "RNNParams", "rnn", "rnn_cell"]
@@ -36,13 +37,13 @@ class RNNParams(NamedTuple):
 
     Attributes:
         kernel: [inputs, features]
-        recurrent_kernel: [features, features]
+        recurrent_kernel: [features, features], or [features] where it is diagonal
         bias: [features], or None
         layer_norm: normalises before the activation; or None
     """
 
     kernel: Float[Array, "inputs features"]
-    recurrent_kernel: Float[Array, "features features"]
+    recurrent_kernel: Float[Array, "features features"] | Float[Array, " features"]
     bias: Float[Array, " features"] | None = None
     layer_norm: LayerNormParams | None = None
 
@@ -68,7 +69,7 @@ def _form(activation: Activation, layer_norm: bool) -> Elementwise:
 
 
 @dataclasses.dataclass(frozen=True)
-class RNNCell(Cell):
+class RNNCell(KernelCell):
     """The simple recurrent network.
 
     ``h_t = activation(x_t W + b + h_{t-1} U)``; with `layer_norm`
@@ -79,6 +80,7 @@ class RNNCell(Cell):
             elementwise function of one array, which must not close over traced arrays
             (use ``implementation="autodiff"`` where it does).
         layer_norm: normalise before the activation.
+        recurrent: "full", or "diagonal" (IndRNN); see `KernelCell`.
 
     Source: Elman, "Finding structure in time", Cognitive Science 14, 1990; layer
     normalisation after Ba, Kiros and Hinton, arXiv 1607.06450, section 3.1; initialisers
@@ -96,9 +98,9 @@ class RNNCell(Cell):
     torch: ClassVar = Peer("RNN", (0,))
 
     @property
-    def form(self) -> Elementwise:
+    def form(self) -> Form:
         """Elementwise."""
-        return _form(self.activation, self.layer_norm)
+        return self._with_kernel(_form(self.activation, self.layer_norm))
 
     def parameters(self, declare: Declare, inputs: int, features: int) -> RNNParams:
         """Kernel, recurrent kernel, bias, and with `layer_norm` its scale and offset."""
@@ -118,6 +120,14 @@ class RNNCell(Cell):
         return Weights(*params[:3]), own
 
 
+def _cell(params: RNNParams, activation: Activation) -> RNNCell:
+    return RNNCell(
+        activation=activation,
+        layer_norm=params.layer_norm is not None,
+        recurrent=recurrent_of(params),
+    )
+
+
 def rnn_cell(
     params: RNNParams,
     carry: Float[Array, "batch features"],
@@ -133,9 +143,7 @@ def rnn_cell(
         >>> y.tolist()
         [[3.0, 3.0]]
     """
-    return step(
-        RNNCell(activation=activation, layer_norm=params.layer_norm is not None), params, carry, x
-    )
+    return step(_cell(params, activation), params, carry, x)
 
 
 def rnn(
@@ -160,5 +168,4 @@ def rnn(
         >>> rnn(RNNParams(w, u), jnp.ones((2, 5, 3))).shape
         (2, 5, 4)
     """
-    cell = RNNCell(activation=activation, layer_norm=params.layer_norm is not None)
-    return run(cell, params, x, initial_carry, **options)
+    return run(_cell(params, activation), params, x, initial_carry, **options)

@@ -24,6 +24,7 @@ from seqjax.ops.layout import carry_dtype, choices, vary_alike
 from seqjax.ops.lengths import as_lengths, flip_sequences, length_mask
 from seqjax.ops.mesh import over_batch
 from seqjax.ops.pieces import in_pieces
+from seqjax.ops.solution import checked_guess, counted
 
 
 class Settings(TypedDict, total=False):
@@ -50,9 +51,10 @@ class Settings(TypedDict, total=False):
     its step, with a hand-written backward pass), "autodiff" (the loop differentiated by JAX:
     forward mode works, but an infinite derivative of a cell in the padding reaches its
     gradients), "associative" (in parallel over time, of a recurrence that is linear in
-    its state), "cudnn" (NVIDIA's library: a float32 LSTM on a GPU; see `seqjax.ops.cudnn`),
-    or "pallas" (one kernel for all steps, bfloat16 on a Hopper GPU; see
-    docs/gpu-kernels.md)."""
+    its state), "newton" (in parallel over time, of any cell without products in its step: by
+    iteration, to a tolerance; see `seqjax.ops.newton`), "cudnn" (NVIDIA's library: a float32
+    LSTM on a GPU; see `seqjax.ops.cudnn`), or "pallas" (one kernel for all steps, bfloat16 on a
+    Hopper GPU; see docs/gpu-kernels.md)."""
 
 
 class Options(Settings, total=False):
@@ -75,6 +77,12 @@ class Options(Settings, total=False):
     mesh: Mesh | AbstractMesh | None
     """The mesh over whose axis "data" the batch is split; by default the one of
     `jax.set_mesh`."""
+    guess: Float[ArrayLike, "batch time features"] | None
+    """Of "newton": where it starts, outputs of an earlier call with these options (such as of
+    other parameters); zeros by default. It gets no gradient."""
+    return_solution: bool
+    """Of "newton": return last `seqjax.ops.Solution`, how many iterations it took and how
+    often it fell back to the loop."""
 
 
 def run(
@@ -93,7 +101,7 @@ def run(
 
     Returns:
         ``y`` [batch, time, features] in the dtype of input and parameters, or
-        ``(carry, y)``.
+        ``(carry, y)``; with `return_solution` a `Solution` more.
 
     Raises:
         TypeError: for an unknown option.
@@ -121,21 +129,31 @@ def run(
     out_dtype = jnp.result_type(x, cell.kernel(params))
     implementation = choose(Call(name, cell.form, x.shape, features, out_dtype, options))
     run_piece = partial(run_form, cell, implementation=implementation, loop=loop_of(options))
+    iterates = implementation == "newton" and not isinstance(cell.form, Linear)
+    guess = checked_guess(name, iterates, x.shape[:2], features, options)
+    return_carry = options.get("return_carry")
+    if options.get("return_solution"):
+        carry, options = counted(carry), Options(**{**options, "return_carry": True})
 
-    def loop(shared: Any, x: Array, carry: Any, mask: Array | None) -> tuple[Any, Array]:
+    def loop(shared: Any, inputs: Any, carry: Any, mask: Array | None) -> tuple[Any, Array]:
         params, recurrent_mask = shared
-        return run_piece(params, x, carry, mask, recurrent_mask)
+        x, guess = inputs
+        return run_piece(params, x, carry, mask, recurrent_mask, guess=guess)
 
-    return over_sequence(
+    result = over_sequence(
         name,
         loop,
         (params, recurrent_mask),
-        x,
+        (x, guess),
         carry,
-        options,
+        Options(**{key: options[key] for key in options if key not in _OF_NEWTON}),
         shared_axes=(None, 0),
         dtype=out_dtype,
     )
+    if not options.get("return_solution"):
+        return result
+    (carry, solution), y = result
+    return (carry, y, solution) if return_carry else (y, solution)
 
 
 def step(cell: Cell, params: Params, carry: Any, x: Array) -> tuple[Any, Array]:
@@ -254,8 +272,12 @@ def in_reverse(options: Options) -> bool:
     return bool(options.get("reverse")) and not cut
 
 
+# Those that `run` sees to; who else runs a sequence has no use for them.
+_OF_NEWTON = ("guess", "return_solution")
+
+
 def _check_names(op: str, options: Options) -> None:
-    known = Options.__annotations__
+    known = [name for name in Options.__annotations__ if name not in _OF_NEWTON]
     for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)

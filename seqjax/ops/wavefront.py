@@ -141,6 +141,8 @@ def refuses(cell: Cell) -> str | None:
         return "it is no elementwise function of its gates"
     if form.across_features:
         return "a layer norm looks across its layer's features; none may"
+    if form.diagonal:
+        return "a diagonal recurrent kernel has no room for the layer above"
     return None
 
 

@@ -216,6 +216,9 @@ class _Together:
         if numbers.norm_sum is not None:
             applied = self.feed.steps - int(numbers.skipped.in_epoch)
             found["gradient_norm"] = float(numbers.norm_sum) / max(applied, 1)
+        for name, (total, weight) in (numbers.metric_sums or {}).items():
+            if weight:  # none where every step was skipped
+                found[name] = float(total) / float(weight)
         if "learning_rate" in self.options["track"]:
             state = self.states.opt_state
             arrays = {"filtering": lambda path, value: isinstance(value, jax.Array)}

@@ -114,7 +114,8 @@ def _before(job: Job, one: Seed) -> TrainState:
     own = one.params, one.opt_state, options["carry"]
     # Numbers of Python are parameters, too; their weak types would change with a step.
     own = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(a)), own)
-    return programs.start(job.optimizer, keep, norm, *own)
+    metrics = tuple(sorted(options["track_metrics"]))
+    return programs.start(job.optimizer, keep, norm, metrics, *own)
 
 
 def out_of_patience(job: Job, state: TrainState, step: int) -> bool:

@@ -64,6 +64,9 @@ class Options(TypedDict, total=False):
     track: Collection[Track]
     """More for every line: "gradient_norm", the mean over the epoch's steps before the
     optimizer; "learning_rate", of an `optax.inject_hyperparams`."""
+    track_metrics: Collection[str]
+    """Of the loss's metrics (`Losses`) those whose means over an epoch's training examples stand
+    in every line, too, under their own names."""
     callbacks: Sequence[Callback]
     """Hear of every epoch; see `Callback`."""
     progress: str | None
@@ -316,6 +319,10 @@ def _job(
     if unknown := set(options["track"]) - set(get_args(Track)):
         known = " and ".join(get_args(Track))
         raise ValueError(f"{name}: track knows {known}, not {', '.join(sorted(unknown))}.")
+    if taken := set(options["track_metrics"]) & {"step", "epoch", "skipped", *get_args(Track)}:
+        raise ValueError(
+            f"{name}: a line already has {', '.join(sorted(taken))}; give the metric another name."
+        )
     validation = options["validation"]
     if validation is None and options["early_stopping"] is not None:
         raise ValueError(f"{name}: early stopping needs validation batches.")
@@ -330,6 +337,7 @@ def _job(
 
 _DEFAULTS: dict[str, Any] = dict.fromkeys(Options.__annotations__) | {
     "track": (),
+    "track_metrics": (),
     "callbacks": (),
     "max_skips": 10,
     "debug_nans": False,

@@ -19,7 +19,8 @@ class Losses(NamedTuple):
         weights: of `values`' shape, 0 for padding, in addition to the batch's own: means,
             the gradient's too, are over the sum of all weights. None counts all alike.
         carry: what the next batch begins with (see `fit`).
-        metrics: more to report of a validation, by name: values, or ``(values, weights)``.
+        metrics: more to report of a validation, by name: values, or ``(values, weights)``; of
+            training, too, what `fit` is to track (`track_metrics`).
     """
 
     values: Array

@@ -129,17 +129,18 @@ def over_seeds(layout: Layout, one: Callable[[Any, Any], Any], mine: Any, shared
     )(mine, shared)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def start(
     optimizer: optax.GradientTransformation,
     keep_best: bool,
     track_norm: bool,
+    metrics: tuple[str, ...],
     params: Params,
     opt_state: Any,
     carry: Any,
 ) -> TrainState:
     """The state of one seed before its first step."""
-    return initial_state(optimizer, keep_best, track_norm, params, opt_state, carry)
+    return initial_state(optimizer, keep_best, track_norm, params, opt_state, carry, metrics)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnames="states")

@@ -19,6 +19,7 @@ _CAUSES = {
     ".opt_state": "another optimizer",
     ".best": "with and without early stopping",
     ".norm_sum": "with and without track=['gradient_norm']",
+    ".metric_sums": "other track_metrics",
     ".carry": "another carry",
 }
 

@@ -60,6 +60,7 @@ class TrainState(NamedTuple):
     best: Best | None
     carry: Any = None  # from batch to batch
     norm_sum: Array | None = None  # of the gradients, over the steps of the running epoch
+    metric_sums: Sums | None = None  # of the metrics that are tracked, over its examples
 
 
 def initial_state(
@@ -69,6 +70,7 @@ def initial_state(
     params: Params,
     opt_state: optax.OptState | None = None,
     carry: Any = None,
+    metrics: tuple[str, ...] = (),
 ) -> TrainState:
     """The state before the first step."""
     return TrainState(
@@ -88,6 +90,7 @@ def initial_state(
         best=Best(params, jnp.float32(jnp.inf), jnp.int32(0)) if keep_best else None,
         carry=carry,
         norm_sum=jnp.zeros(()) if track_norm else None,
+        metric_sums={name: (jnp.zeros(()), jnp.zeros(())) for name in metrics} or None,
     )
 
 
@@ -167,9 +170,10 @@ def train_steps(
 
         def differentiate(examples: Any, weights: Array) -> Any:
             before = state.params, examples, weights, noise, state.carry
-            return gradient_and_total(program.loss, *before)
+            gradient, (sums, carry) = gradient_and_total(program.loss, *before)
+            return gradient, (sums["loss"], _tracked(state.metric_sums, sums), carry)
 
-        gradient, (total, weight, carry) = program.on_batch(data, row, differentiate)
+        gradient, ((total, weight), metrics, carry) = program.on_batch(data, row, differentiate)
         mean = total / jnp.where(weight == 0, 1, weight)
         updates, opt_state = update(gradient, state.opt_state, state.params, value=mean)
         params = optax.apply_updates(state.params, updates)
@@ -182,6 +186,7 @@ def train_steps(
             skipped=state.skipped._replace(in_a_row=jnp.int32(0)),
             carry=carry,
             norm_sum=None if state.norm_sum is None else state.norm_sum + jnp.sqrt(squares),
+            metric_sums=jax.tree.map(jnp.add, state.metric_sums, metrics),
         )
         # A square beyond float32 counts, too: it would stay in Adam's second moment for good.
         finite = jnp.isfinite(total + squares + _zero_if_finite((params, carry)))
@@ -208,22 +213,34 @@ def train_steps(
         skipped=state.skipped._replace(in_epoch=renewed(state.skipped.in_epoch, 0)),
         carry=state.carry if start is None else renewed(state.carry, start),
         norm_sum=None if state.norm_sum is None else renewed(state.norm_sum, 0),
+        metric_sums=jax.tree.map(lambda old: renewed(old, jnp.zeros_like(old)), state.metric_sums),
     )
     return lax.scan(step, state, rows)[0]
 
 
 def gradient_and_total(
     loss: Loss, params: Params, examples: Any, weights: Array, noise: Array, carry: Any = None
-) -> tuple[Params, tuple[Array, Array, Any]]:
-    """The gradient of the mean loss over a batch; its sums of losses and of weights, the carry."""
+) -> tuple[Params, tuple[Sums, Any]]:
+    """The gradient of the mean loss over a batch; its sums of losses and of metrics, the carry."""
 
-    def mean_loss(params: Params) -> tuple[Array, tuple[Array, Array, Any]]:
+    def mean_loss(params: Params) -> tuple[Array, tuple[Sums, Any]]:
         sums, carry_after = loss_sums(loss, params, examples, weights, noise, carry)
         total, weight = sums["loss"]
         # Of a batch that counts nothing the mean is 0, and so is its gradient.
-        return total / jnp.where(weight == 0, 1, weight), (total, weight, carry_after)
+        return total / jnp.where(weight == 0, 1, weight), (sums, carry_after)
 
     return jax.grad(mean_loss, has_aux=True)(params)
+
+
+def _tracked(wanted: Sums | None, found: Sums) -> Sums | None:
+    if wanted is None:
+        return None
+    if missing := wanted.keys() - found.keys():
+        raise ValueError(
+            f"track_metrics names {', '.join(sorted(missing))}, but the metrics of this loss are"
+            f" {', '.join(sorted(found.keys() - {'loss'})) or 'none'}."
+        )
+    return {name: found[name] for name in wanted}
 
 
 def inexact(leaf: Any) -> bool:

@@ -133,10 +133,11 @@ def test_a_report_is_read_as_it_was_written(tmp_path):
 
 
 def test_a_quick_run_measures_few_cases(monkeypatch, tmp_path):
-    measured = []
+    measured, names = [], []
 
     def measure(case, everyone, processes, rounds, seconds):
         measured.append(case)
+        names.append([one.name for one in everyone])
         assert rounds == 3
         return [figure("seqjax", 1.0, program, case.shape) for program in layers.PROGRAMS]
 
@@ -149,6 +150,10 @@ def test_a_quick_run_measures_few_cases(monkeypatch, tmp_path):
     assert [case.kind for case in measured] == ["lstm"] * 3 + ["conv"] * 3
     assert len(found.figures) == 12
     assert np.isfinite(found.figures[0].median)
+    # One implementation beside the default, over steps and batches.
+    layers.run(layers.Layers(quick=True, out=tmp_path, only=("gru",), implementation="newton"))
+    assert [(case.batch, case.time) for case in measured[6:]] == [(1, 256), (1, 1024), (1, 4096)]
+    assert names[6:] == [["seqjax", "seqjax, newton"]] * 3
 
 
 def test_a_shape_that_is_not_there_is_refused():

@@ -156,7 +156,7 @@ def test_files_of_seqjax_0_1_still_load(arguments, path):
         ({"chunk_size": 0}, "chunk_size is 0; it must be a whole number, at least 1.* or null"),
         (
             {"implementation": "x"},
-            "one of 'scan', 'autodiff', 'associative', 'cudnn', 'pallas' or null",
+            "one of 'scan', 'autodiff', 'associative', 'newton', 'cudnn', 'pallas' or null",
         ),
         ({"dtype": "int32"}, "dtype is 'int32'; it must be one of 'float16', 'bfloat16'"),
         ({"architecture": "rnn", "activation": "sin"}, "it must be one of 'tanh', 'relu'"),

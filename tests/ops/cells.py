@@ -17,7 +17,7 @@ MASK = np.array([[2.0, 0, 0, 2, 2], [1, 1, 0, 1, 1], [0, 0.5, 0.5, 0, 1]])
 # Options worth a case of their own; other cells have none.
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "rnn": ({}, {"activation": "relu"}, {"layer_norm": True}),
-    "gru": ({}, {"reset_after": False}),
+    "gru": ({}, {"reset_after": False}, {"recurrent": "diagonal"}),
     "lru": ({"state": 3},),
 }
 
@@ -120,7 +120,9 @@ def loop(case, params, x, carry, *, recurrent_mask=None, seq_lengths=None, rever
 
 
 def masked(params, mask):
-    return params._replace(recurrent_kernel=mask[:, None] * params.recurrent_kernel)
+    kernel = params.recurrent_kernel
+    rows = mask[:, None] if kernel.ndim == 2 else jnp.tile(mask, kernel.size // mask.size)
+    return params._replace(recurrent_kernel=rows * kernel)
 
 
 def total(tree):

@@ -1,11 +1,15 @@
 """What a loss may return beside one loss for each example: weights, a carry, metrics."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from seqjax import models
+from seqjax.ops.layout import choices, choose_layout
 from seqjax.train import (
     Checkpoints,
     EarlyStopping,
@@ -205,6 +209,32 @@ def test_callbacks_learning_rate_and_gradient_norm():
     assert [line["learning_rate"] for line in done.history] == pytest.approx([0.4, 0.2])
     with pytest.raises(ValueError, match=r"no learning_rate to track; make it by optax\.inject"):
         fit(squares, START, optax.sgd(0.1), whole, epochs=1, track=("learning_rate",))
+
+
+def test_metrics_of_training_are_tracked_by_name():
+    """The mean over an epoch's examples; such as how often "newton" fell back to the loop."""
+    model = models.make("gru", inputs=1, features=(3,), outputs=1, implementation="newton")
+    params = model.init(jax.random.key(0))
+
+    def loss(params, x, key, most=0):
+        y, solution = model.apply(params, x[:, :, None], return_solution=True)
+        seen = {"fallbacks": solution.fallbacks, "iterations": solution.iterations, "x": x[:, 0]}
+        return Losses(jnp.mean(y**2, axis=(1, 2)), metrics=seen)
+
+    batches, optimizer = array_batches(X, 3), optax.sgd(0.1)
+    done = fit(loss, params, optimizer, batches, epochs=2, track_metrics=("fallbacks", "x"))
+    for line in done.history:
+        assert line["fallbacks"] == 0
+        assert line["x"] == pytest.approx(float(np.mean(X[:, 0])), rel=1e-5)
+        assert "iterations" not in line
+    with choose_layout(choices()._replace(newton_iterations=1)):
+        again = functools.partial(loss, most=1)  # compiled anew, for this layout
+        done = fit(again, params, optimizer, batches, epochs=1, track_metrics=["fallbacks"])
+    assert done.history[0]["fallbacks"] == 1
+    with pytest.raises(ValueError, match=r"track_metrics names near, but the .* loss are none"):
+        fit(squares, START, optimizer, BATCHES, epochs=1, track_metrics=("near",))
+    with pytest.raises(ValueError, match="a line already has epoch; give the metric another name"):
+        fit(squares, START, optimizer, BATCHES, epochs=1, track_metrics=("epoch",))
 
 
 def test_a_transformation_that_needs_the_loss():

@@ -63,7 +63,8 @@ def contestants(kind: str, dtype: str) -> list[Contestant]:
     if kind == "conv":
         found += [_own("products")]
     else:
-        of_gpu = [name for name in BACKENDS if name not in ("scan", "autodiff", "associative")]
+        elsewhere = ("scan", "autodiff", "associative", "newton")  # or in no section
+        of_gpu = [name for name in BACKENDS if name not in elsewhere]
         wanted = [name for name in of_gpu if (name == "cudnn") == (dtype == "float32")]
         found += [_own(name) for name in wanted if name != "cudnn" or kind == "lstm"]
     found += [Contestant("torch", "torch", {}, threads=1), Contestant("linen", "linen", {})]
@@ -104,6 +105,15 @@ def run_compiled(dry: bool, emit: Emit) -> None:
     found = [Case("lstm", 2, 16, 8, 8)] if dry else [Case("lstm", 16, 1024, 256, 256)]
     with processes() as workers:
         measure(workers, found, "bfloat16", [ours, loop._replace(threads=1)], dry, emit)
+
+
+def run_newton(dry: bool, emit: Emit) -> None:
+    """Section "newton": few long sequences, by Newton's method over time beside the loop."""
+    shapes = ((2, 16, 8),) if dry else ((1, 4096, 64), (1, 16384, 64), (16, 4096, 256))
+    with processes() as workers:
+        for kind in ("gru",) if dry else ("gru", "lstm"):
+            found = [Case(kind, batch, time, width, width) for batch, time, width in shapes]
+            measure(workers, found, "float32", [_own("scan"), _own("newton")], dry, emit)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ SECTIONS = {
     "layers": _here("layers", 190, "RNN, LSTM, GRU, WaveNet beside PyTorch with cuDNN and Flax"),
     "training": _here("training", 70, "resumed bit for bit; bfloat16 of every architecture"),
     "choices": _here("choices", 80, "each rule of seqjax.ops.layout either way; what won"),
+    "newton": _here("layers", 75, "parallel over time beside the loop", "run_newton"),
     "epochs": _here("epochs", 60, "models of chapter 15, beside PyTorch"),
     "generation": _here("generation", 40, "samples one by one"),
     "flags": _here("flags", 70, "command buffers, by XLA_FLAGS"),

@@ -176,6 +176,8 @@ def refuses(call: Any) -> str | None:
             return f"its kernels are for Hopper (compute capability 9.0), not {capability}"
     if str(call.dtype) != "bfloat16":
         return f"it computes in bfloat16 (dtype=jnp.bfloat16), not {call.dtype}"
+    if call.form.diagonal:
+        return 'its kernels are built around a product with h, and recurrent="diagonal" has none'
     if not all(isinstance(size, int) for size in call.shape):
         return f"its grid needs a known batch and time, and x is {call.shape}"
     masked = call.options.get("recurrent_mask") is not None

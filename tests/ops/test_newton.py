@@ -1,0 +1,270 @@
+"""Newton's method over time is the loop: values, gradients, options, and when it falls back."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from seqjax import ops
+from seqjax.ops import affine
+from seqjax.ops.layout import choices, choose_layout
+from tests.ops.cells import CASES, MASK, B, H, assert_close, make, total
+
+ITERATED = {
+    name: case for name, case in CASES.items() if isinstance(case.cell.form, ops.Elementwise)
+}
+LENGTHS = np.array([17, 0, 6])
+DIAGONAL, WHOLE = {"newton_units": 0}, {"newton_units": 64}
+
+
+def with_gradients(cell, *arguments, how: Any = None, **options):
+    """``(gradients, (carry, y, solution))`` of a loss of carry and outputs."""
+
+    def value(*arguments):
+        result = ops.run(cell, *arguments, return_carry=True, **options)
+        return total(result[:2]), result
+
+    with choose_layout(choices()._replace(**how or {})):
+        return jax.jit(jax.grad(value, (0, 1, 2), has_aux=True))(*arguments)
+
+
+def beside_scan(cell, *arguments, how: Any = None, tolerance: Any = 1e-9, **options):
+    """Newton's solution, once it has been held to the loop's."""
+    expected = with_gradients(cell, *arguments, **options)
+    newton = {"implementation": "newton", "return_solution": True}
+    gradients, (*found, solution) = with_gradients(cell, *arguments, how=how, **options, **newton)
+    for ours, loops in ((found, expected[1]), (gradients, expected[0])):
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(tuple(loops)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(initial=0))
+    return solution
+
+
+def drawn(cell, inputs=2, steps=300, features=H, dtype: Any = np.float32, scale=1.0, batch=1):
+    """Parameters as a layer draws them, inputs of unit variance."""
+    keys = jax.random.split(jax.random.key(3))
+    params = ops.init(cell, keys[0], inputs, features, dtype)
+    params = params._replace(recurrent_kernel=scale * params.recurrent_kernel)
+    x = jax.random.normal(keys[1], (batch, steps, inputs), dtype)
+    return params, x, cell.initial_carry(batch, features, dtype)
+
+
+@pytest.mark.parametrize("case", ITERATED.values(), ids=ITERATED.keys())
+def test_values_and_gradients_are_those_of_scan(case, x64):
+    """With weights that let differences grow, in both directions, with lengths and dropout."""
+    options = {"seq_lengths": LENGTHS, "recurrent_mask": MASK, "reverse": True, "keep_order": True}
+    params, x, carry = make(case, steps=17)
+    solution = beside_scan(case.cell, params, x, carry, how=DIAGONAL, **options)
+    assert not solution.fallbacks.any()
+    # The first k steps are right after k iterations; one more finds that nothing is left.
+    assert (solution.iterations <= 18).all()
+    if case.cell.form.diagonal:  # exact Jacobians: the errors are squared
+        assert (solution.iterations <= 9).all()
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_whole_jacobians_take_few_iterations(name, x64):
+    params, x, carry = make(ITERATED[name], steps=17)
+    options = {"seq_lengths": LENGTHS, "recurrent_mask": MASK}
+    solution = beside_scan(ITERATED[name].cell, params, x, carry, how=WHOLE, **options)
+    assert not solution.fallbacks.any()
+    by_diagonal = beside_scan(ITERATED[name].cell, params, x, carry, how=DIAGONAL, **options)
+    assert (solution.iterations < by_diagonal.iterations).all()
+
+
+@pytest.mark.parametrize(("name", "how"), [("lstm", DIAGONAL), ("gru", WHOLE)])
+def test_off_the_cpu_the_linear_recurrence_has_no_loop(name, how, x64, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    params, x, carry = make(ITERATED[name], steps=17)
+    solution = beside_scan(ITERATED[name].cell, params, x, carry, how=how, reverse=True)
+    assert not solution.fallbacks.any()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_short_sequences(steps, x64):
+    params, x, carry = make(ITERATED["lstm"], steps=steps)
+    solution = beside_scan(ops.LSTMCell(), params, x, carry)
+    assert (solution.iterations <= steps + 1).all()
+    assert (solution.solves == (steps > 0)).all()
+
+
+def test_long_sequences():
+    arguments = drawn(ops.GRUCell(), steps=16384, features=4)
+    for how, most in ((DIAGONAL, 20), (WHOLE, 6)):
+        solution = beside_scan(ops.GRUCell(), *arguments, how=how, tolerance=1e-4)
+        assert not solution.fallbacks.any()
+        assert (solution.iterations <= most).all()
+
+
+@pytest.mark.parametrize("cell", [ops.RNNCell(), ops.GRUCell(), ops.UGRNNCell()], ids=str)
+def test_what_it_finds_solves_the_equations(cell):
+    """``h_t = f(h_{t-1}, x_t)``, with weights of one to three times the size, chaotic ones too."""
+
+    @jax.jit
+    def run(params, x):
+        y, solution = ops.run(cell, params, x, implementation="newton", return_solution=True)
+        before = jnp.concatenate([jnp.zeros_like(y[:, :1]), y[:, :-1]], axis=1)
+        return y[0] - ops.step(cell, params, before[0], x[0])[0], solution
+
+    for scale in (1.0, 2.0, 3.0):
+        left, _ = run(*drawn(cell, features=16, scale=scale)[:2])
+        assert np.abs(left).max() < 1e-5
+
+
+def test_what_does_not_converge_is_left_to_the_loop(x64):
+    """Its very numbers, and the count says so: once for each chunk."""
+    params, x, carry = make(ITERATED["peephole_lstm"], steps=20)
+    cell, newton = ops.PeepholeLSTMCell(), {"implementation": "newton", "return_solution": True}
+    for options, solves in (({}, 1), ({"chunk_size": 8}, 3)):
+        one = DIAGONAL | {"newton_iterations": 1}
+        found = with_gradients(cell, params, x, carry, how=one, **newton, **options)
+        expected = with_gradients(cell, params, x, carry, **options)
+        assert_close((found[0], found[1][:2]), expected, 1e-13)
+        for counts in found[1][2]:
+            assert (counts == solves).all()
+
+
+def test_chunks_and_truncation(x64):
+    params, x, carry = make(ITERATED["gru"], steps=20)
+    options = {"chunk_size": 4, "truncation": 10, "seq_lengths": np.array([20, 0, 13])}
+    solution = beside_scan(ops.GRUCell(), params, x, carry, how=DIAGONAL, **options)
+    assert (solution.solves == 6).all()
+    assert not solution.fallbacks.any()
+
+
+def test_what_is_not_finite_is_as_in_the_loop():
+    params, x, carry = drawn(ops.LSTMCell(), steps=12, batch=2)
+    for bad in (np.nan, np.inf):
+        x = x.at[0, 5].set(bad)
+        gradients, (_, y, solution) = with_gradients(
+            ops.LSTMCell(), params, x, carry, implementation="newton", return_solution=True
+        )
+        expected, (_, loops) = with_gradients(ops.LSTMCell(), params, x, carry)
+        assert_close((y, gradients), (loops, expected), 1e-5)
+        assert np.isfinite(y[1]).all()
+        assert (solution.fallbacks == 1).all()
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_a_guess_saves_iterations_and_changes_nothing(name, x64):
+    """Outputs of slightly other parameters, as of the training step before."""
+    cell = ITERATED[name].cell
+    params, x, _ = drawn(cell, steps=40, batch=3, dtype=np.float64)
+    options = {"reverse": True, "seq_lengths": np.array([40, 0, 23]), "time_major": name == "gru"}
+    x = jnp.swapaxes(x, 0, 1) if options["time_major"] else x
+    solve = functools.partial(ops.run, implementation="newton", return_solution=True, **options)
+    before = jax.tree.map(lambda a: a * (1 + 1e-6), params)
+    guess = ops.run(cell, before, x, **options)
+    y, cold = solve(cell, params, x)
+    warm_y, warm = solve(cell, params, x, guess=guess)
+    assert_close(warm_y, y, 1e-9)
+    assert (warm.iterations < cold.iterations).all()
+    _, again = solve(cell, params, x, guess=y)
+    assert (again.iterations <= 2).all()
+
+
+def test_bfloat16_has_a_carry_of_float32():
+    params, x, carry = drawn(ops.GRUCell(), steps=50, batch=3, dtype=jnp.bfloat16)
+    carry = carry.astype(jnp.float32)
+    newton = {"implementation": "newton", "return_solution": True}
+    gradients, (end, y, solution) = with_gradients(ops.GRUCell(), params, x, carry, **newton)
+    expected, (_, loops) = with_gradients(ops.GRUCell(), params, x, carry)
+    assert (end.dtype, y.dtype) == (jnp.float32, jnp.bfloat16)
+    assert not solution.fallbacks.any()
+    np.testing.assert_allclose(*(a.astype(np.float32) for a in (y, loops)), atol=0.02)
+    for a, b in zip(jax.tree.leaves(gradients), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        a, b = a.astype(np.float32), b.astype(np.float32)
+        np.testing.assert_allclose(a, b, atol=0.05 * np.abs(b).max())
+
+
+def test_seeds_side_by_side_and_devices(x64):
+    """Under `jax.vmap`, and a batch over two devices, which need not agree on iterations."""
+    cell = ops.GRUCell()
+    params, x, _ = drawn(cell, steps=17, batch=4, dtype=np.float64)
+    x = x.at[2:].multiply(0.01)
+
+    def loss(params, implementation: Any = "newton", mesh=None):
+        run = functools.partial(ops.run, cell, implementation=implementation, mesh=mesh)
+        return jnp.sum(run(params, x) ** 2)
+
+    expected = jax.grad(functools.partial(loss, implementation="scan"))
+    both = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), params)
+    together = jax.jit(jax.vmap(jax.grad(loss)))(both)
+    assert_close(jax.tree.map(lambda a: a[0], together), expected(params), 1e-9)
+    assert_close(
+        jax.tree.map(lambda a: a[1], together),
+        expected(jax.tree.map(lambda a: 2 * a, params)),
+        1e-9,
+    )
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+    split = jax.jit(jax.grad(functools.partial(loss, mesh=mesh)))(params)
+    assert_close(split, expected(params), 1e-9)
+    _, solution = jax.jit(
+        lambda x: ops.run(cell, params, x, implementation="newton", return_solution=True, mesh=mesh)
+    )(x)
+    assert solution.iterations[2] < solution.iterations[0]
+
+
+def test_what_it_cannot_run_has_a_reason():
+    original = ops.GRUCell(reset_after=False)
+    params, x, _ = drawn(original, steps=3)
+    with pytest.raises(ValueError, match=r"'newton' cannot run this: .*reset_after=True"):
+        ops.run(original, params, x, implementation="newton")
+    params, x, _ = drawn(ops.RNNCell(), steps=3)
+    guess = jnp.zeros((1, 3, H))
+    with pytest.raises(ValueError, match="rnn: guess and return_solution are options of impl"):
+        ops.rnn(params, x, guess=guess)
+    with pytest.raises(ValueError, match=r"rnn: the guess must be \[1, 3, 5\], .* \(1, 2, 5\)"):
+        ops.rnn(params, x, guess=guess[:, 1:], implementation="newton")
+    with pytest.raises(TypeError, match="linear_recurrence: no option is named 'guess'"):
+        ops.linear_recurrence(guess, guess, guess=guess)
+
+
+def test_a_linear_recurrence_is_solved_at_once(x64):
+    params, x, carry = make(CASES["min_gru"])
+    by_newton, by_scan = (
+        ops.min_gru(params, x, carry, implementation=name) for name in ("newton", "scan")
+    )
+    assert_close(by_newton, by_scan)
+    with pytest.raises(ValueError, match=r"min_gru: .*a linear recurrence is solved at once"):
+        ops.min_gru(params, x, implementation="newton", return_solution=True)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("units", [None, 2])
+def test_affine_recurrences(units, reverse, x64):
+    """Blocks of two arrays, and matrices: the loop, and the parallel prefix."""
+    rng = np.random.default_rng(0)
+    if units is None:
+        factors = tuple(tuple(jnp.asarray(rng.normal(size=(7, B, H))) for _ in "ab") for _ in "ab")
+        inputs = tuple(jnp.asarray(rng.normal(size=(7, B, H))) for _ in "ab")
+    else:
+        factors = jnp.asarray(rng.normal(size=(7, B, units, units)))
+        inputs = jnp.asarray(rng.normal(size=(7, B, units)))
+    h = jax.tree.map(lambda b: jnp.zeros_like(b[0]), inputs)
+    expected: list[Any] = [None] * 7
+    for t in reversed(range(7)) if reverse else range(7):
+        at = jax.tree.map(lambda a, t=t: a[t], factors)
+        if units is None:
+            h = tuple(
+                row[0] * h[0] + row[1] * h[1] + b[t] for row, b in zip(at, inputs, strict=True)
+            )
+        else:
+            h = np.einsum("bij,bj->bi", at, h) + inputs[t]
+        expected[t] = h
+    expected = jax.tree.map(lambda *steps: jnp.stack(steps), *expected)
+    assert_close(affine.solve(factors, inputs, reverse=reverse), expected)
+    products, found = affine.prefix(factors, inputs, reverse=reverse)
+    assert_close(found, expected)
+    # From another start: the recurrence is affine in it.
+    first = -1 if reverse else 0
+    start = jax.tree.map(lambda b: jnp.ones_like(b[0]), inputs)
+    begun = affine.apply(jax.tree.map(lambda a: a[first], factors), start)
+    moved = jax.tree.map(lambda b, s: b.at[first].add(s), inputs, begun)
+    everywhere = jax.tree.map(lambda s: jnp.broadcast_to(s[None], (7, *s.shape)), start)
+    by_products = jax.tree.map(jnp.add, affine.apply(products, everywhere), found)
+    assert_close(by_products, affine.solve(factors, moved, reverse=reverse))
