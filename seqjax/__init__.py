@@ -8,17 +8,16 @@ and `forecast` (pandas, Orbax) are loaded when they are first used.
 """
 
 import importlib
-import importlib.metadata
 from types import ModuleType
 
 from seqjax import models as models, nn as nn, ops as ops
 
+__version__ = "0.1.0"  # pyproject.toml reads it here: a bare checkout knows its version, too
+
 _LAZY = ("data", "forecast", "io", "launch", "report", "train")
 
 
-def __getattr__(name: str) -> ModuleType | str:
-    if name == "__version__":
-        return importlib.metadata.version("seqjax")
+def __getattr__(name: str) -> ModuleType:
     if name in _LAZY:
         return importlib.import_module(f"seqjax.{name}")
     raise AttributeError(f"module 'seqjax' has no attribute {name!r}")

@@ -9,6 +9,7 @@ import optax
 from jax import Array, lax
 from jaxtyping import Bool, Float, Integer
 
+from seqjax.models.logistics import logistic_mixture_log_probability
 from seqjax.ops import as_lengths, length_mask
 
 
@@ -68,6 +69,30 @@ def cross_entropy(
 def _logsumexp(logits: Array) -> Array:
     most = lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
     return most + jnp.log(jnp.sum(jnp.exp(logits - most), axis=-1, keepdims=True))
+
+
+def logistic_mixture(
+    y: Float[Array, "*tokens outputs"], targets: Integer[Array, "*tokens"], levels: int
+) -> Float[Array, "*tokens"]:
+    """Nats of ordered codes, such as samples of sound, by a mixture of logistic distributions.
+
+    Args:
+        y: for each token logits, means and logarithms of scales, 3 * components.
+        targets: 0, ..., levels - 1; in the mixture they stand for -1, ..., 1.
+        levels: number of codes.
+
+    Raises:
+        ValueError: for outputs that are no multiple of 3, or fewer than 2 levels.
+
+    Example:
+        >>> y = jnp.array([[0.0, 0.5, -9.0]])  # one narrow component at 0.5
+        >>> logistic_mixture(y, jnp.array([191]), levels=256).round(3).tolist()
+        [0.025]
+
+    Source: see `seqjax.models.logistics.logistic_mixture_log_probability`; draws:
+    `seqjax.models.logistics.logistic_sampler`.
+    """
+    return -logistic_mixture_log_probability(y, targets, levels)
 
 
 def bits(losses: Float[Array, "*tokens"]) -> Float[Array, "*tokens"]:

@@ -1,4 +1,4 @@
-"""Series, scalers, windows and splits; text as tokens: numpy and pandas, no JAX."""
+"""Series, scalers, windows and splits; text as tokens; sound: numpy and pandas, no JAX."""
 
 from seqjax.data.cells import DataError as DataError
 from seqjax.data.labelled import (
@@ -20,6 +20,14 @@ from seqjax.data.scalers import (
     unscale as unscale,
 )
 from seqjax.data.series import MILK_CSV as MILK_CSV, read_series as read_series
+from seqjax.data.sound import (
+    mu_law_decode as mu_law_decode,
+    mu_law_encode as mu_law_encode,
+    read_wav as read_wav,
+    read_wavs as read_wavs,
+    resampled as resampled,
+    write_wav as write_wav,
+)
 from seqjax.data.synthetic import NOISE_VARIANCE as NOISE_VARIANCE, two_sines as two_sines
 from seqjax.data.text import (
     END as END,

@@ -7,6 +7,10 @@ from seqjax.models.architectures import (
 )
 from seqjax.models.beam import Beam as Beam, beam_search as beam_search
 from seqjax.models.generate import generate as generate
+from seqjax.models.logistics import (
+    logistic_mixture_log_probability as logistic_mixture_log_probability,
+    logistic_sampler as logistic_sampler,
+)
 from seqjax.models.model import (
     Model as Model,
     Params as Params,

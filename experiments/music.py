@@ -1,0 +1,150 @@
+"""Polyphonic music, step by step: which keys of a piano sound next?
+
+    python -m experiments.music                             # generated chorales, 3 seeds
+    python -m experiments.music --quick                     # a look: 1 seed, 2 epochs
+    python -m experiments.music --data JSB_Chorales.mat     # the benchmark's files
+    python -m experiments.music --midi FOLDER --steps-per-beat 2
+    python -m experiments.music --out runs/music --generate 64
+
+Many-to-many over pieces of unequal length: RNN, LSTM, GRU, TCN, and a GRU under a NADE. By
+default four-part chorales made by the rules of voice leading, whose best possible score is known.
+Negative log-likelihood of a step (sum over its keys), beside logistic regression and the step
+before; what the networks compose is drawn, written as MIDI and sound, and held to the rules.
+Two CPU cores: 15 minutes. Scores to expect: docs/music.md.
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import tyro
+
+from experiments import music_report as report
+from experiments.music_models import (
+    RECIPES,
+    Settings,
+    batches_of,
+    drawn,
+    fit_seeds,
+    loss_of,
+    make_model,
+    room_of,
+)
+from experiments.music_pieces import compose, look_at, read, tally
+from seqjax import launch, study, train
+from seqjax.data.music import Music
+
+NAME = "experiments.music"
+_DRAWN = 24, 64  # pieces, and their steps, that are held to the rules
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(study.TableConfig):
+    """Options of the music."""
+
+    seeds: int = 3
+    """How many seeds to train: --seed, --seed + 1, ..."""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="FILE.mat")] = None
+    """Piano rolls: cell arrays traindata, validdata and testdata of matrices [steps, 88]."""
+    midi: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """MIDI files; 60 % of them train, 20 % are chosen on, 20 % test."""
+    steps_per_beat: int = 1
+    """Steps in a quarter note of --midi."""
+    epochs: int | None = None
+    """Epochs to train."""
+    learning_rate: float | None = None
+    """Of AdamW at its height; by default each row's own."""
+    dropout: float | None = None
+    """Rate below the head and in residual blocks; by default 0.1, and 0.4 without --transpose."""
+    transpose: int | None = None
+    """Semitones by which pieces are moved up or down at random in training, at most; by default 6,
+    and 0 for --data, whose published figures are of the pieces as they are."""
+    generate: int = 0
+    """Write so many steps by a network of the run in --out as MIDI and sound, and end."""
+
+    titles: ClassVar = {name: recipe.title for name, recipe in RECIPES.items()}
+    may_differ: ClassVar = (*study.TableConfig.may_differ, "generate")
+    not_swept: ClassVar = ("data", "midi", "steps_per_beat", "generate")
+
+    def rows(self) -> tuple[str, ...]:
+        """Those asked for; for a look, a few."""
+        return ("gru", "logistic-1") if self.quick and self.only is None else super().rows()
+
+    def resolved(self) -> dict[str, Any]:
+        """The settings; raises for bad options."""
+        self.rows()
+        if self.data is not None and self.midi is not None:
+            raise launch.RunError("--data and --midi: give one of them.")
+        for name, least in (("steps_per_beat", 1), ("transpose", 0), ("generate", 0)):
+            if (value := getattr(self, name)) is not None and value < least:
+                option = name.replace("_", "-")
+                raise launch.RunError(f"--{option} must be at least {least}, not {value}.")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise launch.RunError(f"--dropout must be in [0, 1), not {self.dropout}.")
+        return {"settings": self.settings()._asdict()}
+
+    def preview(self) -> str | None:
+        """The files of --generate, or the list of rows."""
+        if not self.generate:
+            return super().preview()
+        folder = self.out or launch.RUNS / "music"
+        return "\n".join(map(str, compose(folder, self.only, self.generate, self.seed)))
+
+    def settings(self, room: int = 88) -> Settings:
+        """How every row is trained, on pieces that can be moved so far."""
+        transpose = (0 if self.data else 6) if self.transpose is None else self.transpose
+        transpose = min(transpose, room)
+        dropout = (0.1 if transpose else 0.4) if self.dropout is None else self.dropout
+        return Settings(self.epochs_of(Settings().epochs), dropout=dropout, transpose=transpose)
+
+
+def trial_of(music: Music, config: Config, name: str) -> study.Trial:
+    """What is trained and measured of a row."""
+    recipe, settings = RECIPES[name], config.settings(room_of(music.train))
+    if config.learning_rate is not None:
+        recipe = recipe._replace(learning_rate=config.learning_rate)
+    model = make_model(recipe, settings.dropout, config.dtype)
+    batches = batches_of(music.train, settings.batch_size)
+    held = {
+        name: batches_of(rolls, 32, shuffle=False)
+        for name, rolls in music.parts().items()
+        # The test part is for finished rows, not for a look.
+        if name == "validation" or (name == "test" and not config.quick)
+    }
+
+    def measure(params: Any) -> dict[str, Any]:
+        loss = loss_of(model)
+        found = {part: train.evaluate_metrics(loss, params, one) for part, one in held.items()}
+        scores = {part: figures["nll"] for part, figures in found.items()}
+        return scores | {"drawn": tally(list(drawn(model, params, *_DRAWN)))._asdict()}
+
+    return study.Trial(
+        recipe.title,
+        settings._asdict() | {"learning_rate": recipe.learning_rate, "data": music.source},
+        model,
+        functools.partial(
+            fit_seeds,
+            recipe=recipe,
+            settings=settings,
+            model=model,
+            parts=(batches, held["validation"]),
+        ),
+        measure,
+        every=10 * batches.steps,
+        extra={"steps_per_beat": config.steps_per_beat},
+    )
+
+
+def run(config: Config, folder: Path) -> launch.Result:
+    """Train what is missing, write the table, the picture and a piece."""
+    music = read(config.data, config.midi, config.steps_per_beat)
+    music = look_at(music) if config.quick else music
+    outcomes = study.run(NAME, config, folder, functools.partial(trial_of, music))
+    rows = report.rows_of(outcomes, music, test=not config.quick)
+    files = report.write(folder, outcomes, music, "validation" if config.quick else "test")
+    return launch.Result(rows, "nats", files, report.table_of(rows))
+
+
+if __name__ == "__main__":
+    launch.main(NAME, Config, run, (__doc__ or "").partition("\n\nMany-to-many")[0])

@@ -1,0 +1,46 @@
+"""Recordings for `experiments.tones`: WAV files in three parts."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from experiments.tones_data import FRAME, LEVELS, RATE, Parts, Sounds, digest_of
+from seqjax.data import DataError
+from seqjax.data.sound import mu_law_encode, read_wavs
+
+_FEW = 10  # recordings, of which each is split
+_LEAST = 30  # seconds
+
+
+def recorded(folder: Path) -> Parts:
+    """Recordings of a folder in three parts.
+
+    From ten files on whole files go into each part, as a hash of them decides; fewer are cut,
+    a tenth at the end of each into the test part and as much before that into validation.
+
+    Raises:
+        DataError: see `seqjax.data.sound.read_wavs`; for less than half a minute.
+    """
+    found = [mu_law_encode(each, LEVELS) for each in read_wavs(folder, RATE).values()]
+    seconds = sum(map(len, found)) / RATE
+    if seconds < _LEAST:
+        raise DataError(f"{folder}: {seconds:.1f} s of sound are too few; record {_LEAST} s.")
+    if len(found) >= _FEW:
+        found.sort(key=lambda codes: hashlib.sha256(codes.tobytes()).digest())
+        tenth = len(found) // _FEW
+        split = [found[2 * tenth :], found[:tenth], found[tenth : 2 * tenth]]
+    else:
+        cuts = [(codes, len(codes) // 10) for codes in found]
+        split = [
+            [codes[: len(codes) - 2 * n] for codes, n in cuts],
+            [codes[len(codes) - 2 * n : len(codes) - n] for codes, n in cuts],
+            [codes[len(codes) - n :] for codes, n in cuts],
+        ]
+    parts = []
+    for each in split:
+        codes = np.concatenate(each)
+        codes = codes[: len(codes) // FRAME * FRAME]
+        none = np.zeros((len(codes) // FRAME, 0))
+        parts.append(Sounds(codes, none, none, np.zeros((len(codes), 0))))
+    return Parts(*parts, digest=digest_of(parts))

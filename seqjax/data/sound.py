@@ -1,0 +1,203 @@
+"""Sound: WAV files at any rate as samples at one rate, and samples as mu-law codes."""
+
+import struct
+import warnings
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqjax.data.cells import DataError
+
+_HIGHEST_RATE = 1_000_000  # Hz; a header that says more is damaged
+
+
+def mu_law_encode(samples: Any, levels: int = 256) -> np.ndarray:
+    """Samples as codes, fine steps where it is quiet.
+
+    ``f(x) = sign(x) log(1 + mu |x|) / log(1 + mu)``, ``code = round((f(x) + 1) mu / 2)`` with
+    ``mu = levels - 1``.
+
+    Args:
+        samples: of any shape, in [-1, 1]; what lies outside is clipped.
+        levels: number of codes.
+
+    Returns:
+        0, ..., levels - 1, int32; silence is the code in the middle.
+
+    Raises:
+        ValueError: for fewer than 2 levels.
+
+    Example:
+        >>> mu_law_encode([-1.0, -0.01, 0.0, 0.01, 1.0]).tolist()
+        [0, 98, 128, 157, 255]
+
+    Source: ITU-T G.711 as van den Oord et al., arXiv 1609.03499, section 2.2, write it.
+    """
+    mu = _mu(levels)
+    x = np.clip(np.asarray(samples, np.float64), -1, 1)
+    companded = np.sign(x) * np.log1p(mu * np.abs(x)) / np.log1p(mu)
+    return np.floor((companded + 1) * mu / 2 + 0.5).astype(np.int32)
+
+
+def mu_law_decode(codes: Any, levels: int = 256) -> np.ndarray:
+    """The samples that codes stand for, float64 in [-1, 1]; see `mu_law_encode`.
+
+    Example:
+        >>> mu_law_decode([0, 128, 255]).round(5).tolist()
+        [-1.0, 9e-05, 1.0]
+    """
+    return _expanded(2 * np.asarray(codes, np.float64) / _mu(levels) - 1, levels)
+
+
+def mu_law_edges(levels: int = 256) -> np.ndarray:
+    """Between which samples each code lies, [levels + 1]: the first and last are infinite.
+
+    Code k stands for samples from edge k to edge k + 1, so that a law of the samples gives one of
+    the codes.
+
+    Example:
+        >>> edges = mu_law_edges()
+        >>> mu_law_encode([edges[40] - 1e-9, edges[40] + 1e-9]).tolist()
+        [39, 40]
+    """
+    between = (2 * np.arange(1, levels) - 1) / _mu(levels) - 1
+    return np.concatenate([[-np.inf], _expanded(between, levels), [np.inf]])
+
+
+def _expanded(companded: np.ndarray, levels: int) -> np.ndarray:
+    mu = _mu(levels)
+    return np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(mu)) / mu
+
+
+def _mu(levels: int) -> int:
+    if levels < 2:
+        raise ValueError(f"mu-law: levels must be at least 2, not {levels}.")
+    return levels - 1
+
+
+def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
+    """Samples at another rate, what lies above half of it filtered out.
+
+    Args:
+        samples: [time] or [time, channels], floats.
+        rate: of `samples`, Hz.
+        to: of the result, Hz.
+
+    Returns:
+        About ``time * to / rate`` samples.
+
+    Raises:
+        ValueError: for rates below 1.
+
+    Example:
+        >>> resampled(np.zeros(44_100), 44_100, 16_000).shape
+        (16000,)
+    """
+    if rate < 1 or to < 1:
+        raise ValueError(f"resampled: rates must be at least 1 Hz, not {rate} and {to}.")
+    if rate == to:
+        return samples
+    common = gcd(rate, to)
+    from scipy.signal import resample_poly  # slow to import
+
+    return resample_poly(samples, to // common, rate // common, axis=0)
+
+
+def read_wav(path: Path, rate: int) -> np.ndarray:
+    """A WAV file as mono samples.
+
+    Args:
+        path: PCM of 8, 16, 24 or 32 bits, or floats; at any rate, channels are averaged.
+        rate: to resample to, Hz.
+
+    Returns:
+        [time], float32; full scale is 1.
+
+    Raises:
+        DataError: for a file that is missing, unreadable, damaged, compressed or without samples,
+            and for floats that are not finite.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.wav"
+        >>> write_wav(path, np.sin(np.arange(44_100) / 20), 44_100)
+        >>> read_wav(path, 16_000).shape
+        (16000,)
+    """
+    from scipy.io import wavfile  # slow to import
+
+    try:
+        with warnings.catch_warnings():  # of chunks that hold no sound
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)
+            found, raw = wavfile.read(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    except (ValueError, EOFError, struct.error, MemoryError, OverflowError, ZeroDivisionError) as e:
+        why = str(e).rstrip(".") or type(e).__name__
+        raise DataError(f"{path}: no WAV file of PCM or floats ({why}); save it as one.") from None
+    if not 1 <= found <= _HIGHEST_RATE:
+        raise DataError(f"{path}: its header says {found} samples a second; save it anew.")
+    samples = _floats(raw)
+    if samples.ndim == 2:  # [time, channels]
+        samples = samples.mean(axis=1)
+    if not samples.size:
+        raise DataError(f"{path}: there are no samples in it.")
+    if not np.isfinite(samples).all():
+        at = int(np.flatnonzero(~np.isfinite(samples))[0])
+        raise DataError(f"{path}: sample {at} is not finite; save it as PCM of 16 bits.")
+    return resampled(samples, found, rate).astype(np.float32)
+
+
+def _floats(raw: np.ndarray) -> np.ndarray:
+    """Samples as float64; those of 24 bits come in the upper ones of 32."""
+    if raw.dtype.kind == "f":
+        return raw.astype(np.float64)
+    half = 2.0 ** (8 * raw.dtype.itemsize - 1)
+    zero = half if raw.dtype.kind == "u" else 0.0  # 8 bits have no sign
+    return (raw.astype(np.float64) - zero) / half
+
+
+def write_wav(path: Path, samples: Any, rate: int) -> None:
+    """Write mono samples as a WAV file, PCM of 16 bits; what lies outside [-1, 1] is clipped.
+
+    Args:
+        path: of the file.
+        samples: [time], full scale 1.
+        rate: Hz.
+    """
+    from scipy.io import wavfile  # slow to import
+
+    clipped = np.clip(np.asarray(samples, np.float64), -1, 1)
+    wavfile.write(path, rate, np.round(clipped * (2**15 - 1)).astype(np.int16))
+
+
+def read_wavs(folder: Path, rate: int) -> dict[str, np.ndarray]:
+    """All WAV files of a folder and those below it.
+
+    Args:
+        folder: holds files ``*.wav``, of any case.
+        rate: to resample to, Hz.
+
+    Returns:
+        By path within the folder, in order: see `read_wav`.
+
+    Raises:
+        DataError: for a folder that is missing or holds none, and see `read_wav`.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_wav(folder / "a.wav", np.zeros(80), 8_000)
+        >>> {name: samples.shape for name, samples in read_wavs(folder, 16_000).items()}
+        {'a.wav': (160,)}
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".wav")
+    if not paths:
+        raise DataError(f"{folder}: there are no WAV files (*.wav) in it.")
+    return {path.relative_to(folder).as_posix(): read_wav(path, rate) for path in paths}
