@@ -121,8 +121,13 @@ def _added(sown: Any) -> ops.Solution:
     """All solutions that layers left behind, as one."""
     found = jax.tree.leaves(sown, is_leaf=lambda node: isinstance(node, ops.Solution))
     if not found:
-        raise ValueError('return_solution: no layer of this model has implementation="newton".')
-    return jax.tree.map(lambda *counts: sum(counts), *found)
+        raise ValueError(
+            'return_solution: no layer of this model iterates: none has implementation="newton", or'
+            " their recurrences are linear, and solved at once."
+        )
+    # Of layers that a loop repeats they stand along axes of their own.
+    of_one = [jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]).sum(0), one) for one in found]
+    return jax.tree.map(lambda *counts: sum(counts), *of_one)
 
 
 def in_dtype(model: Model, dtype: Any) -> Model:

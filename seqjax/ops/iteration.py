@@ -16,6 +16,7 @@ class Iterated(NamedTuple):
     Attributes:
         unknown: arrays.
         damped: whether it is from here on, as a change overflowed.
+        moved: the last change, of the unit that changed most for its size.
         iterations: so far.
         converged: to the solution.
         failed: not finite even where damped.
@@ -23,6 +24,7 @@ class Iterated(NamedTuple):
 
     unknown: tuple[Array, ...]
     damped: Array
+    moved: Array
     iterations: Array
     converged: Array
     failed: Array
@@ -33,15 +35,20 @@ def iterate(
     start: tuple[Array, ...],
     skip: Array,
     narrow: Any,
+    along: Callable[[Array], Array],
     agree: Callable[[Array], Array],
 ) -> Iterated:
     """``s += change(s)`` until the change, or what is left of the equations, is rounding.
+
+    Every unit of every sequence is judged by its own size: one that is large says nothing of how
+    far a small one still has to go.
 
     Args:
         improve: ``(unknown, damped) -> (change, residual)``.
         start: the first unknown.
         skip: True where there is nothing to be done.
         narrow: the dtype of the products.
+        along: of an array, the largest of all devices that hold steps of the same sequences.
         agree: of a number, the largest of all devices'.
 
     Returns:
@@ -52,8 +59,18 @@ def iterate(
     tolerance = _tolerance(max(float(jnp.finfo(narrow).eps), float(jnp.finfo(dtype).eps)))
     limit = choices().newton_iterations
 
-    def size(tree: tuple[Array, ...]) -> Array:
-        return agree(jnp.max(jnp.stack([jnp.max(jnp.abs(a)) for a in tree])))
+    def sizes(tree: tuple[Array, ...]) -> list[Array]:  # [B, H] each
+        return [along(jnp.max(jnp.abs(a), axis=0)) for a in tree]
+
+    def relative(these: list[Array], to: list[Array]) -> Array:
+        # A unit much smaller than its neighbours is not asked for more digits than they leave it;
+        # a carry that counts (an LSTM's c) is not among them.
+        floor = jnp.min(jnp.stack([jnp.max(a, axis=-1, keepdims=True) for a in to]), axis=0)
+        parts = [
+            jnp.max(jnp.where(a == 0, 0, a / jnp.maximum(b, 0.1 * floor)))
+            for a, b in zip(these, to, strict=True)
+        ]
+        return agree(jnp.max(jnp.stack(parts)))
 
     def more(state: Iterated) -> Array:
         return ~(state.converged | state.failed) & (state.iterations < limit)
@@ -61,16 +78,21 @@ def iterate(
     def again(state: Iterated) -> Iterated:
         change, residual = improve(state.unknown, state.damped)
         unknown = jax.tree.map(jnp.add, state.unknown, change)
-        scale, changed = size(unknown), size(change)
-        finite = jnp.isfinite(scale + changed)
+        scales, changes = sizes(unknown), sizes(change)
+        moved = relative(changes, scales)
+        finite = jnp.isfinite(agree(sum(map(jnp.max, [*scales, *changes]))))
+        # What is still to come of a series of changes, each so much smaller than the one before.
+        ratio = moved / state.moved
+        to_come = jnp.where(ratio < 1, moved * jnp.maximum(1, ratio / (1 - ratio)), jnp.inf)
         # The residual is that of the last unknown: a change out of all proportion excuses none.
-        exact = size(residual) <= rounding * size(state.unknown)
-        done = (changed <= tolerance * scale) | exact
+        exact = relative(sizes(residual), sizes(state.unknown)) <= rounding
+        done = (to_come <= tolerance) | exact
         # Damped from the start an LSTM would lose its memory, and more iterations than it saves.
         unknown = jax.tree.map(lambda a, b: jnp.where(finite, a, b), unknown, state.unknown)
         return Iterated(
             unknown=unknown,
             damped=~finite | state.damped,
+            moved=jnp.where(finite, moved, jnp.inf),
             iterations=state.iterations + 1,
             converged=finite & done,
             failed=~finite & state.damped,
@@ -78,11 +100,12 @@ def iterate(
 
     no = jnp.zeros_like(skip)
     zero = jnp.zeros_like(skip, dtype=jnp.int32)
-    return lax.while_loop(more, again, vary_alike(Iterated(start, no, zero, no, skip)))
+    much = jnp.full_like(skip, jnp.inf, dtype=dtype)
+    return lax.while_loop(more, again, vary_alike(Iterated(start, no, much, zero, no, skip)))
 
 
 def _tolerance(eps: float) -> float:
-    """Of a change relative to the largest unknown; an iteration's error is less than its change.
+    """Of what is still to come, relative to the largest that a unit was.
 
     5e-6 in float32, 2e-12 in float64. In half precisions products are as rough as that allows.
     """

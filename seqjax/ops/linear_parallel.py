@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.sharding import AbstractMesh, Mesh, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
 from jax.typing import ArrayLike
 from jaxtyping import Inexact, Integer
 
@@ -121,6 +121,11 @@ def devices_along(op: str, axis: str, mesh: Mesh | AbstractMesh | None, steps: i
         raise ValueError(
             f"{op}: the mesh has no axis {axis!r}, only {found.axis_names}; jax.set_mesh(mesh) or"
             f' mesh= gives another, such as jax.make_mesh((devices,), ("{axis}",)).'
+        )
+    if dict(zip(found.axis_names, found.axis_types, strict=True))[axis] == AxisType.Explicit:
+        raise ValueError(
+            f"{op}: the mesh's axis {axis!r} is explicit; jax.make_mesh(...,"
+            " axis_types=(jax.sharding.AxisType.Auto,)) makes it automatic."
         )
     devices = found.shape[axis]
     if not steps or steps % devices:

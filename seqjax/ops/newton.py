@@ -54,6 +54,7 @@ class Over(NamedTuple):
     Attributes:
         shift: ``(initial, stacked, *, reverse)``: what stood before each step.
         solve: as `affine.solve`.
+        along: of an array: the largest of all devices that hold steps of the same sequences.
         agree: of a number: the largest of all devices'.
         forwards: the loop that is fallen back to, as `engine._scan_forward`.
         backwards: its gradient, as `engine._scan_backward`.
@@ -61,6 +62,7 @@ class Over(NamedTuple):
 
     shift: Callable[..., Array] = shift_by_one
     solve: Callable[..., Any] = affine.solve
+    along: Callable[[Array], Array] = lambda array: array
     agree: Callable[[Array], Array] = lambda number: number
     forwards: Callable[..., Any] = engine._scan_forward
     backwards: Callable[..., Any] = engine._scan_backward
@@ -168,13 +170,14 @@ def _solve_forward(
         zeros = [jnp.zeros_like(a, shape=(steps, *a.shape)) for a in leaves]
         start = vary_alike((tree.unflatten(zeros), z))[0]
         if guess is not None:
+            guess = jnp.where(jnp.isfinite(guess), guess, 0)
             to_carry = jax.vjp(cell.hidden, start)[1]
             start = to_carry(guess.astype(dtype))[0]
             if len(leaves) > 1:
                 start = completed(start, to_carry(jnp.ones_like(guess, dtype=dtype))[0])
         no = jnp.zeros_like(leaves[0][0, 0], dtype=bool)
         narrow = weights.recurrent_kernel.dtype
-        solved = iterate(improve, tuple(jax.tree.leaves(start)), no, narrow, over.agree)
+        solved = iterate(improve, tuple(jax.tree.leaves(start)), no, narrow, over.along, over.agree)
         last = 0 if loop.reverse else -1
 
         def parallel() -> tuple[Carry, Carry]:
@@ -245,7 +248,7 @@ def _solve_backward(cell: Elementwise, loop: Loop, over: Over, saved, cotangents
         return *one_by_one(), None, None, None
     start = vary_alike((tuple(map(jnp.zeros_like, outside)), d_h))[0]
     narrow = weights.recurrent_kernel.dtype
-    solved = iterate(improve, start, ~converged, narrow, over.agree)
+    solved = iterate(improve, start, ~converged, narrow, over.along, over.agree)
 
     def parallel() -> Any:
         before, d_own, d_z, d_r = through(solved.unknown)

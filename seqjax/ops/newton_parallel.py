@@ -7,6 +7,7 @@ and the size of the change, so that all devices stop together. Where Newton's me
 converge, the loop runs through the devices one after another.
 """
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -98,34 +99,48 @@ def sequence_parallel(
     if isinstance(form, Linear):
         if return_solution:
             raise ValueError(f"{_OP}: {cell.name} is linear, and has no solution to return.")
+        if lengths is not None:  # padding reaches no gradient
+            valid = length_mask(lengths, steps).T[:, :, None]
+            x = jnp.where(valid, x, jnp.zeros_like(x))
         a, b = form.coefficients(params, x, dtype)
         how = {"axis": axis, "mesh": mesh, "seq_lengths": lengths, "reverse": reverse}
         carry, h = sequence_parallel_linear_recurrence(a, b, carry, **how)
         y = form.output(params, h, x, dtype).astype(out_dtype)
         if lengths is not None:
-            valid = length_mask(lengths, steps).T[:, :, None]
             y = jnp.where(valid, y, jnp.zeros_like(y))
         return carry, y
     # A batch over the axis "data", too, or XLA would gather it where rows of all steps are one.
     parts = data_devices(mesh)
-    data = DATA_AXIS if parts > 1 and batch % parts == 0 else None
+    data = DATA_AXIS if parts > 1 and batch % parts == 0 and axis != DATA_AXIS else None
+    run = _over_devices(cell, Loop(reverse=reverse), axis, devices, data, mesh)
+    ends, y, solutions = run(params, x, carry, lengths)
+    # Of a carry's gradient the device has a part that has its end; the others' ends are nobody's.
+    end = jax.tree.map(lambda a: a[0 if reverse else -1], ends)
+    y = y.astype(out_dtype)
+    return (end, y, jax.tree.map(lambda a: a[0], solutions)) if return_solution else (end, y)
+
+
+@lru_cache  # repeated calls hit jit's cache
+def _over_devices(
+    cell: Cell,
+    loop: Loop,
+    axis: str,
+    devices: int,
+    data: str | None,
+    mesh: Mesh | AbstractMesh | None,
+) -> Callable[..., Any]:
+    """`_on_one_device` on all of them; compiled, for partly manual meshes are for jit alone."""
     sequences, of_ends = PartitionSpec(data, axis), PartitionSpec(axis, data)
     axes = (axis,) if data is None else (axis, data)
-    # Partly manual meshes are for jit alone.
-    run = jax.jit(
+    return jax.jit(
         jax.shard_map(
-            partial(_on_one_device, cell, Loop(reverse=reverse), axis, devices, axes),
+            partial(_on_one_device, cell, loop, axis, devices, axes),
             mesh=mesh,
             in_specs=(PartitionSpec(), sequences, PartitionSpec(data), PartitionSpec(data)),
             out_specs=(of_ends, sequences, of_ends),
             axis_names=set(axes),
         )
     )
-    ends, y, solutions = run(params, x, carry, lengths)
-    # Of a carry's gradient the device has a part that has its end; the others' ends are nobody's.
-    end = jax.tree.map(lambda a: a[0 if reverse else -1], ends)
-    y = y.astype(out_dtype)
-    return (end, y, jax.tree.map(lambda a: a[0], solutions)) if return_solution else (end, y)
 
 
 def _on_one_device(
@@ -172,7 +187,7 @@ def _to_next(axis: str, devices: int, leaving: Any, initial: Any, reverse: bool)
     )
 
 
-@lru_cache  # one for an axis: repeated calls hit jit's cache
+@lru_cache  # one for an axis, that jit may know it again
 def _over(axis: str, devices: int, axes: tuple[str, ...]) -> newton.Over:
     """What `newton.scan` asks, with the neighbours' part in it; `axes` are all that are split."""
     to_next = partial(_to_next, axis, devices)
@@ -194,12 +209,18 @@ def _over(axis: str, devices: int, axes: tuple[str, ...]) -> newton.Over:
         )
         return jax.tree.map(jnp.add, h, affine.apply(products, entering))
 
-    def agree(number: Array) -> Array:
+    def largest(number: Array, axes: tuple[str, ...]) -> Array:
         # What is no number is infinite to all: a maximum may lose it.
         number = jnp.where(jnp.isnan(number), jnp.inf, number)
+        return lax.pcast(lax.pmax(number, axes), axes, to="varying")
+
+    def along(array: Array) -> Array:
+        return largest(array, (axis,))
+
+    def agree(number: Array) -> Array:
         # Of all axes, not only of the steps': one exchange is that of all devices, and who left
         # the loop before the others would keep them waiting.
-        return lax.pcast(lax.pmax(number, axes), axes, to="varying")
+        return largest(number, axes)
 
     def forwards(cell: Elementwise, loop: Loop, own, weights: Weights, x, carry, *masks) -> Any:
         def piece(entering: Carry) -> Any:
@@ -223,4 +244,4 @@ def _over(axis: str, devices: int, axes: tuple[str, ...]) -> newton.Over:
 
         return piece(lax.fori_loop(0, devices - 1, again, d_final))
 
-    return newton.Over(shift, solve, agree, forwards, backwards)
+    return newton.Over(shift, solve, along, agree, forwards, backwards)

@@ -52,9 +52,9 @@ class Settings(TypedDict, total=False):
     forward mode works, but an infinite derivative of a cell in the padding reaches its
     gradients), "associative" (in parallel over time, of a recurrence that is linear in
     its state), "newton" (in parallel over time, of any cell without products in its step: by
-    iteration, to a tolerance; see `seqjax.ops.newton`), "cudnn" (NVIDIA's library: a float32
-    LSTM on a GPU; see `seqjax.ops.cudnn`), or "pallas" (one kernel for all steps, bfloat16 on a
-    Hopper GPU; see docs/gpu-kernels.md)."""
+    iteration, to a tolerance; first derivatives only; see `seqjax.ops.newton`), "cudnn"
+    (NVIDIA's library: a float32 LSTM on a GPU; see `seqjax.ops.cudnn`), or "pallas" (one kernel
+    for all steps, bfloat16 on a Hopper GPU; see docs/gpu-kernels.md)."""
 
 
 class Options(Settings, total=False):

@@ -319,7 +319,10 @@ def _job(
     if unknown := set(options["track"]) - set(get_args(Track)):
         known = " and ".join(get_args(Track))
         raise ValueError(f"{name}: track knows {known}, not {', '.join(sorted(unknown))}.")
-    if taken := set(options["track_metrics"]) & {"step", "epoch", "skipped", *get_args(Track)}:
+    reserved = {"step", "epoch", "loss", "skipped", "seed", "row", *get_args(Track)}
+    if taken := {
+        one for one in options["track_metrics"] if one in reserved or one.startswith("validation")
+    }:
         raise ValueError(
             f"{name}: a line already has {', '.join(sorted(taken))}; give the metric another name."
         )

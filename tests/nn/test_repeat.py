@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import nn
+from seqjax import models, nn
 
 X = jax.random.normal(jax.random.key(0), (2, 5, 4))
 
@@ -52,6 +52,13 @@ def test_dropout_stands_between_the_layers():
     np.testing.assert_allclose(noisy, plain, atol=1e-6)
     assert not np.allclose(run(3, 0)[0], run(3, 1)[0])
     assert not np.allclose(*run(3, 0))
+
+
+def test_newtons_iterations_in_it_are_counted():
+    one, other = (nn.GRU(4, implementation="newton") for _ in range(2))
+    model = models.from_layer(nn.Stack((one, nn.Repeat(other, 3))), 4)
+    solution = model.apply(model.init(jax.random.key(1)), X, return_solution=True)[1]
+    np.testing.assert_array_equal(solution.solves, [4, 4])
 
 
 def test_what_it_refuses():

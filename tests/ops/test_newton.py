@@ -114,6 +114,33 @@ def test_what_it_finds_solves_the_equations(cell):
         assert np.abs(left).max() < 1e-5
 
 
+def test_what_is_small_is_solved_as_well_as_what_is_large():
+    """A sequence beside one a million times as large, units beside one that counts."""
+    kernel = jnp.asarray(1.2 * np.roll(np.eye(16), 1, 1), jnp.float32)  # news goes a unit a step
+    params = ops.RNNParams(jnp.ones((1, 16)), kernel)
+    x = jnp.zeros((2, 100, 1)).at[0].set(5).at[1, 0].set(1e-6)
+    weight = jnp.zeros((2, 100, 16)).at[0].set(1).at[1, -1].set(1e-7)
+
+    def gradients(implementation):
+        def loss(x):
+            y = ops.rnn(params, x, implementation=implementation)
+            return jnp.sum(y * weight), y
+
+        return jax.grad(loss, has_aux=True)(x)
+
+    for ours, loops in zip(gradients("newton"), gradients("scan"), strict=True):
+        for sequence, expected in zip(ours, loops, strict=True):
+            np.testing.assert_allclose(sequence, expected, atol=1e-4 * np.abs(expected).max())
+    kernel, recurrent, bias = map(np.array, ops.init(ops.LSTMCell(), jax.random.key(0), 1, 16)[:3])
+    recurrent[0] = 0
+    for gate in range(3):
+        kernel[:, 16 * gate] = recurrent[:, 16 * gate] = 0
+        bias[16 * gate] = 20
+    x = jax.random.normal(jax.random.key(1), (1, 2000, 1))
+    counting = ops.LSTMParams(*map(jnp.asarray, (kernel, recurrent, bias)))
+    assert_close(ops.lstm(counting, x, implementation="newton"), ops.lstm(counting, x), 1e-5)
+
+
 def test_what_does_not_converge_is_left_to_the_loop(x64):
     """Its very numbers, and the count says so: once for each chunk."""
     params, x, carry = make(ITERATED["peephole_lstm"], steps=20)

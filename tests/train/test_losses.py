@@ -233,8 +233,9 @@ def test_metrics_of_training_are_tracked_by_name():
     assert done.history[0]["fallbacks"] == 1
     with pytest.raises(ValueError, match=r"track_metrics names near, but the .* loss are none"):
         fit(squares, START, optimizer, BATCHES, epochs=1, track_metrics=("near",))
-    with pytest.raises(ValueError, match="a line already has epoch; give the metric another name"):
-        fit(squares, START, optimizer, BATCHES, epochs=1, track_metrics=("epoch",))
+    for name in ("epoch", "validation_loss", "seed"):
+        with pytest.raises(ValueError, match=f"a line already has {name}; give the metric another"):
+            fit(squares, START, optimizer, BATCHES, epochs=1, track_metrics=(name,))
 
 
 def test_a_transformation_that_needs_the_loss():
