@@ -80,7 +80,7 @@ def iterate(
         unknown = jax.tree.map(jnp.add, state.unknown, change)
         scales, changes = sizes(unknown), sizes(change)
         moved = relative(changes, scales)
-        finite = jnp.isfinite(agree(sum(map(jnp.max, [*scales, *changes]))))
+        finite = jnp.isfinite(agree(jnp.max(jnp.stack([*map(jnp.max, scales + changes)]))))
         # What is still to come of a series of changes, each so much smaller than the one before.
         ratio = moved / state.moved
         to_come = jnp.where(ratio < 1, moved * jnp.maximum(1, ratio / (1 - ratio)), jnp.inf)

@@ -99,14 +99,14 @@ def sequence_parallel(
     if isinstance(form, Linear):
         if return_solution:
             raise ValueError(f"{_OP}: {cell.name} is linear, and has no solution to return.")
-        if lengths is not None:  # padding reaches no gradient
-            valid = length_mask(lengths, steps).T[:, :, None]
+        valid = None if lengths is None else length_mask(lengths, steps).T[:, :, None]
+        if valid is not None:  # padding reaches no gradient
             x = jnp.where(valid, x, jnp.zeros_like(x))
         a, b = form.coefficients(params, x, dtype)
         how = {"axis": axis, "mesh": mesh, "seq_lengths": lengths, "reverse": reverse}
         carry, h = sequence_parallel_linear_recurrence(a, b, carry, **how)
         y = form.output(params, h, x, dtype).astype(out_dtype)
-        if lengths is not None:
+        if valid is not None:
             y = jnp.where(valid, y, jnp.zeros_like(y))
         return carry, y
     # A batch over the axis "data", too, or XLA would gather it where rows of all steps are one.
