@@ -42,7 +42,7 @@ class Config(study.TableConfig):
     lag: int | None = None
     """T, the steps to be bridged; by default 200. The digits have their own 64."""
     steps: int | None = None
-    """Updates; by default each task's own."""
+    """Updates, a multiple of 100 (of the digits, whole passes); by default each task's own."""
     learning_rate: float | None = None
     """Of Adam at its height; by default each network's own."""
     paper: bool = False
@@ -87,6 +87,14 @@ class Config(study.TableConfig):
             settings = settings._replace(steps=QUICK_STEPS)
         if self.steps is not None and self.steps < 1:
             raise launch.RunError(f"--steps must be at least 1, not {self.steps}.")
+        if self.steps is not None and self.steps % data.EPOCH:
+            raise launch.RunError(
+                f"--steps must be a multiple of {data.EPOCH}, the updates between two"
+                f" validations, not {self.steps}."
+            )
+        rate = self.learning_rate
+        if rate is not None and not 0 < rate < float("inf"):
+            raise launch.RunError(f"--learning-rate must be above 0, not {rate}.")
         asked = {"steps": self.steps, "learning_rate": self.learning_rate}
         return settings._replace(**{name: one for name, one in asked.items() if one is not None})
 

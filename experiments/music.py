@@ -29,9 +29,8 @@ from experiments.music_models import (
     fit_seeds,
     loss_of,
     make_model,
-    room_of,
 )
-from experiments.music_pieces import compose, look_at, read, tally
+from experiments.music_pieces import compose, digest_of, look_at, read, tally
 from seqjax import launch, study, train
 from seqjax.data.music import Music
 
@@ -80,6 +79,9 @@ class Config(study.TableConfig):
             if (value := getattr(self, name)) is not None and value < least:
                 option = name.replace("_", "-")
                 raise launch.RunError(f"--{option} must be at least {least}, not {value}.")
+        rate = self.learning_rate
+        if rate is not None and not 0 < rate < float("inf"):
+            raise launch.RunError(f"--learning-rate must be above 0, not {rate}.")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise launch.RunError(f"--dropout must be in [0, 1), not {self.dropout}.")
         return {"settings": self.settings()._asdict()}
@@ -91,17 +93,16 @@ class Config(study.TableConfig):
         folder = self.out or launch.RUNS / "music"
         return "\n".join(map(str, compose(folder, self.only, self.generate, self.seed)))
 
-    def settings(self, room: int = 88) -> Settings:
-        """How every row is trained, on pieces that can be moved so far."""
+    def settings(self) -> Settings:
+        """How every row is trained."""
         transpose = (0 if self.data else 6) if self.transpose is None else self.transpose
-        transpose = min(transpose, room)
         dropout = (0.1 if transpose else 0.4) if self.dropout is None else self.dropout
         return Settings(self.epochs_of(Settings().epochs), dropout=dropout, transpose=transpose)
 
 
 def trial_of(music: Music, config: Config, name: str) -> study.Trial:
     """What is trained and measured of a row."""
-    recipe, settings = RECIPES[name], config.settings(room_of(music.train))
+    recipe, settings = RECIPES[name], config.settings()
     if config.learning_rate is not None:
         recipe = recipe._replace(learning_rate=config.learning_rate)
     model = make_model(recipe, settings.dropout, config.dtype)
@@ -121,7 +122,8 @@ def trial_of(music: Music, config: Config, name: str) -> study.Trial:
 
     return study.Trial(
         recipe.title,
-        settings._asdict() | {"learning_rate": recipe.learning_rate, "data": music.source},
+        settings._asdict()
+        | {"learning_rate": recipe.learning_rate, "data": music.source, "pieces": digest_of(music)},
         model,
         functools.partial(
             fit_seeds,
@@ -141,7 +143,8 @@ def run(config: Config, folder: Path) -> launch.Result:
     music = read(config.data, config.midi, config.steps_per_beat)
     music = look_at(music) if config.quick else music
     outcomes = study.run(NAME, config, folder, functools.partial(trial_of, music))
-    rows = report.rows_of(outcomes, music, test=not config.quick)
+    generated = config.data is None and config.midi is None
+    rows = report.rows_of(outcomes, music, test=not config.quick, generated=generated)
     files = report.write(folder, outcomes, music, "validation" if config.quick else "test")
     return launch.Result(rows, "nats", files, report.table_of(rows))
 

@@ -15,12 +15,13 @@ class Bound(NamedTuple):
     """The least negative log-likelihood of a step that anyone can expect, nats, first one aside.
 
     Attributes:
-        together: of all keys, by the laws of the generator.
-        apart: of the keys, each by its own probability (no model with independent keys has less).
+        joint: of all keys, by the distribution of the generator.
+        independent: of the keys, each by its own probability (no model with independent keys has
+            less).
     """
 
-    together: float
-    apart: float
+    joint: float
+    independent: float
 
 
 def bound(rolls: Sequence[np.ndarray]) -> Bound:
@@ -34,12 +35,12 @@ def bound(rolls: Sequence[np.ndarray]) -> Bound:
     Returns:
         Means over their steps.
     """
-    together, apart = zip(*(surprises(roll) for roll in rolls), strict=True)
-    return Bound(*(float(np.concatenate(one).mean()) for one in (together, apart)))
+    joint, independent = zip(*(surprises(roll) for roll in rolls), strict=True)
+    return Bound(*(float(np.concatenate(one).mean()) for one in (joint, independent)))
 
 
 def surprises(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nats of each step but the first, of a generated piece: together, and apart."""
+    """Nats of each step but the first, of a generated piece: joint, and independent."""
     heard = [tuple((np.flatnonzero(frame) + LOWEST).tolist()) for frame in roll]
     belief = np.full((len(ALL_KEYS), len(PLANS)), 1 / len(ALL_KEYS) / len(PLANS))
     found: list[tuple[float, float]] = []
@@ -61,5 +62,5 @@ def surprises(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             on = xlogy(roll[step], marginal) + xlogy(1 - roll[step].astype(float), 1 - marginal)
             found.append((-float(np.log(belief.sum())), -float(on.sum())))
         belief /= belief.sum()
-    together, apart = np.array(found).T
-    return together, apart
+    joint, independent = np.array(found).T
+    return joint, independent

@@ -46,7 +46,8 @@ class Settings(NamedTuple):
         epochs: passes over the training part.
         batch_size: pieces in a batch.
         dropout: rate below the head and in residual blocks.
-        transpose: semitones by which a piece is moved up or down at random, at most.
+        transpose: semitones by which a piece is moved up or down at random, at most; one that is
+            near an end of the keyboard only as far as there are keys.
     """
 
     epochs: int = 80
@@ -225,7 +226,8 @@ def loss_of(model: models.Model, transpose: int = 0) -> train.Loss:
         frames = batch["frames"].astype(jnp.float32)
         if key is not None and transpose:
             key, own = jax.random.split(key)
-            by = jax.random.randint(own, (len(frames),), -transpose, transpose + 1)
+            down, up = (jnp.minimum(room, transpose) for room in _rooms(frames))
+            by = jax.random.randint(own, (len(frames),), -down, up + 1)
             frames = jax.vmap(lambda one, by: jnp.roll(one, by, axis=-1))(frames, by)
         before = jnp.pad(frames[:, :-1], ((0, 0), (1, 0), (0, 0)))
         values = nats(params, model.apply(params, before, key=key), frames)
@@ -235,10 +237,10 @@ def loss_of(model: models.Model, transpose: int = 0) -> train.Loss:
     return loss
 
 
-def room_of(rolls: Sequence[np.ndarray]) -> int:
-    """Semitones by which all pieces can be moved up and down before one leaves the keyboard."""
-    used = np.flatnonzero(np.any([roll.any(axis=0) for roll in rolls], axis=0))
-    return int(min(used[0], KEYS - 1 - used[-1])) if len(used) else 0
+def _rooms(frames: Float[Array, "batch time 88"]) -> tuple[Array, Array]:
+    """Semitones by which each piece can be moved down, and up, before it leaves the keyboard."""
+    used = jnp.any(frames > 0, axis=1)
+    return jnp.argmax(used, axis=-1), jnp.argmax(used[:, ::-1], axis=-1)
 
 
 def batches_of(rolls: Sequence[np.ndarray], size: int, *, shuffle: bool = True) -> train.Batches:

@@ -1,5 +1,6 @@
 """The pieces of `experiments.music`: read, counted, and drawn from its networks."""
 
+import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ _SCALES = np.array(
     ]
 )
 _RATE = 22_050  # Hz
+_SUFFIXES = ".wav", ".mid"
 _NO_MIDO = "MIDI files need mido: pip install -e '.[experiments]'"
 
 
@@ -49,6 +51,16 @@ def read(data: Path | None, folder: Path | None, steps_per_beat: int) -> Music:
 def look_at(music: Music) -> Music:
     """A few of the pieces."""
     return music._replace(train=music.train[:64], validation=music.validation[:16])
+
+
+def digest_of(music: Music) -> str:
+    """A hash of the pieces, so that a run goes on with those that it began with."""
+    found = hashlib.sha256()
+    for name, rolls in music.parts().items():
+        found.update(f"{name} {[len(roll) for roll in rolls]}".encode())
+        for roll in rolls:
+            found.update(roll.tobytes())
+    return found.hexdigest()[:16]
 
 
 def counted(train: Sequence[np.ndarray], rolls: Sequence[np.ndarray]) -> dict[str, float]:
@@ -167,19 +179,26 @@ def compose(folder: Path, row: str | None, steps: int, seed: int = 0) -> list[Pa
         seed: of the draws.
 
     Returns:
-        The files, in the folder.
+        The files, in the folder: the next names there that are free.
 
     Raises:
         RunError: where there is no such run or row.
     """
     row = best_row(folder) if row is None else row
-    return save(folder, row, composed(folder, row, steps, seed), seed)
+    roll, stem = composed(folder, row, steps, seed), _stem(row, seed)
+    names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
+    free = (one for one in names if not any((folder / f"{one}{x}").exists() for x in _SUFFIXES))
+    return save(folder, row, roll, next(free))
 
 
-def save(folder: Path, row: str, roll: np.ndarray, seed: int = 0) -> list[Path]:
-    """Write a piece [steps, 88] by a row of a run, as `compose` does."""
+def _stem(row: str, seed: int) -> str:
+    return f"{row.replace(' ', '-')}-{seed}"
+
+
+def save(folder: Path, row: str, roll: np.ndarray, name: str | None = None) -> list[Path]:
+    """Write a piece [steps, 88] by a row of a run, as `compose` does; over files of that name."""
     own = json.loads((folder / "rows" / row / "model.json").read_text())["extra"]
-    name = f"{row.replace(' ', '-')}-{seed}"
+    name = _stem(row, 0) if name is None else name
     files = [folder / f"{name}.wav"]
     write_wav(files[0], sound_of(roll, _RATE, 0.75 / own["steps_per_beat"]), _RATE)
     try:

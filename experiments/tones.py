@@ -6,9 +6,9 @@
     python -m experiments.tones --out runs/tones --only wavenet --say aiuse --pitch 140
 
 Generated speech, voiced vowels that change, bursts of noise and silence, is predicted sample by
-sample in bits, by networks that are told vowel and pitch, and spoken by them. The generator's
-own law is the bound: no network can be below it. Two CPU cores: 15 minutes. Scores to expect:
-docs/tones.md.
+sample in bits, by networks conditioned on vowel and pitch, and spoken by them. The generator's
+own distribution is the bound: no network can be below it. Two CPU cores: 15 minutes. Scores to
+expect: docs/tones.md.
 """
 
 import dataclasses

@@ -114,7 +114,7 @@ def generate(
 
 
 def measured(samples: np.ndarray, asked: Spoken) -> dict[str, float]:
-    """How far vowels are from what was asked for: medians, in per cent.
+    """How far vowels are from what was asked for: medians, in per cent; 100 where none was found.
 
     Args:
         samples: of `vowels`, [utterances, time].
@@ -129,13 +129,10 @@ def measured(samples: np.ndarray, asked: Spoken) -> dict[str, float]:
     pitch = np.array([pitch_of(each) for each in inner])
     formants = np.array([formants_of(each) for each in inner])
     away = np.abs(formants / sounds.FORMANTS[which, : formants.shape[1]] - 1)
+    found = {"pitch": np.abs(pitch / asked.pitch - 1)}
+    found |= {f"formant {k + 1}": each for k, each in enumerate(away.T)}
     return {
-        "pitch": 100 * float(np.median(np.abs(pitch / asked.pitch - 1))),
-        # One that was not found is as far off as can be.
-        **{
-            f"formant {k + 1}": 100 * float(np.median(np.nan_to_num(each, nan=1.0)))
-            for k, each in enumerate(away.T)
-        },
+        name: 100 * float(np.median(np.nan_to_num(each, nan=1.0))) for name, each in found.items()
     }
 
 

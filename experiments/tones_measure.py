@@ -17,12 +17,14 @@ def pitch_of(samples: np.ndarray) -> float:
         samples: [time], at least a twentieth of a second.
 
     Returns:
-        The pitch, 60 to 400 Hz.
+        The pitch, 60 to 400 Hz; NaN of a constant.
 
     Example:
         >>> round(pitch_of(np.sin(np.arange(4000) * 2 * np.pi * 130 / RATE) ** 5), 1)
         130.0
     """
+    if not np.ptp(samples):
+        return float("nan")
     x = samples - samples.mean()
     size = 2 ** (2 * len(x) - 1).bit_length()
     power = np.abs(np.fft.rfft(x, size)) ** 2
@@ -56,9 +58,11 @@ def formants_of(samples: np.ndarray, count: int = 2) -> np.ndarray:
         >>> from experiments.tones_data import poles
         >>> a = poles(np.array([500.0, 1500.0, 2500.0]), np.full(3, 80.0))
         >>> noise = np.random.default_rng(0).normal(size=RATE)
-        >>> (formants_of(lfilter([1], [1, *a], noise)) / 100).round().tolist()
+        >>> (formants_of(lfilter([1], [1, *a], noise), count=3) / 100).round().tolist()
         [5.0, 15.0, 25.0]
     """
+    if not np.ptp(samples):
+        return np.full(count, np.nan)
     size = RATE // 25
     emphasised = samples[1:] - 0.97 * samples[:-1]
     windows = np.lib.stride_tricks.sliding_window_view(emphasised, size)[:: size // 2]

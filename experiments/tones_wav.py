@@ -20,12 +20,17 @@ def recorded(folder: Path) -> Parts:
     a tenth at the end of each into the test part and as much before that into validation.
 
     Raises:
-        DataError: see `seqjax.data.sound.read_wavs`; for less than half a minute.
+        DataError: see `seqjax.data.sound.read_wavs`; for less than half a minute, and
+            for a recording that is silent throughout.
     """
-    found = [mu_law_encode(each, LEVELS) for each in read_wavs(folder, RATE).values()]
+    read = read_wavs(folder, RATE)
+    found = [mu_law_encode(each, LEVELS) for each in read.values()]
     seconds = sum(map(len, found)) / RATE
     if seconds < _LEAST:
         raise DataError(f"{folder}: {seconds:.1f} s of sound are too few; record {_LEAST} s.")
+    for name, codes in zip(read, found, strict=True):
+        if (codes == codes[0]).all():
+            raise DataError(f"{folder / name}: silence, one value from end to end; take it out.")
     if len(found) >= _FEW:
         found.sort(key=lambda codes: hashlib.sha256(codes.tobytes()).digest())
         tenth = len(found) // _FEW

@@ -86,8 +86,8 @@ def logistic_mixture(
 
     Example:
         >>> y = jnp.array([[0.0, 0.5, -9.0]])  # one narrow component at 0.5
-        >>> logistic_mixture(y, jnp.array([191]), levels=256).round(3).tolist()
-        [0.025]
+        >>> round(logistic_mixture(y, jnp.array([191]), levels=256).item(), 3)
+        0.025
 
     Source: see `seqjax.models.logistics.logistic_mixture_log_probability`; draws:
     `seqjax.models.logistics.logistic_sampler`.

@@ -30,7 +30,7 @@ def read_midi(path: str | Path, steps_per_beat: int = 1) -> np.ndarray:
 
     Raises:
         DataError: for a file that is missing, damaged, of type 2 or timed by the clock, or holds
-            fewer than 2 steps of notes or more than 100,000.
+            no notes that count, fewer than 2 steps of them or more than 100,000.
         ModuleNotFoundError: without mido.
 
     Example: see `write_midi`.
@@ -41,7 +41,6 @@ def read_midi(path: str | Path, steps_per_beat: int = 1) -> np.ndarray:
     _check_steps(steps_per_beat)
     try:
         file = mido.MidiFile(path)
-        messages = [(m, m.time) for m in mido.merge_tracks(file.tracks)]
     except Exception as error:  # mido raises whatever a broken byte leads it to
         raise DataError(f"{path}: not a MIDI file, or a damaged one: {why(error)}.") from None
     if file.type == 2:
@@ -49,8 +48,12 @@ def read_midi(path: str | Path, steps_per_beat: int = 1) -> np.ndarray:
     beat = file.ticks_per_beat
     if beat < 1:
         raise DataError(f"{path}: timed in seconds (SMPTE), not in beats; save it with beats.")
-    notes = _notes(messages)
-    steps = max((_step(off, beat, steps_per_beat) for _, _, off in notes), default=0)
+    notes = _notes(file.tracks)
+    if not notes:
+        raise DataError(
+            f"{path}: no notes on a piano's {KEYS} keys outside percussion; take it out."
+        )
+    steps = max(_step(off, beat, steps_per_beat) for _, _, off in notes)
     if steps > LONGEST:
         raise DataError(f"{path}: {steps:,} steps, more than {LONGEST:,}; is its timing broken?")
     roll = np.zeros((steps, KEYS), np.uint8)
@@ -71,20 +74,26 @@ def _step(tick: int, beat: int, steps_per_beat: int) -> int:
     return max(0, -((beat - 4 * tick * steps_per_beat) // (4 * beat)))
 
 
-def _notes(messages: Sequence[tuple[Any, int]]) -> list[tuple[int, int, int]]:
-    """Key, first tick and end of every note; what is never let go ends with the file."""
-    now, found = 0, []
-    sounding: dict[tuple[int, int], int] = {}
-    for message, wait in messages:
-        now += wait
-        if message.type not in ("note_on", "note_off") or message.channel == _PERCUSSION:
-            continue
-        name = (message.channel, message.note - LOWEST)
-        if name in sounding:
-            found.append((name[1], sounding.pop(name), now))
-        if message.type == "note_on" and message.velocity:
-            sounding[name] = now
-    found += [(key, on, now) for (_, key), on in sounding.items()]
+def _notes(tracks: Sequence[Any]) -> list[tuple[int, int, int]]:
+    """Key, first tick and end of every note; what is never let go ends with the file.
+
+    A track's notes end by its own messages: another one on the same channel may hold the same key.
+    """
+    end = max((sum(message.time for message in track) for track in tracks), default=0)
+    found = []
+    for track in tracks:
+        now = 0
+        sounding: dict[tuple[int, int], int] = {}
+        for message in track:
+            now += message.time
+            if message.type not in ("note_on", "note_off") or message.channel == _PERCUSSION:
+                continue
+            name = (message.channel, message.note - LOWEST)
+            if name in sounding:
+                found.append((name[1], sounding.pop(name), now))
+            if message.type == "note_on" and message.velocity:
+                sounding[name] = now
+        found += [(key, on, end) for (_, key), on in sounding.items()]
     return [note for note in found if 0 <= note[0] < KEYS]
 
 
@@ -94,7 +103,7 @@ def read_midi_folder(
     """All MIDI files of a folder and those within it, in three parts.
 
     Args:
-        folder: with files .mid or .midi.
+        folder: with files .mid or .midi; names that begin with "." are skipped.
         steps_per_beat: see `read_midi`.
         shares: of the pieces for validation and test, drawn with a fixed seed; of pieces that
             are copies one is kept.
@@ -109,7 +118,11 @@ def read_midi_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder.")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".mid", ".midi"))
+    files = sorted(
+        path
+        for path in folder.rglob("[!.]*")  # others are what a system keeps beside a file
+        if path.suffix.lower() in (".mid", ".midi")
+    )
     rolls = {roll.tobytes(): roll for roll in (read_midi(path, steps_per_beat) for path in files)}
     pieces = list(rolls.values())
     counts = [max(1, round(share * len(pieces))) for share in shares]

@@ -11,6 +11,8 @@ import numpy as np
 from seqjax.data.cells import DataError
 
 _HIGHEST_RATE = 1_000_000  # Hz; a header that says more is damaged
+_LOUDEST = 1.5  # of floats: more is no overshoot, but another scale
+_UNKNOWN = 2**32 - 1  # the length that programs write which cannot know it
 
 
 def mu_law_encode(samples: Any, levels: int = 256) -> np.ndarray:
@@ -54,8 +56,8 @@ def mu_law_decode(codes: Any, levels: int = 256) -> np.ndarray:
 def mu_law_edges(levels: int = 256) -> np.ndarray:
     """Between which samples each code lies, [levels + 1]: the first and last are infinite.
 
-    Code k stands for samples from edge k to edge k + 1, so that a law of the samples gives one of
-    the codes.
+    Code k stands for samples from edge k to edge k + 1, so that a distribution of the samples
+    gives one of the codes.
 
     Example:
         >>> edges = mu_law_edges()
@@ -105,7 +107,7 @@ def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
     return resample_poly(samples, to // common, rate // common, axis=0)
 
 
-def read_wav(path: Path, rate: int) -> np.ndarray:
+def read_wav(path: str | Path, rate: int) -> np.ndarray:
     """A WAV file as mono samples.
 
     Args:
@@ -116,8 +118,8 @@ def read_wav(path: Path, rate: int) -> np.ndarray:
         [time], float32; full scale is 1.
 
     Raises:
-        DataError: for a file that is missing, unreadable, damaged, compressed or without samples,
-            and for floats that are not finite.
+        DataError: for a file that is missing, unreadable, damaged, cut short, compressed or without
+            samples, and for floats that are not finite or beyond 1.5.
 
     Example:
         >>> import tempfile
@@ -128,10 +130,19 @@ def read_wav(path: Path, rate: int) -> np.ndarray:
     """
     from scipy.io import wavfile  # slow to import
 
+    path = Path(path)
     try:
+        said, there = _sizes(path)
+        if there < said != _UNKNOWN:
+            raise DataError(
+                f"{path}: cut short: {there:,} bytes of samples where its header says {said:,};"
+                " copy or record it again."
+            )
         with warnings.catch_warnings():  # of chunks that hold no sound
             warnings.simplefilter("ignore", wavfile.WavFileWarning)
             found, raw = wavfile.read(path)
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
     except OSError as error:
@@ -149,7 +160,25 @@ def read_wav(path: Path, rate: int) -> np.ndarray:
     if not np.isfinite(samples).all():
         at = int(np.flatnonzero(~np.isfinite(samples))[0])
         raise DataError(f"{path}: sample {at} is not finite; save it as PCM of 16 bits.")
+    if raw.dtype.kind == "f" and (peak := np.abs(raw).max()) > _LOUDEST:
+        raise DataError(
+            f"{path}: its floats reach {peak:.4g}, and full scale is 1; divide all"
+            " recordings by the highest peak, or save them as PCM of 16 bits."
+        )
     return resampled(samples, found, rate).astype(np.float32)
+
+
+def _sizes(path: Path) -> tuple[int, int]:
+    """Bytes of samples by the header of a WAV file, and those that follow it; 0 and 0 without."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        order = ">" if head[:4] == b"RIFX" else "<"
+        while head[8:] == b"WAVE" and len(chunk := file.read(8)) == 8:
+            name, size = struct.unpack(f"{order}4sI", chunk)
+            if name == b"data":
+                return size, path.stat().st_size - file.tell()
+            file.seek(size + size % 2, 1)
+    return 0, 0
 
 
 def _floats(raw: np.ndarray) -> np.ndarray:
@@ -179,7 +208,7 @@ def read_wavs(folder: Path, rate: int) -> dict[str, np.ndarray]:
     """All WAV files of a folder and those below it.
 
     Args:
-        folder: holds files ``*.wav``, of any case.
+        folder: holds files ``*.wav``, of any case; names that begin with "." are skipped.
         rate: to resample to, Hz.
 
     Returns:
@@ -197,7 +226,8 @@ def read_wavs(folder: Path, rate: int) -> dict[str, np.ndarray]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".wav")
+    # What begins with a dot is what a system keeps beside a file.
+    paths = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() == ".wav")
     if not paths:
         raise DataError(f"{folder}: there are no WAV files (*.wav) in it.")
     return {path.relative_to(folder).as_posix(): read_wav(path, rate) for path in paths}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from seqjax.data import DataError
 from seqjax.forecast.panel import Panel, hold_back
 from seqjax.forecast.rolling import windows_of
 from seqjax.forecast.settings import NAMES, Settings
@@ -23,6 +24,7 @@ def choose(
     seconds: float = SECONDS,
     seed: int = 0,
     progress: str | None = None,
+    lines: bool = False,
 ) -> tuple[Settings, list[dict[str, Any]]]:
     """Settings with the model whose forecasts of the last windows, held back, are the best.
 
@@ -34,12 +36,21 @@ def choose(
         seconds: no further model is begun that would not be done within them; the first always is.
         seed: of the one network that each model trains.
         progress: a label for progress bars.
+        lines: see `seqjax.forecast.training.train_panel`.
 
     Returns:
         The settings, and of each model that was tried its name, mean absolute error by the scale
         of the window, the windows of each series, and seconds.
+
+    Raises:
+        DataError: where no series is long enough for a window.
     """
     count = windows_of(panel, settings.horizon)
+    if (longest := int(panel.lengths.max())) < settings.horizon + 2:
+        raise DataError(
+            f'"auto" needs {settings.horizon + 2} values of a series to choose by a window of'
+            f" {settings.horizon} steps, but the longest has {longest}; name a model instead."
+        )
     before = hold_back(panel, count * settings.horizon)
     tried: list[dict[str, Any]] = []
     begun = time.monotonic()
@@ -51,8 +62,9 @@ def choose(
             continue
         label = progress and f"{progress}: trying {NAMES[model]}"
         candidate = dataclasses.replace(settings, model=model, seeds=1)
-        trained = train_panel(candidate, before, seed=seed, progress=label, calibrate=False)
-        _, _, found, actual = rolling(trained, panel, count, settings.horizon)
+        how: dict[str, Any] = {"seed": seed, "progress": label, "calibrate": False, "lines": lines}
+        trained = train_panel(candidate, before, **how)
+        _, _, found, actual = rolling(trained, panel, count, settings.horizon, lines=lines)
         errors = np.abs(actual - found.point) / found.width[:, None]
         tried.append(
             {

@@ -16,6 +16,7 @@ from seqjax.forecast import evaluate, frames, pages, results, seasons
 from seqjax.forecast.forecaster import Forecaster
 from seqjax.forecast.found import describe, step_of
 from seqjax.forecast.inputs import (
+    check_beside,
     check_unchanged,
     read_beside,
     read_inputs,
@@ -23,9 +24,10 @@ from seqjax.forecast.inputs import (
     write_record,
 )
 from seqjax.forecast.options import Options, Predict
-from seqjax.forecast.panel import Panel, hold_back
+from seqjax.forecast.panel import Panel, hold_back, only
 from seqjax.forecast.rolling import windows_of
-from seqjax.forecast.settings import NAMES, Settings
+from seqjax.forecast.settings import NAMES, Settings, resolved
+from seqjax.forecast.trained import places_before
 from seqjax.forecast.training import calibration_windows
 from seqjax.report import Row
 from seqjax.storage.files import write_atomically, write_json
@@ -33,7 +35,7 @@ from seqjax.storage.versions import versions
 from seqjax.train import TrainingStopped, stop_requested
 
 MODEL = "model"  # the folder of a run that `Forecaster.load` reads
-_TRIED = "tried.json"
+_MEASURED = "measured.json"  # sentences on how
 
 
 class Found(NamedTuple):
@@ -91,7 +93,11 @@ def run(options: Options, folder: Path, *, seed: int, seeds: int) -> Found:
     for line in (*(f"{name}: {text}" for name, text in found.items()), *notes):
         print(f"  {line}", file=sys.stderr)
     windows = options.windows or windows_of(panel, forecaster.settings.horizon)
-    levels = _measurable(options.level, forecaster.settings, panel, windows)
+    settings = forecaster.settings
+    if not options.season:
+        before = hold_back(panel, windows * settings.horizon)
+        settings = dataclasses.replace(settings, seasons=seasons.find(before))
+    levels = _measurable(options.level, settings, panel, windows)
     if untold := [f"{one:g} %" for one in options.level if one not in levels]:
         notes.append(
             f"Before the held-out windows there are too few values to calibrate intervals of"
@@ -102,6 +108,7 @@ def run(options: Options, folder: Path, *, seed: int, seeds: int) -> Found:
         how: dict[str, Any] = {"n_windows": windows, "refit": options.refit}
         made = forecaster.cross_validation(frame, level=levels, static_df=inputs.static, **how)
         write_record(folder, options)  # nothing before that: a run that cannot be leaves nothing
+        write_json(folder / _MEASURED, _of_measuring(forecaster))
         return made
 
     crossed = _kept(folder / "cross_validation.csv", frame, options, measure)
@@ -110,17 +117,14 @@ def run(options: Options, folder: Path, *, seed: int, seeds: int) -> Found:
     if (folder / MODEL).is_dir():
         forecaster = Forecaster.load(folder / MODEL)
     else:
-        if tried := forecaster.tried:  # of "auto": what was measured is what is trained
-            each = ", ".join(f"{one['model']} {one['error']:.3g}" for one in tried)
-            told = f"Tried on the {tried[0]['windows']} window(s) before those held out"
-            write_json(folder / _TRIED, f"{told}, with their errors: {each}.")
+        # Of "auto": what was measured is what is trained.
         model = next(key for key, name in NAMES.items() if name in crossed)
         forecaster = dataclasses.replace(options, model=model).forecaster(seed, seeds, "training")
         forecaster.fit(frame, inputs.static, folder=folder / "checkpoints")
         forecaster.save(folder / MODEL)
     notes += [note for note in forecaster.notes if note not in notes]
-    if (folder / _TRIED).is_file():
-        notes.append(str(json.loads((folder / _TRIED).read_text())))
+    if (folder / _MEASURED).is_file():
+        notes += json.loads((folder / _MEASURED).read_text())
     future, levels = _forecast(forecaster, options.level, futr_df=inputs.known)
     notes += _untold(options.level, levels)
     held_out = crossed.rename(columns=options.usual)
@@ -178,6 +182,7 @@ def predict(options: Predict, of_run: Options) -> pd.DataFrame:
     if not (options.run / MODEL).is_dir():
         raise DataError(f"{options.run}: its model is not trained yet; go on with --resume.")
     forecaster = Forecaster.load(options.run / MODEL)
+    check_beside(options, of_run)
     now = dataclasses.replace(
         with_columns_of(options.run, of_run),
         futr_csv=options.futr_csv or of_run.futr_csv,
@@ -187,6 +192,8 @@ def predict(options: Predict, of_run: Options) -> pd.DataFrame:
     if options.file is not None:
         inputs = read_inputs(now, options.file)
         how |= {"frame": inputs.frame, "static_df": inputs.static, "futr_df": inputs.known}
+        for line in inputs.notes:
+            print(f"  {line}", file=sys.stderr)
     else:
         texts = forecaster.ids.dtype.kind not in "iu"
         how["futr_df"], _ = read_beside(now.futr_csv, now, now.futr_exog, texts)
@@ -232,11 +239,25 @@ def _measurable(
 ) -> tuple[float, ...]:
     """The levels that can be calibrated on what stands before the held-out windows."""
     before = hold_back(panel, windows * settings.horizon)
-    known = np.isfinite(panel.values).mean()
+    if before.lengths.max() < 2:
+        return ()
+    settings = resolved(settings, before)
     plan = calibration_windows(settings, before)
-    count = int(plan.windows * plan.series.sum() * known)
+    _, last = places_before(settings, only(before, plan.series), plan.windows, plan.step)
+    known = np.isfinite(panel.values)  # each step ahead is calibrated by itself
+    count = min(int(known[last + ahead].sum()) for ahead in range(1, settings.horizon + 1))
     # A quantile of n scores of rank (n + 1) level / 100 must be one of the n.
     return tuple(one for one in sorted(set(level)) if (count + 1) * one / 100 <= count)
+
+
+def _of_measuring(forecaster: Forecaster) -> list[str]:
+    """What cross-validation says besides what the data do."""
+    notes = [note for note in forecaster.notes if "cross-validation" in note]
+    if tried := forecaster.tried:
+        each = ", ".join(f"{one['model']} {one['error']:.3g}" for one in tried)
+        told = f"Tried on the {tried[0]['windows']} window(s) before those held out"
+        notes.append(f"{told}, with their errors: {each}.")
+    return notes
 
 
 def _kept(

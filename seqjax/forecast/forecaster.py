@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from seqjax.forecast import auto, frames, naive, saving, seasons
+from seqjax.forecast.found import standing_still
 from seqjax.forecast.panel import Panel, hold_back, tail_of, unknown_at_end
-from seqjax.forecast.predictor import Levels, Predictor
-from seqjax.forecast.rolling import cross_validated
+from seqjax.forecast.predictor import Levels, Predictor, levels_of
+from seqjax.forecast.rolling import cross_validated, held_out
 from seqjax.forecast.settings import LONGEST_SEASON, Settings
 from seqjax.forecast.trained import Trained
 from seqjax.forecast.training import train_panel
@@ -45,8 +46,8 @@ class Forecaster(Predictor):
     Attributes:
         settings: resolved, after `fit`.
         notes: what was found in the data, after `fit`.
-        tried: of "auto", a dict for each model: its name, validation error, the windows of each
-            series that it was measured on, and seconds.
+        tried: of the last choice of "auto", a dict for each model: its name, validation error, the
+            windows of each series that it was measured on, and seconds.
 
     Raises:
         ValueError: for settings that do not exist or fit each other.
@@ -80,13 +81,13 @@ class Forecaster(Predictor):
         **settings: Any,
     ) -> None:
         self._auto = model == "auto"
-        known = {field.name for field in dataclasses.fields(Settings)}
+        known = {field.name for field in dataclasses.fields(Settings)} - {"seasons"} | {"season"}
         if unknown := sorted(settings.keys() - known):
             raise ValueError(f"Forecaster has no setting {unknown[0]!r}; it has {sorted(known)}.")
         self._seasons_given = season is not None
         settings |= {name: tuple(one) for name, one in settings.items() if isinstance(one, list)}
         if "level" in settings:
-            settings["level"] = tuple(float(one) for one in settings["level"])
+            settings["level"] = tuple(map(float, levels_of(settings["level"])))
         self.settings = self._asked = Settings(
             "gru" if self._auto else model,
             horizon,
@@ -98,9 +99,9 @@ class Forecaster(Predictor):
             "id_column": id_column,
             "time_column": time_column,
             "target_column": target_column,
-            "past": tuple(hist_exog_list),
-            "known": tuple(futr_exog_list),
-            "static": tuple(stat_exog_list),
+            "past": _names(hist_exog_list),
+            "known": _names(futr_exog_list),
+            "static": _names(stat_exog_list),
         }
         self._freq: str | None = freq
         self._missing: frames.Missing = missing
@@ -138,13 +139,16 @@ class Forecaster(Predictor):
             seed=self._seed,
             progress=self._progress,
             folder=None if folder is None else Path(folder),
+            lines=self._lines,
         )
+        self.notes += standing_still(panel)
         wanted, self.settings = self.settings.seasons, self._trained.settings
         if lost := sorted(set(wanted) - set(self.settings.seasons)):
             self.notes += (
                 f"a season of {', '.join(map(str, lost))} steps is no input: those that are have at"
                 f" most {LONGEST_SEASON}, and no more than the longest series",
             )
+        panel = self._drawn(panel)
         self._tail = tail_of(panel, self.settings.history + unknown_at_end(panel) + 1)
         return self
 
@@ -153,13 +157,14 @@ class Forecaster(Predictor):
         self.settings = self._asked
         if not self._seasons_given:
             self.settings = dataclasses.replace(self._asked, seasons=seasons.find(seen))
-        if self._auto:
-            if not self.tried:
-                chosen, self.tried = auto.choose(
-                    self.settings, seen, seed=self._seed, progress=self._progress
-                )
-                self._asked = dataclasses.replace(self._asked, model=chosen.model)
-            self.settings = dataclasses.replace(self.settings, model=self._asked.model)
+        if self._auto:  # anew: an earlier choice may have seen what is held back now
+            self.settings, self.tried = auto.choose(
+                self.settings,
+                seen,
+                seed=self._seed,
+                progress=self._progress,
+                lines=self._lines,
+            )
 
     def cross_validation(
         self,
@@ -173,8 +178,8 @@ class Forecaster(Predictor):
     ) -> pd.DataFrame:
         """Forecasts of the last windows of every series, each from what was known before it.
 
-        With ``missing="interpolate"`` what is missing is masked here, since a line would know what
-        stands behind a cutoff.
+        With ``missing="interpolate"`` lines end at the last value known before each cutoff, and
+        what is missing behind it is no actual value.
 
         Args:
             frame: see `fit`.
@@ -191,12 +196,10 @@ class Forecaster(Predictor):
         Raises:
             DataError: see `fit`.
         """
-        # Lines between known values would be drawn across the cutoffs.
-        lines = self._missing == "interpolate"
-        panel = self._read(frame, static_df, self._freq, "mask" if lines else None)
+        panel = self._read(frame, static_df, self._freq)
         horizon = self._asked.horizon
         step = horizon if step_size is None else step_size
-        self._prepare(hold_back(panel, horizon + (n_windows - 1) * step))
+        self._prepare(hold_back(panel, held_out(horizon, n_windows, step)))
         target = self._columns["target_column"]
         folds = cross_validated(
             self.settings,
@@ -204,9 +207,10 @@ class Forecaster(Predictor):
             n_windows,
             step,
             refit=refit,
-            level=tuple(level or ()),
+            level=levels_of(level),
             seed=self._seed,
             progress=self._progress,
+            lines=self._lines,
         )
         pieces, used = [], []
         for fold in folds:
@@ -247,3 +251,7 @@ class Forecaster(Predictor):
         found._trained, found._tail = trained, tail
         found.notes, found.tried = tuple(saved["notes"]), saved["tried"]
         return found
+
+
+def _names(columns: Sequence[str]) -> tuple[str, ...]:
+    return (columns,) if isinstance(columns, str) else tuple(columns)

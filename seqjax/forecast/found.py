@@ -8,6 +8,7 @@ import pandas as pd
 
 from seqjax.forecast.outlook import when
 from seqjax.forecast.panel import Panel, within
+from seqjax.forecast.rows import name_of
 
 _STEPS = {
     "min": "minute", "h": "hour", "D": "day", "B": "business day", "C": "business day",
@@ -27,6 +28,25 @@ def step_of(grid: pd.Index) -> str:
     if not isinstance(grid, pd.DatetimeIndex):
         return "step"
     return _STEPS.get(str(grid.freqstr).partition("-")[0], "step")
+
+
+def standing_still(panel: Panel) -> tuple[str, ...]:
+    """A sentence on series that have two values and more, all the same.
+
+    Example:
+        >>> from seqjax.forecast.panel import panel_of
+        >>> print(*standing_still(panel_of({"a": [1.0, 2.0], "b": [3.0, 3.0], "c": [3.0]})))
+        1 of 3 series never vary: their intervals are a guess (first: 'b')
+    """
+    spread = [np.ptp(one[np.isfinite(one)]) for one in map(panel.series, range(len(panel.ids)))]
+    still = (np.array(spread) == 0) & (panel.lengths > 1)
+    if not still.any():
+        return ()
+    first = name_of(panel.ids[int(still.argmax())])
+    return (
+        f"{int(still.sum()):,} of {len(panel.ids):,} series never vary: their intervals are a guess"
+        f" (first: {first})",
+    )
 
 
 def describe(panel: Panel, seasons: Sequence[int]) -> dict[str, Any]:

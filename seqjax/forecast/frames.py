@@ -16,6 +16,7 @@ from seqjax.forecast.future import (
     known_future as known_future,
     window_frame as window_frame,
 )
+from seqjax.forecast.lines import interpolated
 from seqjax.forecast.panel import Panel
 from seqjax.forecast.rows import (
     Rows,
@@ -49,6 +50,7 @@ def panel_from_frame(
     static: Sequence[str] = (),
     missing: Missing = "mask",
     gaps: Gaps = "fill",
+    lines: bool = True,
 ) -> tuple[Panel, tuple[str, ...]]:
     """Read a long frame: one row for each series and time, in any order.
 
@@ -70,6 +72,7 @@ def panel_from_frame(
         missing: "mask" leaves NaN; "interpolate" draws lines, and leaves NaN behind a series'
             last value; "zero" takes 0, "error" refuses.
         gaps: "fill" takes absent rows as missing, "error" refuses.
+        lines: False leaves the lines of "interpolate" to be drawn before each cutoff.
 
     Returns:
         The panel, and what was found on the way, a sentence each.
@@ -164,9 +167,7 @@ def panel_from_frame(
     notes = _notes(panel, rows, absent, begun & ~present, ~begun, missing)
     if str(getattr(grid, "tz", None)) == "UTC" and several_offsets(frame[time_column]):
         notes = (f"column {time_column!r}: times of several offsets are taken to UTC", *notes)
-    if missing == "interpolate":
-        panel = panel._replace(values=_interpolated(panel))
-    return panel, notes
+    return interpolated(panel) if missing == "interpolate" and lines else panel, notes
 
 
 _KNOWN = (
@@ -222,16 +223,6 @@ def _refuse_gaps(panel: Panel, absent: np.ndarray, gaps: Gaps) -> None:
             f"{_first(panel, first, 'series ')} has no row: {int(absent.sum()):,} step(s) are"
             f" absent; add them, or pass {way} to take them as missing."
         )
-
-
-def _interpolated(panel: Panel) -> np.ndarray:
-    """On lines between known values of a series; behind its last one NaN stays."""
-    known = np.flatnonzero(~np.isnan(panel.values))
-    steps = np.arange(len(panel.values))
-    filled = np.interp(steps, known, panel.values[known])
-    last = known[np.searchsorted(known, panel.stops) - 1]
-    filled[steps > np.repeat(last, panel.lengths)] = np.nan
-    return filled
 
 
 def _notes(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from seqjax.data import DataError
 from seqjax.forecast import files, frames
-from seqjax.forecast.options import Options
+from seqjax.forecast.options import Options, Predict
 from seqjax.forecast.panel import Panel
 from seqjax.storage.files import write_json
 from seqjax.storage.strict_json import parse_object
@@ -86,6 +86,7 @@ def read_inputs(options: Options, path: Path) -> Inputs:
             static_frame=static,
             static=options.stat_exog,
             missing=options.missing,
+            lines=False,
         )
     except DataError as error:
         said = str(error)  # of a row with the file's name already
@@ -158,6 +159,26 @@ def _sums(options: Options) -> dict[str, str]:
         for name, path in paths.items()
         if path is not None
     }
+
+
+def check_beside(options: Predict, of_run: Options) -> None:
+    """Refuse files of covariates that a forecast would not read.
+
+    Args:
+        options: of the forecast.
+        of_run: those that its model was trained with.
+
+    Raises:
+        DataError: for a file of columns that the model does not know, or of no new series.
+    """
+    for name, given, columns in (
+        ("--futr-csv", options.futr_csv, of_run.futr_exog),
+        ("--static-csv", options.static_csv, of_run.stat_exog),
+    ):
+        if given is not None and not columns:
+            raise DataError(f"{name}: the model of {options.run} knows no such columns; drop it.")
+    if options.static_csv is not None and options.file is None:
+        raise DataError("--static-csv is of new series: name their file, too.")
 
 
 def with_columns_of(folder: Path, options: Options) -> Options:

@@ -35,14 +35,13 @@ def intervals(
     settings = trained.settings
     steps = min(found.point.shape[1], settings.horizon)
     low = high = found.point[:, :steps]
-    # Behind values that are missing a forecast is one of more steps ahead.
-    ahead = np.minimum(found.lead[:, None] + np.arange(steps), settings.horizon - 1)
     scores = np.abs(trained.residuals)
     if found.quantiles is not None and trained.exceedances is not None:
         place = _place_of(settings, level)
         low, high = (found.quantiles[:, :steps, one] for one in (place, -1 - place))
         scores = trained.exceedances[..., place]
-    half = conformal.half_widths(conformal.calibrate(scores), level)[ahead]
+    half = conformal.half_widths(conformal.calibrate(scores), level)
+    half = half[_ahead(trained, found, steps)]
     return conformal.intervals(low, high, half, found.width)
 
 
@@ -149,15 +148,15 @@ def predicted(
     count = int(np.clip(PATHS_OF_ALL // len(panel.ids), 100, PATHS))
     paths = sample_paths(trained, panel, horizon, count, seed=seed, future=future)
     name, known = trained.settings.name, trained.settings.horizon
-    median = np.median(paths, axis=0) if _is_mean(trained) else columns[name]
-    columns[f"{name}-median"] = np.concatenate(
-        [columns[f"{name}-median"], median[:, known:]], axis=1
-    )
+    median = (np.median(paths, axis=0) if _is_mean(trained) else columns[name])[:, known:]
     for one in sorted(set(level)):
         ends = np.quantile(paths, [(100 - one) / 200, (100 + one) / 200], axis=0)
         for side, end in zip(("lo", "hi"), ends, strict=True):
             key = f"{name}-{side}-{one:g}"
             columns[key] = np.concatenate([columns[key], end[:, known:]], axis=1)
+    low, high = (columns[f"{name}-{side}-{min(level):g}"][:, known:] for side in ("lo", "hi"))
+    key = f"{name}-median"
+    columns[key] = np.concatenate([columns[key], np.clip(median, low, high)], axis=1)
     return columns
 
 
@@ -176,12 +175,29 @@ def named(
         ends = (intervals(trained, found, one) for one in levels)
         los, his = conformal.nested(*zip(*ends, strict=True))
         median = found.point[:, : trained.settings.horizon]
-        if _is_mean(trained) and found.quantiles is not None:
-            median = found.quantiles[:, : median.shape[1], found.quantiles.shape[-1] // 2]
+        if _is_mean(trained):
+            median = _median_of(trained, found)
         columns[f"{name}-median"] = np.clip(median, los[0], his[0])
         for one, low, high in zip(levels, los, his, strict=True):
             columns |= {f"{name}-lo-{one:g}": low, f"{name}-hi-{one:g}": high}
     return {key: in_unit(trained, one, least) for key, one in columns.items()}
+
+
+def _median_of(trained: Trained, found: Forecast) -> np.ndarray:
+    """Of a mean, [series, steps]: the head's; of recursive steps by the errors of calibration."""
+    steps = min(found.point.shape[1], trained.settings.horizon)
+    if found.quantiles is not None and trained.exceedances is not None:
+        return found.quantiles[:, :steps, found.quantiles.shape[-1] // 2]
+    of_errors = np.nanmedian(trained.residuals, axis=0)[_ahead(trained, found, steps)]
+    return found.point[:, :steps] + of_errors * found.width[:, None]
+
+
+def _ahead(trained: Trained, found: Forecast, steps: int) -> np.ndarray:
+    """[series, steps], the place of each in calibration.
+
+    Behind values that are missing a forecast is one of more steps ahead.
+    """
+    return np.minimum(found.lead[:, None] + np.arange(steps), trained.settings.horizon - 1)
 
 
 def _is_mean(trained: Trained) -> bool:

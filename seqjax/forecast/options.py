@@ -64,7 +64,7 @@ class Options:
     missing: Literal["mask", "interpolate", "zero", "error"] = "mask"
     """What becomes of missing values; mask tells the network which they are."""
     input_size: int | None = None
-    """Steps that the network reads; two seasons by default."""
+    """Steps that the network reads; three of the shortest season by default."""
     steps: int | None = None
     """Of training; by default from the number of series."""
     quick: bool = False

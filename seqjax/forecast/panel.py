@@ -52,6 +52,20 @@ class Panel(NamedTuple):
         return self.values[self.starts[i] : self.stops[i]]
 
 
+def typical_length(panel: Panel) -> int:
+    """The length of the series that the median value stands in.
+
+    Most values stand in series of about that length, however many short ones are beside them.
+
+    Example:
+        >>> typical_length(panel_of({"a": np.zeros(300), "b": [1.0], "c": [2.0, 3.0]}))
+        300
+    """
+    lengths = np.sort(panel.lengths)
+    sums = np.cumsum(lengths)
+    return int(lengths[np.searchsorted(sums, sums[-1] / 2)])
+
+
 def hold_back(panel: Panel, steps: int | np.ndarray) -> Panel:
     """Without the last steps of every series, of which one value is always left; arrays are shared.
 

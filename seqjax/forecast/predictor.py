@@ -1,6 +1,7 @@
 """What a trained forecaster does: forecasts, sample paths, streams, files."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,31 @@ import pandas as pd
 from seqjax.data import DataError
 from seqjax.forecast import frames, saving
 from seqjax.forecast.intervals import predicted, sample_paths
+from seqjax.forecast.lines import interpolated
 from seqjax.forecast.panel import Panel, frequency_of, only, tail_of, unknown_at_end
+from seqjax.forecast.rows import require
 from seqjax.forecast.settings import Settings
 from seqjax.forecast.stream import Stream
+from seqjax.forecast.times import in_zone_of
 from seqjax.forecast.trained import Trained
 
-Levels = Sequence[int | float]
+Levels = int | float | Sequence[int | float]
+
+
+def levels_of(level: Levels | None) -> tuple[int | float, ...]:
+    """One level or several as a tuple.
+
+    Example:
+        >>> levels_of(80), levels_of([80, 95]), levels_of(None)
+        ((80,), (80, 95), ())
+    """
+    return () if level is None else tuple(np.atleast_1d(np.asarray(level)).tolist())
+
+
+def _steps(name: str, value: int) -> int:
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be at least 1, a whole number, not {value!r}.")
+    return int(value)
 
 
 class Predictor:
@@ -65,13 +85,9 @@ class Predictor:
         """
         trained = self._fitted()
         panel = self._past(frame, static_df)
-        horizon = trained.settings.horizon if horizon is None else horizon
-        if horizon < 1:
-            raise ValueError(f"predict: horizon must be at least 1, not {horizon}.")
+        horizon = _steps("horizon", trained.settings.horizon if horizon is None else horizon)
         future = self._future(panel, futr_df, horizon)
-        found = predicted(
-            trained, panel, horizon, tuple(level or ()), seed=self._seed, future=future
-        )
+        found = predicted(trained, panel, horizon, levels_of(level), seed=self._seed, future=future)
         return frames.future_frame(panel, found, **self._index_columns)
 
     def sample_paths(
@@ -97,7 +113,8 @@ class Predictor:
         """
         trained = self._fitted()
         panel = self._past(frame, static_df)
-        horizon = trained.settings.horizon if horizon is None else horizon
+        horizon = _steps("horizon", trained.settings.horizon if horizon is None else horizon)
+        count = _steps("count", count)
         future = self._future(panel, futr_df, horizon)
         paths = sample_paths(trained, panel, horizon, count, seed=self._seed, future=future)
         pieces = []
@@ -168,14 +185,22 @@ class Predictor:
         return self._tail
 
     def _past(self, frame: pd.DataFrame | None, static_df: pd.DataFrame | None) -> Panel:
+        if frame is None and static_df is not None:
+            raise DataError("static_df is of new series: pass their frame, too.")
         if frame is None:
             return self._fitted_tail()
-        return self._read(frame, static_df, frequency_of(self._fitted_tail().grid))
+        grid, time = self._fitted_tail().grid, self._columns["time_column"]
+        if isinstance(grid, pd.DatetimeIndex):
+            require(frame, [time])
+            frame = in_zone_of(frame, time, grid)
+        return self._drawn(self._read(frame, static_df, frequency_of(grid)))
 
     def _future(
         self, panel: Panel, futr_df: pd.DataFrame | None, horizon: int
     ) -> np.ndarray | None:
         known = self._columns["known"]
+        if not known and futr_df is not None:
+            raise DataError("futr_df is given, but none of its columns was named at training.")
         if not known:
             return None
         if futr_df is None:
@@ -186,6 +211,13 @@ class Predictor:
         return frames.known_future(panel, futr_df, horizon, **self._index_columns)
 
     @property
+    def _lines(self) -> bool:
+        return self._missing == "interpolate"
+
+    def _drawn(self, panel: Panel) -> Panel:
+        return interpolated(panel) if self._lines else panel
+
+    @property
     def _index_columns(self) -> dict[str, str]:
         return {name: self._columns[name] for name in ("id_column", "time_column")}
 
@@ -194,8 +226,8 @@ class Predictor:
         frame: pd.DataFrame,
         static_df: pd.DataFrame | None,
         freq: Any,
-        missing: frames.Missing | None = None,
     ) -> Panel:
+        """Missing values stay: lines are drawn up to each cutoff, not across it."""
         if static_df is not None and not self._columns["static"]:
             raise DataError("static_df is given, but no column of it: name them, stat_exog_list.")
         panel, self.notes = frames.panel_from_frame(
@@ -203,6 +235,7 @@ class Predictor:
             **self._columns,
             freq=freq,
             static_frame=static_df,
-            missing=missing or self._missing,
+            missing=self._missing,
+            lines=False,
         )
         return panel

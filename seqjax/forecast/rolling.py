@@ -7,7 +7,7 @@ import numpy as np
 
 from seqjax.data import DataError
 from seqjax.forecast.intervals import check_level, lowest, named
-from seqjax.forecast.panel import Panel, hold_back
+from seqjax.forecast.panel import Panel, hold_back, typical_length
 from seqjax.forecast.settings import Settings
 from seqjax.forecast.trained import rolling
 from seqjax.forecast.training import train_panel
@@ -37,7 +37,25 @@ def windows_of(panel: Panel, horizon: int) -> int:
         >>> [windows_of(panel_of({"a": np.ones(length)}), 6) for length in (60, 24, 6)]
         [3, 2, 1]
     """
-    return max(1, min(3, int(np.quantile(panel.lengths, 0.75)) // 2 // horizon))
+    longer = max(int(np.quantile(panel.lengths, 0.75)), typical_length(panel))
+    return max(1, min(3, longer // 2 // horizon))
+
+
+def held_out(horizon: int, windows: int, step: int) -> int:
+    """Steps from the first window's start to the last one's end.
+
+    Raises:
+        ValueError: for no window, and no step between them.
+
+    Example:
+        >>> held_out(6, 3, 2)
+        10
+    """
+    if windows < 1 or step < 1:
+        raise ValueError(
+            f"cross-validation needs at least 1 window and 1 step, not {windows} and {step}."
+        )
+    return horizon + (windows - 1) * step
 
 
 def cross_validated(
@@ -50,6 +68,7 @@ def cross_validated(
     level: Sequence[int | float] = (),
     seed: int = 0,
     progress: str | None = None,
+    lines: bool = False,
 ) -> Iterator[Fold]:
     """Forecasts of the last windows, each from what was known before it.
 
@@ -62,6 +81,7 @@ def cross_validated(
         level: of intervals, in percent; they are calibrated on values before the windows.
         seed: of the first network.
         progress: a label for progress bars.
+        lines: draw lines between known values, of each window between those before it.
 
     Yields:
         A fold for each training. Those after the first compile nothing anew.
@@ -69,13 +89,9 @@ def cross_validated(
     Raises:
         DataError: where nothing is left to train on.
     """
-    if windows < 1 or step < 1:
-        raise ValueError(
-            f"cross-validation needs at least 1 window and 1 step, not {windows} and {step}."
-        )
     check_level(settings, level)
     horizon = settings.horizon
-    held = horizon + (windows - 1) * step
+    held = held_out(horizon, windows, step)
     longest = int(panel.lengths.max())
     if held + 1 >= longest:
         raise DataError(
@@ -87,10 +103,12 @@ def cross_validated(
         label = progress
         if progress and refit:
             label = f"{progress}, window {window + 1} of {windows}"
-        trained = train_panel(settings, hold_back(panel, behind), seed=seed, progress=label)
+        before = hold_back(panel, behind)
+        trained = train_panel(settings, before, seed=seed, progress=label, lines=lines)
         settings = trained.settings  # window and steps of the first: no other program
         seen = hold_back(panel, behind - horizon) if refit else panel
-        series, last, found, actual = rolling(trained, seen, 1 if refit else windows, step)
+        count = 1 if refit else windows
+        series, last, found, actual = rolling(trained, seen, count, step, lines=lines)
         actual = np.exp(actual) if settings.transform == "log" else actual
-        low = lowest(trained, hold_back(panel, behind))[series]
+        low = lowest(trained, before)[series]
         yield Fold(series, last, actual, named(trained, found, low, level))

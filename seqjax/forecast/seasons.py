@@ -27,7 +27,7 @@ import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
 from seqjax.forecast.calendar import seconds
-from seqjax.forecast.panel import Panel
+from seqjax.forecast.panel import Panel, typical_length
 
 _SAMPLE = 200  # series that are looked at
 _VALUES = 2_000_000  # that are looked at
@@ -66,7 +66,7 @@ def find(panel: Panel, limit: int = 750) -> tuple[int, ...]:
         limit: no season longer than this is looked for where the frequency suggests none.
 
     Returns:
-        At most 3, ascending; each fits twice at least into the median series.
+        At most 3, ascending; each fits twice at least into the series of the median value.
 
     Example:
         >>> from seqjax.forecast.panel import panel_of
@@ -77,7 +77,7 @@ def find(panel: Panel, limit: int = 750) -> tuple[int, ...]:
         >>> find(panel_of({"a": noise}))
         ()
     """
-    typical = int(np.median(panel.lengths))
+    typical = typical_length(panel)
     suggested = [one.period for one in cycles_of(panel.grid) if 2 <= one.period <= typical // 2]
     limit = min(limit, typical // 3)
     found: list[int] = []
@@ -89,8 +89,8 @@ def find(panel: Panel, limit: int = 750) -> tuple[int, ...]:
     while period <= limit and len(found) < _MOST:
         if sample.has(period, found, _UNEXPECTED, peak=True):
             period = sample.refined(period, found)
-            kept = (one for one in found if one in suggested or not sample.explains(period, one))
-            found = [*kept, period]
+            echoes = {one for one in found if one < 4 or sample.explains(period, one)}
+            found = [*(one for one in found if one in suggested or one not in echoes), period]
             period *= 2
         else:
             period += 1
@@ -189,6 +189,8 @@ class _Sample:
         half, more = period // 2, min(3 * period // 2, len(at) - 1)
         around = at[half + 1 : more + 1]
         base = min(np.median(around), (at[half] + at[more]) / 2)
+        if half == 1:  # where noise alone makes the correlation negative
+            base = np.sort(around)[-2]
         if min(at[period], at[period] - base) <= bar.least(error[period]):
             return False
         if peak and at[period] < around.max():

@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+from numbers import Integral
 from typing import Literal, get_args
 
 import numpy as np
 
 from seqjax.data import DataError
-from seqjax.forecast.panel import Panel, within
+from seqjax.forecast.panel import Panel, typical_length, within
 from seqjax.storage.strict_json import nearest
 
 Strategy = Literal["direct", "recursive", "sequence"]
@@ -82,6 +83,9 @@ class Settings:
                 choices = ", ".join(map(str, known))
                 hint = nearest(str(value), [one for one in known if one])
                 raise ValueError(f"{name} must be one of {choices}, not {value!r}.{hint}")
+        for name in ("horizon", "batch_size", "seeds", "window", "steps"):
+            if not isinstance(getattr(self, name), Integral):
+                raise ValueError(f"{name} is a whole number, not {getattr(self, name)!r}.")
         for name in ("horizon", "batch_size", "seeds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
@@ -158,7 +162,7 @@ def resolved(settings: Settings, panel: Panel) -> Settings:
         season = min(seasons, default=0)
         wanted = next((n * season for n in (3, 2, 1) if n * season <= LONGEST_WINDOW), 0)
         wanted = max(wanted, min(2 * settings.horizon, 24), 12)
-        typical = int(np.quantile(lengths, 0.75))
+        typical = max(int(np.quantile(lengths, 0.75)), typical_length(panel))
         room = max(typical - settings.horizon, typical // 2, 1)
         window = min(wanted, room)
     steps = settings.steps

@@ -47,7 +47,8 @@ class Stream:
             futr_exog: those known ahead.
 
         Raises:
-            ValueError: for another number of covariates than the forecaster has.
+            ValueError: for another number of covariates than the forecaster has, and what is
+                infinite.
         """
         panel = self._panel
         for name, given, names in (
@@ -59,6 +60,8 @@ class Stream:
                     f"observe: {name} must be the {len(names)} values of {list(names)}, not"
                     f" {len(given)}."
                 )
+        if np.isinf([value, *hist_exog, *futr_exog]).any():
+            raise ValueError("observe: a value is infinite; take NaN where it is missing.")
         length = int(panel.lengths[0])
         behind = int(panel.origins[0]) + length + 1 - len(panel.grid)
         grid = extend(panel.grid, behind) if behind > 0 else panel.grid

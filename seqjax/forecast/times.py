@@ -11,6 +11,7 @@ import pandas as pd
 from seqjax.data import DataError
 from seqjax.data.cells import short
 from seqjax.forecast.blocks import blocks
+from seqjax.forecast.calendar import seconds
 from seqjax.forecast.rows import place, refuse
 
 ISO = "ISO8601"
@@ -64,6 +65,40 @@ def read_times(
     dates = _dates(unique, fault, time_format, column, place(frame, 0, column))
     of_dates, rising = pd.factorize(dates, sort=True)  # two texts may be one time
     return of_dates.astype(np.int32)[codes], pd.Index(rising)
+
+
+def in_zone_of(frame: pd.DataFrame, column: str, grid: pd.DatetimeIndex) -> pd.DataFrame:
+    """A frame with its times in the zone of a grid, whose clock and calendar were learned.
+
+    Days and what is longer stay: their dates are the same, whatever a midnight's offset.
+
+    Args:
+        frame: the rows.
+        column: its times; whole numbers stay what they are.
+        grid: with its frequency.
+
+    Raises:
+        DataError: for times with a zone where the grid has none, and the reverse.
+
+    Example:
+        >>> frame = pd.DataFrame({"ds": ["2024-07-01T02:00+02:00"]})
+        >>> hours = pd.date_range("2024", periods=2, freq="h", tz="UTC")
+        >>> in_zone_of(frame, "ds", hours)["ds"][0]
+        Timestamp('2024-07-01 00:00:00+0000', tz='UTC')
+    """
+    codes, times = read_times(frame, column)
+    if not isinstance(times, pd.DatetimeIndex) or str(times.tz) == str(grid.tz):
+        return frame
+    if times.tz is None or grid.tz is None:
+        have, had = ("have no", f"one, {grid.tz}") if times.tz is None else ("have a", "none")
+        way = "dt.tz_localize(zone)" if times.tz is None else "dt.tz_localize(None)"
+        raise DataError(
+            f"column {short(column)}: the times {have} zone, but those of the training had {had};"
+            f" frame[{column!r}].{way} gives them the same."
+        )
+    if seconds(grid.freq) >= 86_400:
+        return frame
+    return frame.assign(**{column: times.tz_convert(grid.tz).take(codes)})
 
 
 def _each_once(values: pd.Series) -> tuple[np.ndarray, pd.Index]:

@@ -8,6 +8,7 @@ from seqjax.forecast import calendar
 from seqjax.forecast.arrays import Arrays, place
 from seqjax.forecast.fitting import forecasts
 from seqjax.forecast.heads import head_of
+from seqjax.forecast.lines import drawn_before
 from seqjax.forecast.network import Sizes
 from seqjax.forecast.panel import Panel, last_known, unknown_at_end
 from seqjax.forecast.settings import Settings
@@ -116,31 +117,42 @@ def forecast_places(
     *,
     added: np.ndarray | None = None,
 ) -> Forecast:
-    """Forecasts behind given places of arrays, `last`, of which series `series` is.
+    """Forecasts behind given places, the level restored where values were differenced.
 
     Where values are missing there, from the last one that is known: more steps, of which the
     first are those of the missing values.
+
+    Args:
+        trained: the forecaster.
+        panel: the series, in their own unit.
+        series: [places], which series.
+        last: [places], in ``panel.values``.
+        horizon: steps.
+        arrays: the panel, transformed and placed; each series with the same end.
+        added: [places, steps], see `seqjax.forecast.fitting.forecasts`.
     """
     settings = trained.settings
     sizes = sizes_of(panel)
-    lead = np.zeros(len(last), int)
-    if settings.transform != "difference":  # whose sum needs every change
-        starts = np.asarray(arrays.starts)[series]
-        nearest = last_known(np.asarray(arrays.values), starts, last)
-        lead = np.where(nearest >= starts, last - nearest, 0)
+    nearest = last_known(panel.values, panel.starts[series], last)
+    lead = np.where(nearest >= panel.starts[series], last - nearest, 0)
     total = horizon + int(lead.max(initial=0))
     if added is not None and total > horizon:
         blocks = -(-total // settings.answers) * settings.answers
         added = np.pad(added, ((0, 0), (0, blocks - added.shape[1])), mode="wrap")
+    places = last - lead + (np.asarray(arrays.stops) - panel.stops)[series]
     each = [
-        forecasts(settings, sizes, params, arrays, series, last - lead, total, added)
+        forecasts(settings, sizes, params, arrays, series, places, total, added)
         for params in trained.params
     ]
     columns = lead[:, None] + np.arange(horizon)
     point = np.median([one.point for one in each], axis=0)  # of the seeds
+    differenced = settings.transform == "difference"
+    if differenced:
+        point = restored(panel, series, last, point)
     point = np.take_along_axis(point, columns, axis=1)
     head, quantiles = head_of(settings), None
-    if head.quantiles is not None and settings.answers >= min(horizon, settings.horizon):
+    whole = settings.answers >= min(horizon, settings.horizon)
+    if head.quantiles is not None and whole and not differenced:
         first = slice(0, settings.answers)
         found = []
         for one in each:
@@ -181,23 +193,24 @@ def forecast_panel(
     room = (settings.history + unknown_at_end(panel), steps)
     arrays = placed(settings, trained.covariates, inner, steps, room, future)
     series = np.repeat(np.arange(len(panel.ids)), copies)
-    last = np.asarray(arrays.stops)[series] - 1
-    found = forecast_places(trained, inner, series, last, horizon, arrays, added=added)
-    return _restored(trained, panel, series, panel.stops[series] - 1, found)
+    last = panel.stops[series] - 1
+    return forecast_places(trained, panel, series, last, horizon, arrays, added=added)
 
 
-def _restored(
-    trained: Trained, panel: Panel, series: np.ndarray, last: np.ndarray, found: Forecast
-) -> Forecast:
-    """With the level where values were differenced; logarithms stay logarithms."""
-    if trained.settings.transform != "difference":
-        return found
-    point = restored(panel, series, last, found.point)
-    return found._replace(point=point, quantiles=None)
+def places_before(
+    settings: Settings, panel: Panel, count: int, step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Series and last values [B] of so many windows of each; see `rolling`."""
+    back = settings.horizon + step * np.arange(count - 1, -1, -1)
+    series = np.repeat(np.arange(len(panel.ids)), count)
+    last = (panel.stops[:, None] - 1 - back).reshape(-1)
+    known = last - panel.starts[series] + 1
+    enough = known >= max(1, min(settings.window // 2, 8, int(known.max(initial=1))))
+    return series[enough], last[enough]
 
 
 def rolling(
-    trained: Trained, panel: Panel, count: int, step: int
+    trained: Trained, panel: Panel, count: int, step: int, *, lines: bool = False
 ) -> tuple[np.ndarray, np.ndarray, Forecast, np.ndarray]:
     """Forecasts from so many places of every series, the last of them `horizon` before its end.
 
@@ -206,6 +219,7 @@ def rolling(
         panel: the series, in their own unit.
         count: places of each series.
         step: steps between them.
+        lines: draw lines between the values known before each place.
 
     Returns:
         Series [B], places of the last known values in ``panel.values`` [B], the forecasts, and
@@ -214,16 +228,14 @@ def rolling(
     """
     settings = trained.settings
     horizon = settings.horizon
+    series, last = places_before(settings, panel, count, step)
+    own, places = series, last
+    if lines:
+        panel = drawn_before(panel, series, last, settings.history + 1, horizon)
+        own, places = np.arange(len(series)), panel.stops - 1 - horizon
     inner = transformed(panel, settings.transform)
     arrays = placed(settings, trained.covariates, inner, horizon)
-    back = horizon + step * np.arange(count - 1, -1, -1)
-    series = np.repeat(np.arange(len(panel.ids)), count)
-    last = (panel.stops[:, None] - 1 - back).reshape(-1)
-    known = last - panel.starts[series] + 1
-    enough = known >= max(1, min(settings.window // 2, 8, int(known.max(initial=1))))
-    series, last = series[enough], last[enough]
-    found = forecast_places(trained, inner, series, last, horizon, arrays)
-    found = _restored(trained, panel, series, last, found)
+    found = forecast_places(trained, panel, own, places, horizon, arrays)
     unit = panel if settings.transform == "difference" else inner
-    actual = unit.values[last[:, None] + np.arange(1, horizon + 1)]
+    actual = unit.values[places[:, None] + np.arange(1, horizon + 1)]
     return series, last, found, actual

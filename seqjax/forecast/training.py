@@ -8,7 +8,8 @@ import numpy as np
 
 from seqjax.forecast import conformal
 from seqjax.forecast.fitting import fit_networks
-from seqjax.forecast.panel import Panel, hold_back, only, tail_of, within
+from seqjax.forecast.lines import interpolated
+from seqjax.forecast.panel import Panel, hold_back, only, tail_of, typical_length, within
 from seqjax.forecast.settings import Settings, resolved
 from seqjax.forecast.trained import Covariates, Trained, placed, rolling, sizes_of
 from seqjax.forecast.transforms import transformed
@@ -26,6 +27,7 @@ def train_panel(
     progress: str | None = None,
     folder: Path | None = None,
     calibrate: bool = True,
+    lines: bool = False,
 ) -> Trained:
     """Train and calibrate.
 
@@ -42,6 +44,7 @@ def train_panel(
         progress: a label for progress bars.
         folder: for checkpoints, to resume from.
         calibrate: otherwise it trains on everything, and knows no intervals.
+        lines: draw lines between known values, those before a window's end alone for calibration.
     """
     settings = resolved(settings, panel)
     seen = within(panel)
@@ -51,11 +54,13 @@ def train_panel(
     of_series = np.where(plan.series, held, 0)
     # A second training keeps the sizes of the first, so it compiles nothing.
     before = hold_back(panel, of_series)
-    trained = _fit(settings, covariates, before, seed, progress, folder, "held")
+    drawn = interpolated if lines else lambda one: one
+    trained = _fit(settings, covariates, drawn(before), seed, progress, folder, "held")
     if held:
-        trained = calibrated(trained, only(panel, plan.series), plan.windows, plan.step)
-    if held > HELD_BACK * np.median(panel.lengths):
-        again = _fit(settings, covariates, panel, seed, progress, folder, "all")
+        of_plan = only(panel, plan.series)
+        trained = calibrated(trained, of_plan, plan.windows, plan.step, lines=lines)
+    if held > HELD_BACK * typical_length(panel):
+        again = _fit(settings, covariates, drawn(panel), seed, progress, folder, "all")
         trained = trained._replace(params=again.params, history=again.history)
     known = bool(np.any(np.isfinite(panel.values) & seen))
     return trained._replace(nonnegative=known and not np.any((panel.values < 0) & seen))
@@ -85,11 +90,19 @@ def calibration_windows(settings: Settings, panel: Panel) -> Plan:
     As many as it takes for `CALIBRATED` forecasts, from at most a third of a typical series; from
     half of it where an interval of 95 % needs that.
     """
-    length = int(np.median(panel.lengths))
+    length = typical_length(panel)
     spare = max(length // 3, min(length // 2, settings.horizon + FEWEST - 1)) - settings.horizon
     if spare < 0:
         return Plan(0, 1, np.zeros(len(panel.ids), bool))
-    count = min(max(2, -(-CALIBRATED // len(panel.ids))), 1 + spare)
+    fewest = min(max(2, -(-CALIBRATED // len(panel.ids))), 1 + spare)
+    plan = _plan(settings, panel, fewest, spare)
+    while plan.windows <= spare and plan.windows * plan.series.sum() < CALIBRATED:
+        plan = _plan(settings, panel, plan.windows + 1, spare)  # as short series have none
+    return plan
+
+
+def _plan(settings: Settings, panel: Panel, count: int, spare: int) -> Plan:
+    """So many windows within so many steps before the last."""
     step = max(1, min(settings.horizon, spare // max(count - 1, 1)))
     # Not always the same days of the week, of which some may have no values.
     while any(math.gcd(step, season) > 1 for season in settings.seasons):
@@ -143,7 +156,9 @@ def _covariates(panel: Panel, seen: np.ndarray) -> Covariates:
     )
 
 
-def calibrated(trained: Trained, panel: Panel, count: int, step: int) -> Trained:
+def calibrated(
+    trained: Trained, panel: Panel, count: int, step: int, *, lines: bool = False
+) -> Trained:
     """With the residuals of windows that it was not trained on; see `rolling`.
 
     Of more windows than `conformal.LIMIT` those of random series, which keeps the guarantee.
@@ -152,7 +167,7 @@ def calibrated(trained: Trained, panel: Panel, count: int, step: int) -> Trained
     if len(panel.ids) > enough:
         some = np.random.default_rng(0).choice(len(panel.ids), enough, replace=False)
         panel = tail_of(only(panel, np.sort(some)), int(panel.lengths.max()))
-    _, _, found, actual = rolling(trained, panel, count, step)
+    _, _, found, actual = rolling(trained, panel, count, step, lines=lines)
     residuals = (actual - found.point) / found.width[:, None]
     exceedances = None
     if found.quantiles is not None and found.quantiles.shape[-1] > 1:

@@ -66,6 +66,20 @@ def test_midi_of_others_is_read_as_it_sounds(tmp_path):
     np.testing.assert_array_equal(read_midi(path), expected)
 
 
+def test_a_note_is_held_beside_a_shorter_one_of_another_track(tmp_path):
+    path = tmp_path / "over.mid"
+    tracks = [
+        mido.MidiTrack(
+            [mido.Message("note_on", note=60), mido.Message("note_off", note=60, time=100 * beats)]
+        )
+        for beats in (4, 1)  # on the same channel
+    ]
+    last = [mido.Message("note_on", note=62, time=400), mido.Message("note_off", note=62, time=100)]
+    tracks.append(mido.MidiTrack(last))
+    mido.MidiFile(type=1, ticks_per_beat=100, tracks=tracks).save(path)
+    assert read_midi(path)[:, 60 - 21].tolist() == [1, 1, 1, 1, 0]
+
+
 def test_a_damaged_midi_file_is_told(tmp_path):
     rng = np.random.default_rng(1)
     path = tmp_path / "damaged.mid"
@@ -99,6 +113,10 @@ def test_midi_without_a_beat_or_a_piece_is_told(tmp_path):
     with pytest.raises(DataError, match="type 2"):
         read_midi(path)
     mido.MidiFile(tracks=[mido.MidiTrack()]).save(path)
+    with pytest.raises(DataError, match="no notes on a piano's 88 keys outside percussion"):
+        read_midi(path)
+    brief = [mido.Message("note_on", note=60), mido.Message("note_off", note=60, time=1)]
+    mido.MidiFile(tracks=[mido.MidiTrack(brief)]).save(path)
     with pytest.raises(DataError, match="notes at 0 step"):
         read_midi(path)
     long = [mido.Message("note_on", note=60), mido.Message("note_off", note=60, time=2**27)]
@@ -113,6 +131,7 @@ def test_a_folder_is_split_by_piece_and_copies_are_left_out(tmp_path):
     for k, roll in enumerate([*rolls, rolls[3]]):
         (tmp_path / str(k % 2)).mkdir(exist_ok=True)
         write_midi(tmp_path / str(k % 2) / f"{k}.MID", roll)
+    (tmp_path / "._0.mid").write_bytes(b"what a system keeps beside a file")
     music = read_midi_folder(tmp_path)
     assert [len(part) for part in music.parts().values()] == [6, 2, 2]
     found = sorted(len(roll) for part in music.parts().values() for roll in part)

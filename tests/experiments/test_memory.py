@@ -141,6 +141,8 @@ def test_steps_until_solved_are_those_of_the_first_validation_that_is_good_enoug
         (["--only", "adding-gpu"], "there is no row adding-gpu"),
         (["--lag", "4"], "--lag must be at least 8 steps"),
         (["--steps", "0"], "--steps must be at least 1"),
+        (["--steps", "250"], "--steps must be a multiple of 100"),
+        (["--learning-rate", "0"], "--learning-rate must be above 0, not 0"),
     ],
 )
 def test_bad_options_are_told(args, message, capsys, tmp_path):

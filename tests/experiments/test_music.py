@@ -1,6 +1,7 @@
 import itertools
 import json
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -101,16 +102,16 @@ def test_the_bounds_are_the_law_of_the_next_chord():
     }
     rolls = [chorales.roll_of(np.vstack([piece, chord])) for chord in follow]
     with np.errstate(divide="ignore", invalid="ignore"):
-        together, apart = np.array([[one[-1] for one in surprises(roll)] for roll in rolls]).T
-    shares = np.exp(-together)
+        joint, independent = np.array([[one[-1] for one in surprises(roll)] for roll in rolls]).T
+    shares = np.exp(-joint)
     np.testing.assert_allclose(shares.sum(), 1)  # over all that may follow
     each = shares @ np.array([roll[-1] for roll in rolls], float)  # of the keys
     some = (each > 1e-12) & (each < 1 - 1e-12)
     entropy = -(each * np.log(each, where=some, out=np.zeros(88)))
     entropy -= (1 - each) * np.log(1 - each, where=some, out=np.zeros(88))
     possible = shares > 0
-    np.testing.assert_allclose(shares[possible] @ apart[possible], entropy.sum())
-    assert bound(rolls[:1]).together < bound(rolls[:1]).apart
+    np.testing.assert_allclose(shares[possible] @ independent[possible], entropy.sum())
+    assert bound(rolls[:1]).joint < bound(rolls[:1]).independent
 
 
 def test_every_network_has_equally_many_parameters():
@@ -164,6 +165,22 @@ def test_the_figure_is_the_benchmarks_and_padding_does_not_count():
         np.testing.assert_allclose(found, total / steps, rtol=1e-5)
 
 
+def test_each_piece_is_moved_as_far_as_its_own_keys_allow():
+    lowest = np.array([0, 3, 40])  # of pieces of two keys; the first spans the keyboard
+    highest = np.array([87, 5, 85])
+    frames = np.zeros((3, 2, 88), np.float32)
+    frames[[0, 1, 2], 0, lowest] = frames[[0, 1, 2], 1, highest] = 1
+    seen = []
+    heard = SimpleNamespace(apply=lambda params, x, key: seen.append(x) or jnp.zeros_like(x))
+    batch = {"frames": jnp.asarray(frames), "lengths": jnp.full(3, 2)}
+    for number in range(40):
+        loss_of(heard, transpose=4)({}, batch, jax.random.key(number))
+    first = np.stack(seen)[:, :, 1]  # [draws, pieces, keys]: the step before the second
+    assert (first.sum(axis=-1) == 1).all()
+    moved = first.argmax(axis=-1) - lowest
+    assert [set(each) for each in moved.T] == [{0}, set(range(-3, 5)), set(range(-4, 3))]
+
+
 def test_a_network_that_knows_the_chances_draws_by_them():
     model = make_model(RECIPES["logistic-1"])
     params = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0)))
@@ -210,16 +227,24 @@ def test_a_run_on_a_file_is_scored_drawn_and_composes(tmp_path, capsys):
     assert len(sound) == 64 * 0.75 * rate + rate // 2
 
     capsys.readouterr()
-    assert call("--out", run, "--generate", 300, "--seed", 3) == 0
-    assert "rnn-3.mid" in capsys.readouterr().out
-    assert 2 <= len(read_midi(run / "rnn-3.mid")) <= 300
+    own = (run / "rnn-0.wav").read_bytes()
+    assert call("--out", run, "--generate", 300) == 0  # beside the run's own piece
+    assert f"{run / 'rnn-0-2.wav'}\n{run / 'rnn-0-2.mid'}" in capsys.readouterr().out
+    assert 2 <= len(read_midi(run / "rnn-0-2.mid")) <= 300
+    assert (run / "rnn-0.wav").read_bytes() == own
+    parts["traindata"][0, 0][0] = 0  # other pieces under the same name
+    savemat(tmp_path / "music.mat", parts)
+    assert call("--out", run, "--resume") == 2
+    assert "pieces" in capsys.readouterr().err
 
 
 def test_a_look_at_midi_leaves_the_test_part_alone(tmp_path):
+    folder = tmp_path / "generated chorales"  # its name says nothing of its distribution
+    folder.mkdir()
     for number, piece in enumerate(pieces(10)):
-        write_midi(tmp_path / f"{number}.mid", chorales.roll_of(piece), steps_per_beat=2)
+        write_midi(folder / f"{number}.mid", chorales.roll_of(piece), steps_per_beat=2)
     run = tmp_path / "run"
-    how = ("--midi", tmp_path, "--steps-per-beat", 2, "--quick", "--only", "logistic-1")
+    how = ("--midi", folder, "--steps-per-beat", 2, "--quick", "--only", "logistic-1")
     assert call(*how, "--out", run) == 0
     rows = json.loads((run / "result.json").read_text())["rows"]
     assert {row["split"] for row in rows} == {"validation"}
@@ -243,6 +268,7 @@ def test_published_figures_stand_beside_the_benchmarks_chorales_alone():
         (["--data", "missing.mat"], "missing.mat: there is no such file"),
         (["--midi", "missing"], "missing: there is no such folder"),
         (["--steps-per-beat", "0"], "--steps-per-beat must be at least 1, not 0"),
+        (["--learning-rate", "nan"], "--learning-rate must be above 0, not nan"),
         (["--dropout", "1"], "--dropout must be in [0, 1), not 1"),
         (["--generate", "8"], "there is no finished network to compose with"),
     ],

@@ -81,6 +81,9 @@ def test_the_generators_vowels_are_measured_at_their_pitch_and_formants():
     assert max(found["formant 1"], found["formant 2"]) < 4
     higher = asked._replace(pitch=asked.pitch * 1.25)  # asked for what was not said
     assert speech.measured(speech.of_generator(asked), higher)["pitch"] == pytest.approx(20, abs=1)
+    silent = np.full((len(asked.pitch), asked.phones.shape[1] * FRAME), 1e-4)
+    for nothing in (silent, 0 * silent):
+        assert set(speech.measured(nothing, asked).values()) == {100.0}
 
 
 def test_crops_hold_every_code_once_beside_its_vowel_and_pitch(part):
@@ -214,12 +217,15 @@ def test_recordings_are_learned_and_continued(small, tmp_path):
         (["--say", "a"], "there is no trained model 'wavenet'"),
         (["--wav", "none"], "none: there is no such folder"),
         (["--wav", "short"], "short: 1.0 s of sound are too few; record 30 s"),
+        (["--wav", "silent"], "silent/a.wav: silence, one value from end to end"),
     ],
 )
 def test_bad_options_are_told(args, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "short").mkdir()
+    (tmp_path / "silent").mkdir()
     write_wav(tmp_path / "short" / "a.wav", np.zeros(RATE), RATE)
+    write_wav(tmp_path / "silent" / "a.wav", np.zeros(30 * RATE), RATE)
     assert call("--out", "run", *args) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 """The command line, from a file to a folder and again."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -11,7 +12,11 @@ import pytest
 
 from seqjax import cli
 from seqjax.data import DataError
+from seqjax.forecast.command import _measurable
 from seqjax.forecast.forecaster import Forecaster
+from seqjax.forecast.inputs import read_inputs
+from seqjax.forecast.options import Options
+from seqjax.forecast.settings import Settings
 
 IDS = ["007", "</td><script>alert(1)</script>", "Köln, süd"]
 HORIZON = 3
@@ -169,6 +174,7 @@ def test_what_cannot_be_done_is_told_in_one_line(finished, capsys, tmp_path):
         (["predict", str(tmp_path)], "config.json"),
         (["predict", run, "nowhere.csv"], "nowhere.csv"),
         (["predict", run, "--horizon", "0"], "horizon"),
+        (["predict", run, "--static-csv", "nowhere.csv"], "--static-csv is of new series"),
         (["predict", run, "--level", "99.99"], "99.99"),
         (["predict", run, "--out", str(tmp_path / "no" / "next.csv")], "no"),
     ):
@@ -177,6 +183,24 @@ def test_what_cannot_be_done_is_told_in_one_line(finished, capsys, tmp_path):
         assert message in line, args
         assert line.count(str(twice)) <= 1
         assert not (tmp_path / "run").exists()  # nothing in the next attempt's way
+
+
+def test_what_is_measured_is_what_was_known(tmp_path):
+    """Lines are not drawn across the held-out windows; each step is calibrated by itself."""
+    days = pd.date_range("2024-01-01", periods=60)
+    y = np.random.default_rng(0).normal(size=60)
+    y[28:52] = np.nan
+    y[50] = 1.0  # the one known value before the windows: no error one or two steps ahead
+    frame = pd.DataFrame({"ds": days, "y": y})
+    frame.to_csv(tmp_path / "gap.csv", index=False)
+    options = Options(tmp_path / "gap.csv", 3, missing="interpolate")
+    inputs = read_inputs(options, tmp_path / "gap.csv")
+    np.testing.assert_array_equal(inputs.panel.values, y)
+    assert "interpolated" in " ".join(inputs.notes)
+    settings = Settings("linear", 3)
+    assert _measurable((30.0, 80.0), settings, inputs.panel, 3) == ()
+    whole = read_inputs(dataclasses.replace(options, missing="zero"), options.file).panel
+    assert _measurable((30.0, 80.0), settings, whole, 3) == (30.0, 80.0)
 
 
 def test_other_commands_become_other_programs(capsys, monkeypatch):

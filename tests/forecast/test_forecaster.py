@@ -10,6 +10,8 @@ import pytest
 from seqjax.data import DataError
 from seqjax.forecast import Forecaster, Settings, auto, frames, training
 from seqjax.forecast.fitting import _blocks
+from seqjax.forecast.panel import hold_back
+from seqjax.forecast.trained import rolling
 from seqjax.train import TrainingStopped, loop
 
 SMALL = {"season": 4, "window": 8, "features": (4,), "seeds": 2, "steps": 20}
@@ -58,11 +60,12 @@ def test_forecasts_stand_behind_each_series(fitted: Forecaster):
 
 
 def test_farther_horizons_go_on_from_nearer_ones(fitted: Forecaster):
-    near, far = (fitted.predict(horizon=h, level=[80]) for h in (3, 8))
+    near, far = (fitted.predict(horizon=h, level=[1, 80]) for h in (3, 8))
     parts = far.groupby("unique_id").head(3).reset_index(drop=True)
     pd.testing.assert_frame_equal(parts, near, rtol=1e-6)
     assert not far.isna().any(axis=None)
     assert (far["GRU-lo-80"] < far["GRU-hi-80"]).all()
+    assert far["GRU-median"].between(far["GRU-lo-1"], far["GRU-hi-1"]).all()
     # A block's forecasts are what the next one reads, of each network its own.
     trained = fitted._fitted()
     alone = Forecaster("gru", horizon=3, **SMALL)
@@ -181,6 +184,7 @@ def test_refitting_compiles_nothing_anew():
         {"transform": "log", "model": "linear"},
         {"transform": "difference", "model": "linear"},
         {"strategy": "recursive", "model": "linear"},
+        {"loss": "negative_binomial", "strategy": "recursive", "model": "linear"},
         {"strategy": "sequence", "model": "wavenet"},
     ],
     ids=lambda given: "-".join(given.values()),
@@ -197,7 +201,7 @@ def test_every_head_strategy_and_transform_forecasts(given: dict):
     assert near[columns[0]].le(near[name]).all()
     assert near[name].le(near[columns[-1]]).all()
     # The forecast is the median, but of counts the mean.
-    assert found[name].equals(found[f"{name}-median"]) == (model.settings.loss[:8] != "negative")
+    assert near[name].equals(near[f"{name}-median"]) == (model.settings.loss[:8] != "negative")
     # Within reach of the values, though hardly trained.
     ratio = found.groupby("unique_id")[name].mean() / FRAME.groupby("unique_id")["y"].mean()
     assert ratio.between(0.3, 3).all()
@@ -263,10 +267,24 @@ def test_auto_measures_on_several_windows_and_says_so(monkeypatch):
         return training.train_panel(candidate, before, **how)
 
     monkeypatch.setattr(auto, "train_panel", train_panel)
+    with pytest.raises(DataError, match=r'"auto" needs 14 values .* but the longest has 12'):
+        auto.choose(Settings("gru", 12), hold_back(panel, panel.lengths - 12))
     chosen, (tried,) = auto.choose(settings, panel, seconds=0.0)
     np.testing.assert_array_equal(seen, [panel.lengths - 3 * 3])
     assert (chosen.model, chosen.seeds, tried["windows"]) == ("linear", 2, 3)
     assert 0 < tried["error"] < 1  # by the scale of the window
+
+
+def test_auto_chooses_anew_for_what_is_held_back(monkeypatch):
+    panel, _ = frames.panel_from_frame(FRAME)
+    seen = []
+    chosen = (Settings("linear", 3), [])
+    monkeypatch.setattr(auto, "choose", lambda _, one, **__: (seen.append(one.lengths), chosen)[1])
+    model = Forecaster("auto", horizon=3)
+    for one in (panel, hold_back(panel, 9)):
+        model._prepare(one)
+        assert model.settings.model == "linear"
+    np.testing.assert_array_equal(seen, [panel.lengths, panel.lengths - 9])
 
 
 def test_series_too_short_to_give_up_values_are_trained_on_as_a_whole(monkeypatch):
@@ -281,6 +299,12 @@ def test_series_too_short_to_give_up_values_are_trained_on_as_a_whole(monkeypatc
     held = plan.held(3)
     assert (panel.lengths - seen[0]).tolist() == [0] * 3 + [held] * 9
     assert len(trained.residuals) == 9 * plan.windows
+    # However many of them there are.
+    pairs = pd.concat([FRAME.head(2).assign(unique_id=f"x{i:02d}") for i in range(30)])
+    whole, panel = (frames.panel_from_frame(one)[0] for one in (FRAME, pd.concat([FRAME, pairs])))
+    plan = training.calibration_windows(model.settings, panel)
+    assert plan.series.sum() == 12
+    assert plan.windows == training.calibration_windows(model.settings, whole).windows
 
 
 def test_what_cannot_be_forecast_is_told():
@@ -288,6 +312,11 @@ def test_what_cannot_be_forecast_is_told():
         Forecaster("gru", horizon=3).predict()
     with pytest.raises(ValueError, match="no setting 'horizn'"):
         Forecaster("gru", horizon=3, horizn=2)
+    with pytest.raises(ValueError, match=r"no setting 'seasons'; it has .*'season'"):
+        Forecaster("gru", horizon=3, seasons=7)
+    with pytest.raises(ValueError, match="at least 1 window and 1 step, not -3 and 3"):
+        Forecaster("linear", horizon=3).cross_validation(FRAME, n_windows=-3)
+    assert Forecaster("linear", horizon=3, level=80).settings.level == (80.0,)
     with pytest.raises(ValueError, match="periods are whole numbers of steps, 1 or more, not 0"):
         Forecaster("gru", horizon=3, season=[0, 7])
     short = FRAME.groupby("unique_id").head(1)
@@ -308,6 +337,7 @@ def test_what_is_below_zero_may_be_forecast_there():
     falling = pd.DataFrame({"unique_id": "a", "ds": days, "y": np.linspace(40, -20, 60)})
     model = Forecaster("linear", horizon=3, season=1, window=6, seeds=1, steps=20)
     assert (model.fit(falling).predict()["Linear"] < 0).all()
+    assert not any("never vary" in note for note in model.notes)
     counts = pd.DataFrame({"unique_id": "b", "ds": days, "y": np.arange(60) % 7 == 0})
     counts["y"] = counts["y"].astype(float)
     found = model.fit(counts).predict(level=[80])
@@ -330,6 +360,32 @@ def test_new_data_have_the_frequency_of_the_old(fitted: Forecaster):
     months = one.assign(ds=pd.date_range("2020-01-01", periods=len(one), freq="MS"))
     with pytest.raises(DataError, match="off the grid of frequency QS"):
         fitted.predict(months)
+
+
+def test_new_data_are_read_by_the_clock_of_the_old(fitted: Forecaster):
+    hours = pd.date_range("2024-03-30", periods=80, freq="h", tz="Europe/Berlin")
+    texts = [time.isoformat() for time in hours]  # of two offsets, so taken to UTC
+    frame = pd.DataFrame({"unique_id": "a", "ds": texts, "y": np.arange(80) % 5.0})
+    model = Forecaster("linear", horizon=3, season=1, window=6, seeds=1, steps=10).fit(frame)
+    summer = frame.tail(30)  # of one offset
+    inferred = summer.assign(ds=pd.to_datetime(summer["ds"], utc=True))
+    pd.testing.assert_frame_equal(model.predict(summer), model.predict(inferred))
+    with pytest.raises(DataError, match="the times have no zone, but those of the training"):
+        model.predict(inferred.assign(ds=inferred["ds"].dt.tz_localize(None)))
+    with pytest.raises(DataError, match="the times have a zone, but those of the training"):
+        fitted.predict(inferred)
+
+
+def test_what_a_prediction_does_not_use_is_refused(fitted: Forecaster):
+    assert list(fitted.predict(level=80)) == list(fitted.predict(level=[80]))
+    with pytest.raises(DataError, match="futr_df is given, but none of its columns"):
+        fitted.predict(futr_df=FRAME)
+    with pytest.raises(DataError, match="static_df is of new series"):
+        fitted.predict(static_df=FRAME)
+    with pytest.raises(ValueError, match="horizon must be at least 1, a whole number, not 0"):
+        fitted.sample_paths(3, horizon=0)
+    with pytest.raises(ValueError, match="a value is infinite"):
+        fitted.stream("s02").observe(np.inf)
 
 
 def test_calibration_takes_every_day_of_the_week():
@@ -356,3 +412,28 @@ def test_behind_missing_values_a_forecast_is_one_of_more_steps(fitted: Forecaste
     np.testing.assert_allclose(found["GRU"], early["GRU"].iloc[2:], rtol=1e-4)
     widths = found["GRU-hi-80"] - found["GRU-lo-80"]
     np.testing.assert_allclose(widths.iloc[0], (early["GRU-hi-80"] - early["GRU-lo-80"]).iloc[2])
+    given = {"transform": "difference"} | SMALL | {"seeds": 1}
+    changes = Forecaster("linear", horizon=3, **given).fit(FRAME)
+    early, found = changes.predict(whole.iloc[:-2], horizon=5), changes.predict(late)
+    np.testing.assert_allclose(found["Linear"], early["Linear"].iloc[2:], rtol=1e-4)
+
+
+def test_lines_end_before_each_window_of_calibration():
+    """An interpolated value is no actual one, nor is a line drawn across a cutoff."""
+    spoilt = FRAME.assign(y=FRAME["y"].where(np.random.default_rng(0).random(len(FRAME)) > 0.4))
+    spoilt = spoilt[spoilt["unique_id"] == "s00"]
+    given = {"horizon": 3, "missing": "interpolate"} | SMALL | {"seeds": 1}
+    model = Forecaster("linear", **given).fit(spoilt)
+    panel, _ = frames.panel_from_frame(spoilt)
+    plan = training.calibration_windows(model.settings, panel)
+    last = len(panel.values) - 4 - plan.step * np.arange(plan.windows)[::-1]
+    actual = panel.values[last[:, None] + np.arange(1, 4)]
+    residuals = model._fitted().residuals
+    assert np.isnan(actual).any()
+    np.testing.assert_array_equal(np.isnan(residuals), np.isnan(actual))
+    # What a window reads is what a forecast from there reads.
+    trained = model._fitted()
+    _, places, found, _ = rolling(trained, panel, plan.windows, plan.step, lines=True)
+    for place, point in zip(places[-3:], found.point[-3:], strict=True):
+        again = model.predict(spoilt.iloc[: place + 1])["Linear"]
+        np.testing.assert_allclose(again, point, rtol=1e-4)

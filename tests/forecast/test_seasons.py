@@ -51,6 +51,10 @@ def weak(rng, t):
     return 0.01 * t + 0.2 * np.sin(TURN * t / 12 + 6 * rng.random()) + 0.1 * rng.normal(size=len(t))
 
 
+def smooth(rng, t):
+    return np.sin(TURN * t / 52 + 6 * rng.random()) + 0.1 * rng.normal(size=len(t))
+
+
 def demand(rng, t):
     return rng.poisson(np.where(t % 7 > 4, 0.8, 0.1)).astype(float)
 
@@ -71,6 +75,8 @@ def demand(rng, t):
         (panel(20, 40, lambda rng, t: walk(rng, t) + 3 * rng.normal(size=4)[t % 4], "QS"), (4,)),
         (panel(5, 2000, lambda rng, t: hourly(rng, t // 2), "30min"), (48, 336)),
         (panel(1, 309, sunspots, "YS"), (11,)),
+        (panel(1, 600, smooth), (52,)),  # and not 2, as noise makes it look
+        (panel(1, 600, lambda rng, t: 3.0 * (t % 2) + rng.normal(size=len(t))), (2,)),
     ],
 )
 def test_seasons_are_found(made, seasons):
@@ -95,6 +101,13 @@ def test_noise_has_none(make, freq):
 def test_series_that_move_together_are_one_series():
     common = np.cumsum(np.random.default_rng(7).normal(size=500))
     assert find(panel(100, 500, lambda rng, t: 2 * common + 0.5 * walk(rng, t), "D")) == ()
+
+
+def test_many_short_series_hide_no_season():
+    long = panel(5, 200, lambda rng, t: 4 * rng.normal(size=7)[t % 7] + rng.normal(size=len(t)))
+    series = {name: long.series(i) for i, name in enumerate(long.ids)}
+    short = {f"short {i}": np.array([1.0, 2.0]) for i in range(20)}
+    assert find(panel_of(series | short)) == find(panel_of(series)) == (7,)
 
 
 def test_few_and_equal_values():
