@@ -68,11 +68,7 @@ class Config(study.TableConfig):
     def resolved(self) -> dict[str, Any]:
         """Nothing to add (the rest follows from the text); raises for bad options."""
         self.rows()
-        for name in ("characters", "learning_rate"):
-            if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
-                raise launch.RunError(f"--{name.replace('_', '-')} must be above 0, not {value}.")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise launch.RunError(f"--dropout must be in [0, 1), not {self.dropout}.")
+        self.check(above_zero=("characters", "learning_rate"), rates=("dropout",))
         return {}
 
     def preview(self) -> str | None:

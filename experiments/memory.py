@@ -92,9 +92,7 @@ class Config(study.TableConfig):
                 f"--steps must be a multiple of {data.EPOCH}, the updates between two"
                 f" validations, not {self.steps}."
             )
-        rate = self.learning_rate
-        if rate is not None and not 0 < rate < float("inf"):
-            raise launch.RunError(f"--learning-rate must be above 0, not {rate}.")
+        self.check(above_zero=("learning_rate",))
         asked = {"steps": self.steps, "learning_rate": self.learning_rate}
         return settings._replace(**{name: one for name, one in asked.items() if one is not None})
 

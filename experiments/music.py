@@ -30,9 +30,10 @@ from experiments.music_models import (
     loss_of,
     make_model,
 )
-from experiments.music_pieces import compose, digest_of, look_at, read, tally
+from experiments.music_pieces import compose, look_at, read, tally
 from seqjax import launch, study, train
 from seqjax.data.music import Music
+from seqjax.train.fingerprint import digest
 
 NAME = "experiments.music"
 _DRAWN = 24, 64  # pieces, and their steps, that are held to the rules
@@ -79,11 +80,7 @@ class Config(study.TableConfig):
             if (value := getattr(self, name)) is not None and value < least:
                 option = name.replace("_", "-")
                 raise launch.RunError(f"--{option} must be at least {least}, not {value}.")
-        rate = self.learning_rate
-        if rate is not None and not 0 < rate < float("inf"):
-            raise launch.RunError(f"--learning-rate must be above 0, not {rate}.")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise launch.RunError(f"--dropout must be in [0, 1), not {self.dropout}.")
+        self.check(above_zero=("learning_rate",), rates=("dropout",))
         return {"settings": self.settings()._asdict()}
 
     def preview(self) -> str | None:
@@ -107,10 +104,10 @@ def trial_of(music: Music, config: Config, name: str) -> study.Trial:
         recipe = recipe._replace(learning_rate=config.learning_rate)
     model = make_model(recipe, settings.dropout, config.dtype)
     batches = batches_of(music.train, settings.batch_size)
-    held = {
+    parts = music.parts()
+    held = {  # the test part is for finished rows, not for a look
         name: batches_of(rolls, 32, shuffle=False)
-        for name, rolls in music.parts().items()
-        # The test part is for finished rows, not for a look.
+        for name, rolls in parts.items()
         if name == "validation" or (name == "test" and not config.quick)
     }
 
@@ -123,7 +120,7 @@ def trial_of(music: Music, config: Config, name: str) -> study.Trial:
     return study.Trial(
         recipe.title,
         settings._asdict()
-        | {"learning_rate": recipe.learning_rate, "data": music.source, "pieces": digest_of(music)},
+        | {"learning_rate": recipe.learning_rate, "data": music.source, "pieces": digest(parts)},
         model,
         functools.partial(
             fit_seeds,

@@ -1,6 +1,5 @@
 """The pieces of `experiments.music`: read, counted, and drawn from its networks."""
 
-import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -51,16 +50,6 @@ def read(data: Path | None, folder: Path | None, steps_per_beat: int) -> Music:
 def look_at(music: Music) -> Music:
     """A few of the pieces."""
     return music._replace(train=music.train[:64], validation=music.validation[:16])
-
-
-def digest_of(music: Music) -> str:
-    """A hash of the pieces, so that a run goes on with those that it began with."""
-    found = hashlib.sha256()
-    for name, rolls in music.parts().items():
-        found.update(f"{name} {[len(roll) for roll in rolls]}".encode())
-        for roll in rolls:
-            found.update(roll.tobytes())
-    return found.hexdigest()[:16]
 
 
 def counted(train: Sequence[np.ndarray], rolls: Sequence[np.ndarray]) -> dict[str, float]:

@@ -148,11 +148,7 @@ def result_rows(outcomes: dict[str, list[study.Outcome]]) -> list[Row]:
             if recipe.published is not None:
                 rows.append(known(name, "published", seeds=(recipe.published,)))
             if tested := [one for one in found if "test" in one.figures]:
-                rows.append(
-                    study.row_of(
-                        name, tested, lambda one: one.figures["test"], split="test", **common
-                    )
-                )
+                rows.append(study.row_of(name, tested, _test, split="test", **common))
     return rows
 
 

@@ -64,9 +64,7 @@ class Config(study.TableConfig):
     def resolved(self) -> dict[str, Any]:
         """Nothing to add; raises for bad options."""
         self.rows()
-        for name in ("samples", "learning_rate"):
-            if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
-                raise launch.RunError(f"--{name.replace('_', '-')} must be above 0, not {value}.")
+        self.check(above_zero=("samples", "learning_rate"))
         return {}
 
     def preview(self) -> str | None:

@@ -1,8 +1,6 @@
 """Sounds of `experiments.tones`: generated speech with its entropy, and crops of it."""
 
 import functools
-import hashlib
-from collections.abc import Sequence
 from math import log, pi
 from typing import NamedTuple
 
@@ -13,6 +11,7 @@ from scipy.special import ndtr
 
 from seqjax.data import DataError
 from seqjax.data.sound import mu_law_decode, mu_law_edges
+from seqjax.train.fingerprint import digest
 
 RATE = 16_000  # Hz
 FRAME = 80  # samples in which vowel and pitch stay as they are: 5 ms
@@ -217,15 +216,7 @@ def generated(sizes: tuple[int, int, int] = SIZES) -> Parts:
         flat = phones.reshape(-1, len(PHONES))
         one = codes.reshape(-1), flat, by_frame, phase.reshape(-1, 1), bits.reshape(-1)
         parts.append(Sounds(*one))
-    return Parts(*parts, digest=digest_of(parts))
-
-
-def digest_of(parts: Sequence[Sounds]) -> str:
-    """A hash of parts of the data."""
-    found = hashlib.sha256()
-    for part in parts:
-        found.update(part.codes.tobytes() + b"\0\0")
-    return found.hexdigest()[:16]
+    return Parts(*parts, digest=digest([part.codes for part in parts]))
 
 
 # -- crops -----------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.tones_data import FRAME, LEVELS, RATE, Parts, Sounds, digest_of
+from experiments.tones_data import FRAME, LEVELS, RATE, Parts, Sounds
 from seqjax.data import DataError
 from seqjax.data.sound import mu_law_encode, read_wavs
+from seqjax.train.fingerprint import digest
 
 _FEW = 10  # recordings, of which each is split
 _LEAST = 30  # seconds
@@ -48,4 +49,4 @@ def recorded(folder: Path) -> Parts:
         codes = codes[: len(codes) // FRAME * FRAME]
         none = np.zeros((len(codes) // FRAME, 0))
         parts.append(Sounds(codes, none, none, np.zeros((len(codes), 0))))
-    return Parts(*parts, digest=digest_of(parts))
+    return Parts(*parts, digest=digest([part.codes for part in parts]))

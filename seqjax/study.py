@@ -106,6 +106,23 @@ class Config(launch.Config):
             raise launch.RunError(f"--epochs must be at least 1, not {asked}.")
         return asked or (2 if self.quick else epochs)
 
+    def check(self, *, above_zero: Sequence[str] = (), rates: Sequence[str] = ()) -> None:
+        """Refuse numbers that cannot be; None passes.
+
+        Args:
+            above_zero: names of options that are above 0, and finite.
+            rates: names of options in [0, 1), such as a dropout.
+
+        Raises:
+            RunError: for one that is not.
+        """
+        for name in above_zero:
+            if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
+                raise launch.RunError(f"--{name.replace('_', '-')} must be above 0, not {value}.")
+        for name in rates:
+            if (value := getattr(self, name)) is not None and not 0 <= value < 1:
+                raise launch.RunError(f"--{name.replace('_', '-')} must be in [0, 1), not {value}.")
+
     def swept(self) -> dict[str, Any]:
         """This Config for every combination of swept values, by the end of a row's name.
 

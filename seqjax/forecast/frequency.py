@@ -164,7 +164,8 @@ def _stepwise(times: pd.Index) -> Any:
     # A wrong time among right ones is to be found later, not here.
     starts, ends = (part.mean() >= _MOST for part in (wall.is_month_start, wall.is_month_end))
     same = int(final.day) if np.mean(np.asarray(wall.day) == final.day) >= _MOST else 0
-    months = {28 <= days <= 31: 1, 90 <= days <= 92: 3, 365 <= days <= 366: 12}.get(True, 0)
+    spans = ((1, 28, 31), (3, 90, 92), (12, 365, 366))
+    months = next((n for n, least, most in spans if least <= days <= most), 0)
     if months and 1 < same <= 28:
         return pd.DateOffset(months=months)  # always the 15th, for example: pandas has no alias
     if 28 <= days <= 366 and (starts or ends):

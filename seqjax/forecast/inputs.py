@@ -61,12 +61,11 @@ def read_inputs(options: Options, path: Path) -> Inputs:
     options = dataclasses.replace(options, **columns)
     name = options.id_column
     texts = name in table.frame and pd.api.types.is_string_dtype(table.frame[name].dtype)
-    for file, said in (
-        ("--futr-csv", bool(options.futr_csv) and not options.futr_exog),
-        ("--static-csv", bool(options.static_csv) and not options.stat_exog),
+    for file, given, named, asked in (
+        ("--futr-csv", options.futr_csv, "--futr-exog", options.futr_exog),
+        ("--static-csv", options.static_csv, "--stat-exog", options.stat_exog),
     ):
-        if said:
-            named = "--futr-exog" if file == "--futr-csv" else "--stat-exog"
+        if given and not asked:
             raise DataError(f"{file} is given, but none of its columns: name them, {named}.")
     beside = (
         read_beside(path, options, columns, texts)

@@ -86,6 +86,10 @@ def in_zone_of(frame: pd.DataFrame, column: str, grid: pd.DatetimeIndex) -> pd.D
         >>> in_zone_of(frame, "ds", hours)["ds"][0]
         Timestamp('2024-07-01 00:00:00+0000', tz='UTC')
     """
+    dtype: Any = frame[column].dtype
+    same = str(getattr(dtype, "tz", None)) == str(grid.tz)
+    if same and pd.api.types.is_datetime64_any_dtype(dtype):
+        return frame  # nothing to read
     codes, times = read_times(frame, column)
     if not isinstance(times, pd.DatetimeIndex) or str(times.tz) == str(grid.tz):
         return frame

@@ -6,7 +6,7 @@ device what enters its own; the products of its factors so far, times that, are 
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,10 +18,9 @@ from jaxtyping import Inexact, Integer
 
 from seqjax.ops.backends import BACKENDS, Call, Implementation, choose
 from seqjax.ops.cell import Linear, Loop
-from seqjax.ops.checks import check_shape
-from seqjax.ops.layout import carry_dtype, shift_by_one, vary_alike
+from seqjax.ops.layout import Choices, choices, shift_by_one, vary_alike
 from seqjax.ops.lengths import as_lengths, length_mask
-from seqjax.ops.linear_recurrence import FORM
+from seqjax.ops.linear_recurrence import FORM, first_carry
 from seqjax.ops.sequence import Options, loop_of
 
 _OP = "sequence_parallel_linear_recurrence"
@@ -80,37 +79,15 @@ def sequence_parallel_linear_recurrence(
     arXiv 1709.04057, section 2.2.
     """
     batch, steps, width = b.shape
-    if a.shape not in (b.shape, (width,)):
-        raise ValueError(
-            f"{_OP}: a must be {b.shape}, as b, or [{width}], but its shape is {a.shape}."
-        )
+    carry, dtype = first_carry(_OP, a, b, initial_carry, batch)
     devices = devices_along(_OP, axis, mesh, steps)
-    dtype = carry_dtype(a, b)
-    carry = jnp.zeros((batch, width), dtype) if initial_carry is None else initial_carry
-    check_shape(_OP, "carry", carry, batch, width)
-    if jnp.iscomplexobj(carry) and not jnp.issubdtype(dtype, jnp.complexfloating):
-        raise ValueError(f"{_OP}: a complex carry needs a or b to be complex.")
     out_dtype = jnp.result_type(a, b)
     options = Options(reverse=reverse, implementation=implementation)
     backend = choose(Call(_OP, FORM, b.shape, width, out_dtype, options))
     how = _How(BACKENDS[backend].loops[Linear], axis, devices)
     lengths = as_lengths(seq_lengths, batch=batch, steps=steps)
-    over_time = PartitionSpec(None, axis)
-    # Partly manual meshes are for jit alone.
-    ends, h = jax.jit(
-        jax.shard_map(
-            partial(_on_one_device, how, loop_of(options)),
-            mesh=mesh,
-            in_specs=(
-                PartitionSpec() if a.ndim == 1 else over_time,
-                over_time,
-                PartitionSpec(),
-                PartitionSpec(),
-            ),
-            out_specs=(PartitionSpec(axis), over_time),
-            axis_names={axis},
-        )
-    )(a.astype(dtype), b.astype(dtype), carry.astype(dtype), lengths)
+    run = _over_devices(how, loop_of(options), mesh, choices(), constant=a.ndim == 1)
+    ends, h = run(a.astype(dtype), b.astype(dtype), carry.astype(dtype), lengths)
     return ends[0 if reverse else -1], h.astype(out_dtype)
 
 
@@ -146,6 +123,32 @@ class _How(NamedTuple):
     def is_first(self, loop: Loop) -> Array:
         """Whether this device's piece is the one that the loop begins with."""
         return lax.axis_index(self.axis) == (self.devices - 1 if loop.reverse else 0)
+
+
+@lru_cache  # repeated calls hit jit's cache
+def _over_devices(
+    how: _How,
+    loop: Loop,
+    mesh: Mesh | AbstractMesh | None,
+    layout: Choices,
+    *,
+    constant: bool,
+) -> Callable[..., Any]:
+    """`_on_one_device` on all of them; compiled, for partly manual meshes are for jit alone.
+
+    `layout` is not read here, but what is traced reads it: another is another program.
+    """
+    del layout
+    over_time, whole = PartitionSpec(None, how.axis), PartitionSpec()
+    return jax.jit(
+        jax.shard_map(
+            partial(_on_one_device, how, loop),
+            mesh=mesh,
+            in_specs=(whole if constant else over_time, over_time, whole, whole),
+            out_specs=(PartitionSpec(how.axis), over_time),
+            axis_names={how.axis},
+        )
+    )
 
 
 def _on_one_device(

@@ -52,17 +52,9 @@ def linear_recurrence(
     if b.ndim != 3:
         raise ValueError(f"{op}: b must be [batch, time, features], but its shape is {b.shape}.")
     width, batch = b.shape[-1], b.shape[1 if options.get("time_major") else 0]
-    if a.shape not in (b.shape, (width,)):
-        raise ValueError(
-            f"{op}: a must be {b.shape}, as b, or [{width}], but its shape is {a.shape}."
-        )
+    carry, dtype = first_carry(op, a, b, initial_carry, batch)
     if options.get("recurrent_mask") is not None:
         raise ValueError(f"{op} has no product with h for recurrent_mask to stand in.")
-    dtype = carry_dtype(a, b)
-    carry = jnp.zeros((batch, width), dtype) if initial_carry is None else initial_carry
-    check_shape(op, "carry", carry, batch, width)
-    if jnp.iscomplexobj(carry) and not jnp.issubdtype(dtype, jnp.complexfloating):
-        raise ValueError(f"{op}: a complex carry needs a or b to be complex.")
     out_dtype = jnp.result_type(a, b)
     name = choose(Call(op, FORM, b.shape, width, out_dtype, options))
     over_time = partial(BACKENDS[name].loops[Linear], loop_of(options))
@@ -83,3 +75,31 @@ def linear_recurrence(
         shared_axes=(None,) if constant else (),
         dtype=out_dtype,
     )
+
+
+def first_carry(
+    op: str, a: Array, b: Array, given: Array | None, batch: int
+) -> tuple[Array, jnp.dtype]:
+    """The carry before the first step [batch, features], and the dtype that it is run in.
+
+    Args:
+        op: what to call it in an error.
+        a: factors, of the shape of `b`, or [features].
+        b: inputs, features last.
+        given: the carry, or None for zeros.
+        batch: sequences.
+
+    Raises:
+        ValueError: where shapes do not fit each other, and for a complex carry of real arrays.
+    """
+    width = b.shape[-1]
+    if a.shape not in (b.shape, (width,)):
+        raise ValueError(
+            f"{op}: a must be {b.shape}, as b, or [{width}], but its shape is {a.shape}."
+        )
+    dtype = carry_dtype(a, b)
+    carry = jnp.zeros((batch, width), dtype) if given is None else given
+    check_shape(op, "carry", carry, batch, width)
+    if jnp.iscomplexobj(carry) and not jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(f"{op}: a complex carry needs a or b to be complex.")
+    return carry, dtype

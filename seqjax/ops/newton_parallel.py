@@ -22,7 +22,7 @@ from seqjax.ops import affine, engine, newton
 from seqjax.ops.backends import BACKENDS, Call
 from seqjax.ops.cell import Carry, Cell, Elementwise, Linear, Loop, Params, Weights
 from seqjax.ops.checks import check_params, checked_carry
-from seqjax.ops.layout import carry_dtype, shift_by_one, vary_alike
+from seqjax.ops.layout import Choices, carry_dtype, choices, shift_by_one, vary_alike
 from seqjax.ops.lengths import as_lengths, length_mask
 from seqjax.ops.linear_parallel import devices_along, sequence_parallel_linear_recurrence
 from seqjax.ops.mesh import DATA_AXIS, data_devices
@@ -112,7 +112,7 @@ def sequence_parallel(
     # A batch over the axis "data", too, or XLA would gather it where rows of all steps are one.
     parts = data_devices(mesh)
     data = DATA_AXIS if parts > 1 and batch % parts == 0 and axis != DATA_AXIS else None
-    run = _over_devices(cell, Loop(reverse=reverse), axis, devices, data, mesh)
+    run = _over_devices(cell, Loop(reverse=reverse), axis, devices, data, mesh, choices())
     ends, y, solutions = run(params, x, carry, lengths)
     # Of a carry's gradient the device has a part that has its end; the others' ends are nobody's.
     end = jax.tree.map(lambda a: a[0 if reverse else -1], ends)
@@ -128,8 +128,13 @@ def _over_devices(
     devices: int,
     data: str | None,
     mesh: Mesh | AbstractMesh | None,
+    layout: Choices,
 ) -> Callable[..., Any]:
-    """`_on_one_device` on all of them; compiled, for partly manual meshes are for jit alone."""
+    """`_on_one_device` on all of them; compiled, for partly manual meshes are for jit alone.
+
+    `layout` is not read here, but what is traced reads it: another is another program.
+    """
+    del layout
     sequences, of_ends = PartitionSpec(data, axis), PartitionSpec(axis, data)
     axes = (axis,) if data is None else (axis, data)
     return jax.jit(

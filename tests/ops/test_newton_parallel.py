@@ -76,6 +76,19 @@ def test_devices_exchange_carries_alone_beside_a_batch_split_over_data():
     assert max(one.size for one in sent) < batch * steps * 3 * 4 / 4 / 4
 
 
+def test_what_is_compiled_is_of_the_layout_that_was_chosen():
+    cell, x = ops.GRUCell(), jnp.ones((1, 8, 3))
+    params = ops.init(cell, jax.random.key(0), 3, 4)
+
+    def fell_back():
+        solved = ops.sequence_parallel(cell, params, x, mesh=TIME, return_solution=True)
+        return solved[2].fallbacks.tolist()
+
+    assert fell_back() == [0]
+    with choose_layout(choices()._replace(newton_iterations=1)):
+        assert fell_back() == [1]
+
+
 def test_what_cannot_be_split_is_told():
     cell, x = ops.GRUCell(reset_after=False), jnp.ones((2, 8, 3))
     params = ops.init(cell, jax.random.key(0), 3, 4)
