@@ -68,7 +68,7 @@ class Config(study.TableConfig):
     def resolved(self) -> dict[str, Any]:
         """Nothing to add (the rest follows from the text); raises for bad options."""
         self.rows()
-        self.check(above_zero=("characters", "learning_rate"), rates=("dropout",))
+        self.check_numbers(above_zero=("characters", "learning_rate"), rates=("dropout",))
         return {}
 
     def preview(self) -> str | None:

@@ -92,7 +92,7 @@ class Config(study.TableConfig):
                 f"--steps must be a multiple of {data.EPOCH}, the updates between two"
                 f" validations, not {self.steps}."
             )
-        self.check(above_zero=("learning_rate",))
+        self.check_numbers(above_zero=("learning_rate",))
         asked = {"steps": self.steps, "learning_rate": self.learning_rate}
         return settings._replace(**{name: one for name, one in asked.items() if one is not None})
 

@@ -80,7 +80,7 @@ class Config(study.TableConfig):
             if (value := getattr(self, name)) is not None and value < least:
                 option = name.replace("_", "-")
                 raise launch.RunError(f"--{option} must be at least {least}, not {value}.")
-        self.check(above_zero=("learning_rate",), rates=("dropout",))
+        self.check_numbers(above_zero=("learning_rate",), rates=("dropout",))
         return {"settings": self.settings()._asdict()}
 
     def preview(self) -> str | None:

@@ -64,7 +64,7 @@ class Config(study.TableConfig):
     def resolved(self) -> dict[str, Any]:
         """Nothing to add; raises for bad options."""
         self.rows()
-        self.check(above_zero=("samples", "learning_rate"))
+        self.check_numbers(above_zero=("samples", "learning_rate"))
         return {}
 
     def preview(self) -> str | None:

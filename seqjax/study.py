@@ -106,7 +106,7 @@ class Config(launch.Config):
             raise launch.RunError(f"--epochs must be at least 1, not {asked}.")
         return asked or (2 if self.quick else epochs)
 
-    def check(self, *, above_zero: Sequence[str] = (), rates: Sequence[str] = ()) -> None:
+    def check_numbers(self, *, above_zero: Sequence[str] = (), rates: Sequence[str] = ()) -> None:
         """Refuse numbers that cannot be; None passes.
 
         Args:
