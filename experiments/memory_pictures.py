@@ -30,6 +30,7 @@ _WORDS = {
     "digits": "Permuted digits",
     "cure": "Adding problem, a plain RNN and what cures it",
 }
+_SHORT = _WORDS | {"adding": "Adding", "copy": "Copying", "cure": "Cures"}
 
 
 def task_of_row(outcomes: Sequence[study.Outcome]) -> Task:
@@ -111,37 +112,44 @@ def result_rows(outcomes: Outcomes) -> list[Row]:
 
 
 def table_of(rows: Sequence[Row], outcomes: Outcomes) -> Table:
-    """A line for each network, and for each task one who remembers nothing.
+    """A line for each network, and for each task and T one who remembers nothing.
 
     Args:
         rows: of `result_rows`.
         outcomes: by row.
     """
     by_key = {(row.model, row.split, row.metric): row for row in rows}
+    tested = any(row.kind == "model" and row.split == "test" for row in rows)
+    split = "test" if tested else "validation"  # of a look
     table = Table()
-    table.add_column("loss, or accuracy", no_wrap=True)
-    names = "test", "published", "solved after", "far/near before", "after", "largest"
-    for name in (*names, "parameters", "s/seed"):
+    table.add_column("loss, or\naccuracy", no_wrap=True)
+    table.add_column(split, justify="right", no_wrap=True)
+    names = "published", "solved\nafter", "far/near\nbefore", "far/near\nafter", "largest\nnorm"
+    for name in (*names, "params", "s/seed"):
         table.add_column(name, justify="right")
     section, published = None, {}
-    for name, found in outcomes.items():
+    groups = list(_WORDS)
+
+    def place(name: str) -> tuple[int, int]:
+        return groups.index(name.partition("-")[0]), task_of_row(outcomes[name]).lag
+
+    for name in sorted(outcomes, key=place):  # a lag that is swept has sections of its own
+        found = outcomes[name]
         task, (group, _, network) = task_of_row(found), name.partition("-")
-        if group != section:
-            section = group
+        if place(name) != section:
+            section = place(name)
             table.add_section()
             where, published = PUBLISHED.get(group, ("", {}))
             baseline, figure = task.trivial
-            title = _WORDS[group] + ("" if group == "digits" else f", T = {task.lag}")
+            title = _SHORT[group] + ("" if group == "digits" else f", T = {task.lag}")
             table.add_row(f"[bold]{title}", "", where)
-            table.add_row(f"{baseline} (baseline)", f"{figure:.4g}")
-        split = "test" if (name, "test", task.metric) in by_key else "validation"
+            table.add_row(baseline, f"{figure:.4g}")
         solved = by_key.get((name, "validation", _SOLVED))
-        score = by_key[name, split, task.metric]
         ratios = [by_key[name, "validation", metric].mean for metric in _FAR_NEAR.values()]
         count = 0 if solved is None else len(solved.seeds)
         table.add_row(
-            f"{name}" + ("" if split == "test" else " (validation)"),
-            _figure(score),
+            name,
+            _figure(by_key[name, split, task.metric]),
             f"{published[network]:.3g}" if network in published else "",
             f"{'-' if solved is None else round(solved.mean)} ({count}/{len(found)})",
             *(f"{ratio:.2g}" for ratio in ratios),
@@ -231,12 +239,14 @@ def draw_task(path: Path, outcomes: Outcomes, title: str) -> None:
         panels[3].set_xlabel("lag, steps")
     for axes in panels:
         axes.set_yscale("linear" if axes is curves and task.metric == "accuracy" else "log")
+    if task.metric == "loss":
+        curves.set_ylim(top=min(curves.get_ylim()[1], 10 * task.trivial[1]))  # some explode
     figure.legend(*curves.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     figure.savefig(path, dpi=90)
 
 
 def draw_sweep(path: Path, outcomes: Outcomes) -> None:
-    """The best validation figure against T, a line for each network.
+    """The best validation figure against T: a line for each network, dashed without memory.
 
     Args:
         path: of the PNG.
@@ -244,17 +254,25 @@ def draw_sweep(path: Path, outcomes: Outcomes) -> None:
     """
     from matplotlib.figure import Figure
 
-    lines: dict[str, list[tuple[int, float]]] = {}
+    lines: dict[str, set[tuple[int, float]]] = {}
+    trivial: dict[str, set[tuple[int, float]]] = {}
     for name, found in outcomes.items():
         task = task_of_row(found)
         score = np.mean([best_validation(task, one) for one in found])
-        lines.setdefault(name.partition(" ")[0], []).append((task.lag, float(score)))
+        lines.setdefault(name.partition(" ")[0], set()).add((task.lag, float(score)))
+        words, score = task.trivial
+        trivial.setdefault(f"{task.name}, {words}", set()).add((task.lag, score))
     figure = Figure((7.0, 4.0), layout="constrained")
     axes = figure.subplots()
     for name, points in lines.items():
         lags, scores = zip(*sorted(points), strict=True)
         axes.plot(lags, scores, marker="o", ms=4, label=name)
+    for name, points in trivial.items():
+        lags, scores = zip(*sorted(points), strict=True)
+        axes.plot(lags, scores, color="black", lw=0.8, ls="--", label=name)
     axes.set_xscale("log", base=2)
+    every = sorted({lag for points in lines.values() for lag, _ in points})
+    axes.set_xticks(every, [str(lag) for lag in every])
     axes.set_yscale("log")
     axes.set_xlabel("T, steps")
     axes.set_ylabel("best validation loss")

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import rich.console
 
 from experiments import memory as experiment, memory_data as data, memory_pictures as pictures
 from experiments.memory_models import ARCHITECTURES, make_model, settings_of
@@ -89,7 +90,7 @@ def test_a_run_learns_is_measured_resumed_and_drawn(tmp_path, capsys):
     folder, row = tmp_path / "run", "adding-gru"
     options = ["--only", row, "--lag", "8", "--steps", "400", "--seeds", "1"]
     assert call("--out", str(folder), *options) == 0
-    assert "always 1 (baseline)" in capsys.readouterr().out
+    assert "always 1" in capsys.readouterr().out
     path = folder / "rows" / row / "seed-0.json"
     outcome = json.loads(path.read_text())
     rows = {(r["model"], r["split"], r["metric"]): r for r in _table(folder)}
@@ -135,14 +136,41 @@ def test_steps_until_solved_are_those_of_the_first_validation_that_is_good_enoug
     assert pictures.steps_until_solved(task, outcomes) == [200]
 
 
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_the_table_fits_120_columns_and_says_which_part_its_figures_are_of(split, capsys):
+    """Made-up outcomes of every row, as wide as figures get."""
+    outcomes = {}
+    for row in experiment.Config.titles:
+        settings = experiment.Config().settings(row)
+        task = data.task_of(settings.task, settings.lag)
+        figures = {f"gradient_{when}": [3.3e-12] * 10 for when in ("before", "after")}
+        figures |= {task.metric: 2.6e-6} if split == "test" else {}
+        line = {"step": 4000, f"validation_{task.metric}": 2.6e-6, "gradient_norm": 5e17}
+        outcomes[row] = [study.Outcome(figures, 4000, 250.0, settings._asdict(), [line])] * 3
+    rows = pictures.result_rows(outcomes)
+    rich.console.Console(width=120).print(pictures.table_of(rows, outcomes))
+    text = capsys.readouterr().out
+    assert "…" not in text
+    heading, body = text.split("┡")
+    assert split in heading
+    assert ("test" in heading) == (split == "test")
+    lines = body.splitlines()
+    assert len(lines[0]) < 120
+    for row in outcomes:
+        (line,) = [line for line in lines if line.startswith(f"│ {row} ")]
+        assert "2.6e-06 ± 0.0e+00" in line
+        assert "5e+17" in line
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["--only", "adding-gpu"], "there is no row adding-gpu"),
         (["--lag", "4"], "--lag must be at least 8 steps"),
-        (["--steps", "0"], "--steps must be at least 1"),
+        (["--steps", "0"], "--steps must be a multiple of 100 above 0"),
         (["--steps", "250"], "--steps must be a multiple of 100"),
         (["--learning-rate", "0"], "--learning-rate must be above 0, not 0"),
+        (["--only", "adding-gru", "--implementation", "cudnn"], "--implementation cudnn"),
     ],
 )
 def test_bad_options_are_told(args, message, capsys, tmp_path):
