@@ -1,3 +1,4 @@
+import gc
 import os
 import tempfile
 from importlib.metadata import version
@@ -13,11 +14,15 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Nearly all the time goes to compiling small programs; XLA's costliest passes are a third of
-# it, and in jaxlib 0.10, which still has a choice, the emitters of fusions another. CONTRIBUTING
-# tells how to test with all.
+# it, and in jaxlib 0.10, which still has a choice, the emitters of fusions another, and a fifth of
+# the rest that a program is split for threads to compile. CONTRIBUTING tells how to test with all.
 if version("jaxlib").startswith("0.10.") and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
     os.environ["XLA_FLAGS"] = " ".join(
-        [*os.environ.get("XLA_FLAGS", "").split(), "--xla_cpu_use_fusion_emitters=false"]
+        [
+            *os.environ.get("XLA_FLAGS", "").split(),
+            "--xla_cpu_use_fusion_emitters=false",
+            "--xla_cpu_parallel_codegen_split_count=1",
+        ]
     )
 
 import jax
@@ -43,6 +48,11 @@ def forget_compiled_programs():
     """Thousands of small compiled programs would otherwise fill gigabytes."""
     yield
     jax.clear_caches()
+
+
+def pytest_collection_finish():
+    """What is imported stays: a collection of garbage takes a fifth of a second to look at it."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter):

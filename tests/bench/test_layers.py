@@ -1,6 +1,7 @@
 """The peers' layers are ours, and the tables say what was measured."""
 
 import dataclasses
+import functools
 import importlib
 import io
 
@@ -22,6 +23,11 @@ def outputs(module, case, **arguments):
     return importlib.import_module(module).layer(dataclasses.asdict(case), **arguments).outputs()
 
 
+@functools.cache
+def ours(case):
+    return outputs("seqjax.bench.peers.ours", case)
+
+
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru", "conv"])
 @pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.filterwarnings("default")  # a peer's own
@@ -30,14 +36,13 @@ def test_a_peer_computes_the_same(peer, kind):
         pytest.importorskip(PEERS[peer], reason="an extra: pip install -e '.[bench]'")
     for inputs in (3, 1):  # one: its kernel is [1, K*H], or packed (Haiku)
         case = Case(kind, 2, 5, inputs, 4)
-        ours = outputs("seqjax.bench.peers.ours", case)
         try:
             with jax.numpy_rank_promotion("allow"):  # Keras promotes
                 theirs = outputs(f"seqjax.bench.peers.{peer}", case)
         except NoSuchLayerError:
             assert (peer, kind) in {("haiku", "rnn"), ("haiku", "gru"), ("equinox", "rnn")}
             return
-        assert disagreement(ours, theirs, 1e-5) is None
+        assert disagreement(ours(case), theirs, 1e-5) is None
 
 
 @pytest.mark.torch
@@ -47,21 +52,20 @@ def test_pytorch_computes_the_same(kind):
     for inputs in (3, 1):
         case = Case(kind, 2, 5, inputs, 4)
         theirs = outputs("seqjax.bench.peers.torch", case)
-        assert disagreement(outputs("seqjax.bench.peers.ours", case), theirs, 1e-5) is None
+        assert disagreement(ours(case), theirs, 1e-5) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_our_implementations_agree(kind):
     """Every cell has its row, with all that can run it."""
     case = Case(kind, 2, 5, 1, 4)
-    ours = outputs("seqjax.bench.peers.ours", case)
-    assert all(array.any() for array in ours.values())
+    assert all(array.any() for array in ours(case).values())
     names = [one.arguments.get("implementation") for one in layers.contestants(kind, (), 1)]
     assert names[0] is None
     assert len(names) == {"conv": 3}.get(kind, len(names)) > 1
     for implementation in names[1:]:
         other = outputs("seqjax.bench.peers.ours", case, implementation=implementation)
-        assert disagreement(ours, other, 1e-5) is None
+        assert disagreement(ours(case), other, 1e-5) is None
 
 
 def test_peers_say_what_they_lack():

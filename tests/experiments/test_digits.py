@@ -10,6 +10,7 @@ from experiments import digits as experiment, digits_data
 from experiments.digits_data import ORDERS
 from experiments.digits_models import PARAMETERS, make_model, width_of
 from seqjax import launch, runs
+from tests.compiled import run
 
 
 def call(*args):
@@ -96,7 +97,7 @@ def test_a_run_is_scored_resumed_and_drawn(tmp_path, capsys):
         np.testing.assert_allclose(outcome["figures"]["validation"], best, rtol=1e-6)
         trained = runs.load(folder, name)
         x = digits_data.sequences(jnp.asarray(parts.test.pictures), name.partition("-")[0])
-        right = np.asarray(trained.model.apply(trained.params, x)).argmax(-1) == parts.test.labels
+        right = run(trained.model.apply, trained.params, x).argmax(-1) == parts.test.labels
         np.testing.assert_allclose(row_of(table, name, "test")["mean"], 100 * right.mean())
     chosen = row_of(table, "pixel-rnn, chosen on validation", "test")
     assert chosen["seeds"] == row_of(table, "pixel-rnn", "test")["seeds"]

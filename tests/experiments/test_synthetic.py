@@ -144,27 +144,6 @@ def test_a_table_is_kept_row_by_row_and_seed_by_seed(tmp_path, capsys):
     assert len(pd.read_csv(run / "forecasts.csv")) == 4 * 10
 
 
-def test_another_selection_adds_to_the_table(tmp_path):
-    assert call("--out", "run", "--epochs", "1", "--seeds", "1", "--only", "linear") == 0
-    options = ["--out", "run", "--epochs", "1", "--resume", "--only"]
-    assert call(*options, "rnn-1", "--seeds", "2") == 0
-    rows = result(tmp_path / "run")["rows"]
-    assert len(row_of(rows, "linear")["seeds"]) == 1
-    assert len(row_of(rows, "rnn-1")["seeds"]) == 2
-    assert call(*options, "lstn") == 2
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["only"] == "rnn-1"
-
-
-def test_a_row_whose_settings_changed_is_not_mixed_with_older_seeds(monkeypatch, capsys):
-    options = ["--out", "run", "--epochs", "1", "--only", "linear"]
-    assert call(*options, "--seeds", "1") == 0
-    recipe = chapter15.RECIPES["linear"]
-    changed = recipe.training._replace(learning_rate=0.1)
-    monkeypatch.setitem(chapter15.RECIPES, "linear", recipe._replace(training=changed))
-    assert call(*options, "--seeds", "2", "--resume") == 2
-    assert "was trained with learning_rate = 0.001, not 0.1" in capsys.readouterr().err
-
-
 def test_rows_beyond_the_book_report_the_test_part(monkeypatch, tmp_path):
     small = chapter15.RECIPES["best-1"]._replace(
         model=lambda: chapter15.deep(nn.LSTM, 1, widths=(3,))
@@ -201,13 +180,6 @@ def test_bad_options_are_told(args, message, capsys, tmp_path):
     assert call("--out", "run", *args) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_a_run_with_other_epochs_is_not_resumed(capsys):
-    options = ["--out", "run", "--only", "linear", "--seeds", "1"]
-    assert call(*options, "--epochs", "1") == 0
-    assert call(*options, "--epochs", "2", "--resume") == 2
-    assert "started with epochs = 1, not 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

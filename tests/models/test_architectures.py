@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from seqjax import losses, models, nn
+from tests.compiled import run
 
-TOKENS = jax.random.randint(jax.random.key(0), (2, 6), 0, 11)
+TOKENS = np.random.default_rng(0).integers(0, 11, (2, 6), np.int32)
 
 
 @pytest.mark.parametrize("architecture", ["gru", "lru", "wavenet"])
@@ -17,14 +18,14 @@ def test_a_language_model_step_by_step(architecture):
         architecture, vocab_size=11, features=(6, 6), embedding=5, dropout=0.5, **options
     )
     params = model.init(jax.random.key(1))
-    y = model.apply(params, TOKENS)
-    carry, outputs = model.initial_carry(2), []
+    y = run(model.apply, params, TOKENS)
+    carry, outputs, step = model.initial_carry(2), [], jax.jit(model.step)
     for t in range(6):
-        carry, y_t = model.step(params, carry, TOKENS[:, t])
+        carry, y_t = step(params, carry, TOKENS[:, t])
         outputs.append(y_t)
-    np.testing.assert_allclose(jnp.stack(outputs, axis=1), y, atol=1e-5)
+    np.testing.assert_allclose(np.stack(outputs, axis=1), y, atol=1e-5)
     assert y.shape == (2, 6, 11)
-    assert (model.apply(params, TOKENS, key=jax.random.key(2)) != y).any()
+    assert (run(model.apply, params, TOKENS, key=jax.random.key(2)) != y).any()
 
 
 LSTM = {"vocab_size": 11, "features": (5, 5), "embedding": 4}
@@ -39,8 +40,8 @@ MODELS = {
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_padded_equals_alone_values_and_gradients(model):
-    params, lengths = model.init(jax.random.key(1)), jnp.array([6, 3])
-    cotangent = jax.random.normal(jax.random.key(2), (6, 11))
+    params, lengths = model.init(jax.random.key(1)), np.array([6, 3])
+    cotangent = np.random.default_rng(2).normal(size=(6, 11)).astype(np.float32)
 
     def loss(params, tokens, lengths):
         y = model.apply(params, tokens, seq_lengths=lengths)
@@ -50,20 +51,24 @@ def test_padded_equals_alone_values_and_gradients(model):
         return jnp.sum(counted * y * cotangent[None, : y.shape[1]]), y
 
     of = jax.jit(jax.value_and_grad(loss, has_aux=True))
-    (_, y), gradient = of(params, TOKENS, lengths)
-    alone = [of(params, TOKENS[b : b + 1, :n], jnp.array([n])) for b, n in enumerate((6, 3))]
+    (_, y), gradient = jax.device_get(of(params, TOKENS, lengths))
+    alone = [
+        jax.device_get(of(params, TOKENS[b : b + 1, :n], np.array([n])))
+        for b, n in enumerate((6, 3))
+    ]
     for b, n in enumerate((6, 3)):
         own = alone[b][0][1][0]
         np.testing.assert_allclose(y[b] if model.last else y[b, :n], own, atol=1e-5)
-    summed = jax.tree.map(jnp.add, *(one[1] for one in alone))
+    summed = jax.tree.map(np.add, *(one[1] for one in alone))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), gradient, summed)
 
 
 def test_a_classifier_reads_tokens_and_features():
     model = models.classifier("rnn", inputs=nn.Tokens(11), classes=3, features=(4, 4), pool="max")
-    assert model.apply(model.init(jax.random.key(0)), TOKENS).shape == (2, 3)
+    assert run(model.apply, model.init(jax.random.key(0)), TOKENS).shape == (2, 3)
     model = models.classifier("min_gru", inputs=2, classes=3, features=(4, 6))
-    assert model.apply(model.init(jax.random.key(0)), jnp.ones((2, 5, 2))).shape == (2, 3)
+    x = np.ones((2, 5, 2), np.float32)
+    assert run(model.apply, model.init(jax.random.key(0)), x).shape == (2, 3)
 
 
 def test_what_is_not_there_is_named():

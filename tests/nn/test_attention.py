@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from seqjax import models, nn
+from tests.compiled import run
 
 B, T, S, F, M = 3, 5, 7, 4, 6
-X = jax.random.normal(jax.random.key(0), (B, T, F))
-MEMORY = jax.random.normal(jax.random.key(1), (B, S, M))
+X = np.random.default_rng(0).normal(size=(B, T, F)).astype(np.float32)
+MEMORY = np.random.default_rng(1).normal(size=(B, S, M)).astype(np.float32)
 LENGTHS = np.array([7, 0, 3])
 both = pytest.mark.parametrize("score", ["dot", "additive"])
 
@@ -15,7 +16,7 @@ both = pytest.mark.parametrize("score", ["dot", "additive"])
 def made(layer, x=X):
     """Parameters away from their initialisers' zeros."""
     context = {"memory": MEMORY}
-    shapes = jax.eval_shape(lambda x: layer.init(jax.random.key(0), x, context=context), x)
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), x, context=context)
     random = np.random.default_rng(0)
     return jax.tree.map(
         lambda a: jnp.asarray(random.normal(size=a.shape) / 2, a.dtype), shapes["params"]
@@ -44,19 +45,17 @@ def test_it_is_its_equations_over_whole_sequences_and_by_steps(score):
     layer = nn.Attention(5, score)
     params = made(layer)
     context = {"memory": MEMORY, "memory_lengths": LENGTHS}
-    (carry, y), sown = jax.jit(
-        lambda x: layer.apply(
-            {"params": params}, x, context=context, return_carry=True, mutable="intermediates"
-        )
-    )(X)
+    options = {"context": context, "return_carry": True, "mutable": "intermediates"}
+    (carry, y), sown = run(layer.apply, {"params": params}, X, **options)
     (weights,) = sown["intermediates"]["weights"]
     for b, n in enumerate(LENGTHS):
         for t in range(T):
-            expected, output = by_definition(params, score, X[b, t], np.asarray(MEMORY[b, :n]))
+            expected, output = by_definition(params, score, X[b, t], MEMORY[b, :n])
             np.testing.assert_allclose(weights[b, t, :n], expected, atol=1e-6)
             np.testing.assert_allclose(y[b, t], output, atol=1e-5)
         assert not weights[b, :, n:].any()
 
+    @jax.jit
     def step(carry, x, context):
         return layer.apply({"params": params}, carry, x, context=context, method="step")
 
@@ -77,8 +76,9 @@ def test_padded_equals_alone_values_and_gradients(score):
         return jnp.sum(layer.apply({"params": params}, x, context=context) ** 2)
 
     gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
-    valid = np.arange(S)[None, :, None] < LENGTHS[:, None, None]
-    value, (of_params, of_x) = gradient(params, X, jnp.where(valid, MEMORY, jnp.nan), LENGTHS)
+    valid = np.arange(S)[:, None] < LENGTHS[:, None, None]
+    dirty = np.where(valid, MEMORY, np.float32(np.nan))
+    value, (of_params, of_x) = gradient(params, X, dirty, LENGTHS)
     alone = [
         gradient(params, X[b : b + 1], MEMORY[b : b + 1, : max(n, 1)], LENGTHS[b : b + 1])
         for b, n in enumerate(LENGTHS)
@@ -87,11 +87,10 @@ def test_padded_equals_alone_values_and_gradients(score):
     def close(ours, theirs):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
-    close(value, sum(one for one, _ in alone))
-    close(of_x, jnp.concatenate([x for _, (_, x) in alone]))  # of what sees nothing, too
-    jax.tree.map(
-        lambda ours, *parts: close(ours, sum(parts)), of_params, *[p for _, (p, _) in alone]
-    )
+    close(value, sum(float(one) for one, _ in alone))
+    close(of_x, np.concatenate([x for _, (_, x) in alone]))  # of what sees nothing, too
+    parts = [p for _, (p, _) in alone]
+    jax.tree.map(lambda ours, *own: close(ours, np.sum(own, axis=0)), of_params, *parts)
 
 
 def test_a_models_weights_are_sown():
@@ -111,8 +110,8 @@ def test_what_does_not_fit_is_told():
     layer = nn.Attention(5)
     params = {"params": made(layer)}
     with pytest.raises(ValueError, match="must hold 'memory'"):
-        layer.apply(params, X)
+        run(layer.apply, params, X)
     with pytest.raises(ValueError, match=r"must be \[3, source, features\].*\(2, 7, 6\)"):
-        layer.apply(params, X, context={"memory": MEMORY[:2]})
+        run(layer.apply, params, X, context={"memory": MEMORY[:2]})
     with pytest.raises(ValueError, match="carry must be an AttentionCarry"):
-        layer.apply(params, X, jnp.ones((B, 5)), context={"memory": MEMORY})
+        run(layer.apply, params, X, jnp.ones((B, 5)), context={"memory": MEMORY})

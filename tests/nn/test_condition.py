@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from seqjax import io, losses, models, nn
+from tests.compiled import run
 
 B, T, F, N = 3, 6, 4, 2
-X = jax.random.normal(jax.random.key(0), (B, T, F))
-CONSTANT = jax.random.normal(jax.random.key(1), (B, N))
-CHANGING = jax.random.normal(jax.random.key(2), (B, T, N))
+RNG = np.random.default_rng(0)
+X, CONSTANT, CHANGING = (
+    RNG.normal(size=shape).astype(np.float32) for shape in ((B, T, F), (B, N), (B, T, N))
+)
 LENGTHS = np.array([6, 0, 3])
 ENCODER = nn.Stack((nn.Dense(5, "tanh"), nn.Dense(3)))
 
@@ -33,13 +35,13 @@ def test_it_is_its_equation_one_step_at_a_time_too(encoder, c):
         one, two = (jax.tree.map(np.asarray, each) for each in (one, two))
         code = np.tanh(code @ one["kernel"] + one["bias"]) @ two["kernel"] + two["bias"]
     projection = jax.tree.map(np.asarray, params["projection"])
-    expected = np.asarray(X) + (code @ projection["kernel"] + projection["bias"])
+    expected = X + (code @ projection["kernel"] + projection["bias"])
     y = jax.jit(model.apply)(params, X, context={"condition": c})
     np.testing.assert_allclose(y, expected, atol=1e-5)
-    carry = model.initial_carry(B)
+    carry, step = model.initial_carry(B), jax.jit(model.step)
     for t in range(T):
         now = {"condition": c if c.ndim == 2 else c[:, t]}
-        carry, y_t = model.step(params, carry, X[:, t], context=now)
+        carry, y_t = step(params, carry, X[:, t], context=now)
         np.testing.assert_allclose(y_t, expected[:, t], atol=1e-5)
 
 
@@ -53,26 +55,25 @@ def test_padded_equals_alone_values_and_gradients(c):
             y = jnp.where(losses.token_weights(lengths, T)[..., None] > 0, y, 0)
         return jnp.sum(y**2)
 
-    past = jnp.arange(T)[None, :, None] >= LENGTHS[:, None, None]
-    dirty = jnp.where(past, jnp.nan, c) if c.ndim == 3 else c
-    batch = jax.jit(jax.value_and_grad(loss))(
-        params, jnp.where(past, jnp.inf, X), dirty, jnp.array(LENGTHS)
-    )
-    alone = jax.tree.map(jnp.zeros_like, batch)
+    past = np.arange(T)[:, None] >= LENGTHS[:, None, None]
+    dirty = np.where(past, np.float32(np.nan), c) if c.ndim == 3 else c
+    gradient = jax.jit(jax.value_and_grad(loss))
+    batch = gradient(params, np.where(past, np.float32(np.inf), X), dirty, LENGTHS)
+    alone = jax.tree.map(np.zeros_like, batch)
     for b, n in enumerate(LENGTHS):
         own = c[b : b + 1] if c.ndim == 2 else c[b : b + 1, :n]
         if n:
-            one = jax.value_and_grad(loss)(params, X[b : b + 1, :n], own)
-            alone = jax.tree.map(jnp.add, alone, one)
+            one = gradient(params, X[b : b + 1, :n], own)
+            alone = jax.tree.map(np.add, alone, one)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), batch, alone)
 
 
 def test_what_it_reads_is_named_and_checked():
     model, params = made(nn.Condition(N, reads="speaker"))
     with pytest.raises(ValueError, match=r"must hold 'speaker', \[batch, 2\]"):
-        model.apply(params, X)
+        run(model.apply, params, X)
     with pytest.raises(ValueError, match=r"speaker must be \[3, 2\] or \[3, 6, 2\] .*\(3, 5\)"):
-        model.apply(params, X, context={"speaker": jnp.ones((B, 5))})
+        run(model.apply, params, X, context={"speaker": jnp.ones((B, 5))})
     with pytest.raises(ValueError, match="must stand alone"):
         models.from_layer(nn.Condition(N, encoder=nn.GRU(2)), F).init(jax.random.key(0))
 
@@ -80,20 +81,21 @@ def test_what_it_reads_is_named_and_checked():
 def test_a_captioner_says_what_its_condition_is_streams_and_is_saved(tmp_path):
     model = models.captioner("gru", vocab_size=5, condition=N, features=(6, 6), embedding=4)
     params = model.init(jax.random.key(0))
-    words, context = jnp.array([[1, 3, 2], [1, 4, 4], [1, 0, 0]]), {"condition": CONSTANT}
-    y = model.apply(params, words, context=context)
+    words, context = np.array([[1, 3, 2], [1, 4, 4], [1, 0, 0]], np.int32), {"condition": CONSTANT}
+    y = run(model.apply, params, words, context=context)
     assert (y[0, 0] != y[1, 0]).any()  # the same word of two pictures
     continued = words
     for _ in range(4):
-        logits = model.apply(params, continued, context=context)[:, -1]
-        continued = jnp.concatenate([continued, logits.argmax(-1)[:, None]], axis=1)
+        logits = run(model.apply, params, continued, context=context)[:, -1]
+        continued = np.concatenate([continued, logits.argmax(-1)[:, None]], axis=1)
+    words, context = jnp.asarray(words), jax.tree.map(jnp.asarray, context)
     greedy = {"key": jax.random.key(0), "sample": lambda key, y: y.argmax(-1)}
     found = models.generate(model, params, words, 4, context=context, **greedy)
     np.testing.assert_array_equal(found, continued[:, 3:])
     io.save_model(tmp_path / "captioner.safetensors", model, params)
     again, params = io.load_model(tmp_path / "captioner.safetensors")
     assert again.layer == model.layer
-    np.testing.assert_array_equal(again.apply(params, words, context=context), y)
+    np.testing.assert_array_equal(run(again.apply, params, words, context=context), y)
 
 
 def test_a_captioner_names_what_it_does_not_know():

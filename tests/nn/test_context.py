@@ -8,10 +8,11 @@ import pytest
 from jax import Array
 
 from seqjax import models, nn
+from tests.compiled import run
 
 B, T, F = 3, 6, 4
-X = jax.random.normal(jax.random.key(0), (B, T, F))
-SHIFT = jax.random.normal(jax.random.key(1), (B, F))
+X = np.random.default_rng(0).normal(size=(B, T, F)).astype(np.float32)
+SHIFT = np.random.default_rng(1).normal(size=(B, F)).astype(np.float32)
 
 
 class Shift(nn.Layer):
@@ -42,20 +43,21 @@ def test_it_reaches_the_layers_within(layer):
     model = models.from_layer(layer, F)
     params = model.init(jax.random.key(2))
     context = {"shift": SHIFT}
-    y = jax.jit(model.apply)(params, X, context=context)
-    assert (y[0] != model.apply(params, X)[0]).any()
-    other = model.apply(params, X, context={"shift": SHIFT.at[1].add(1)})
+    y = run(model.apply, params, X, context=context)
+    assert (y[0] != run(model.apply, params, X)[0]).any()
+    moved = SHIFT + np.array([[0], [1], [0]], np.float32)
+    other = run(model.apply, params, X, context={"shift": moved})
     assert (other[1] != y[1]).any()
     np.testing.assert_allclose(other[::2], y[::2], atol=1e-6)
-    carry = model.initial_carry(B)
+    carry, step = model.initial_carry(B), jax.jit(model.step)
     for t in range(T):
-        carry, y_t = model.step(params, carry, X[:, t], context=context)
+        carry, y_t = step(params, carry, X[:, t], context=context)
         np.testing.assert_allclose(y_t, y[:, t], atol=1e-5)
     assert layer.context_names() == {"shift"}
     with pytest.raises(
         ValueError, match=r"no layer reads the context \['shfit'\]; they read \['sh"
     ):
-        model.apply(params, X, context={"shfit": SHIFT})
+        run(model.apply, params, X, context={"shfit": SHIFT})
 
 
 def test_it_reaches_both_directions_and_the_end():
@@ -72,12 +74,12 @@ def test_it_reaches_both_directions_and_the_end():
     both = nn.Bidirectional(Reading(3))
     model = models.from_layer(nn.Stack((both, nn.Dense(2))), F, last=True)
     params = model.init(jax.random.key(2))
-    y = model.apply(params, X, context={"shift": SHIFT})
-    expected = model.apply(params, X + SHIFT[:, None])
+    y = run(model.apply, params, X, context={"shift": SHIFT})
+    expected = run(model.apply, params, X + SHIFT[:, None])
     np.testing.assert_allclose(y, expected, atol=1e-6)
 
 
 def test_a_context_that_nobody_reads_is_refused():
     model = models.make("gru", inputs=F, features=(3,), outputs=1)
     with pytest.raises(ValueError, match="they read none"):
-        model.apply(model.init(jax.random.key(0)), X, context={"shift": SHIFT})
+        run(model.apply, model.init(jax.random.key(0)), X, context={"shift": SHIFT})

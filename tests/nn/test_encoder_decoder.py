@@ -5,11 +5,12 @@ import pytest
 
 from seqjax import io, losses, models, nn
 from seqjax.nn.spec import layer_from_json, layer_to_json
+from tests.compiled import run
 
 B, S, T, IN, OUT = 2, 6, 5, 9, 7
-SOURCE = jax.random.randint(jax.random.key(0), (B, S), 0, IN)
-WORDS = jax.random.randint(jax.random.key(1), (B, T), 0, OUT)
-SOURCE_LENGTHS, LENGTHS = jnp.array([4, 6]), jnp.array([5, 2])
+SOURCE = np.random.default_rng(0).integers(0, IN, (B, S), np.int32)
+WORDS = np.random.default_rng(1).integers(0, OUT, (B, T), np.int32)
+SOURCE_LENGTHS, LENGTHS = np.array([4, 6]), np.array([5, 2])
 CONTEXT = {"source": SOURCE, "source_lengths": SOURCE_LENGTHS}
 
 
@@ -42,13 +43,16 @@ def made(layer):
     return model, jax.tree.map(draw, shapes)
 
 
+def outputs(model, params, words=WORDS, context=CONTEXT, **options):
+    return run(model.apply, params, words, context=context, **options)
+
+
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 def test_steps_from_the_carry_need_no_source(layer):
     model, params = made(layer)
-    y = jax.jit(model.apply)(params, WORDS, context=CONTEXT)
+    y = outputs(model, params)
     assert y.shape == (B, T, OUT)
-    begin = jax.jit(lambda *a: model.apply(*a, context=CONTEXT, return_carry=True))
-    carry, first = begin(params, WORDS[:, :1])
+    carry, first = outputs(model, params, WORDS[:, :1], return_carry=True)
     np.testing.assert_allclose(first[:, 0], y[:, 0], atol=1e-5)
     shapes, step = jax.tree.map(jnp.shape, carry), jax.jit(model.step)
     for t in range(1, T):
@@ -70,10 +74,10 @@ def test_padded_equals_alone_values_and_gradients(layer):
 
     gradient = jax.jit(jax.value_and_grad(loss))
     batch = gradient(params, WORDS, LENGTHS, SOURCE, SOURCE_LENGTHS)
-    total = jax.tree.map(jnp.zeros_like, batch)
+    total = jax.tree.map(np.zeros_like, batch)
     for b, (n, s) in enumerate(zip(LENGTHS, SOURCE_LENGTHS, strict=True)):
         own = WORDS[b : b + 1, :n], n[None], SOURCE[b : b + 1, :s], s[None]
-        total = jax.tree.map(jnp.add, total, gradient(params, *own))
+        total = jax.tree.map(np.add, total, gradient(params, *own))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), batch, total)
 
 
@@ -83,9 +87,7 @@ def test_it_is_data(tmp_path):
     model, params = made(LAYERS["dot"])
     io.save_model(tmp_path / "model.safetensors", model, params)
     again, loaded = io.load_model(tmp_path / "model.safetensors")
-    np.testing.assert_array_equal(
-        again.apply(loaded, WORDS, context=CONTEXT), model.apply(params, WORDS, context=CONTEXT)
-    )
+    np.testing.assert_array_equal(outputs(again, loaded), outputs(model, params))
 
 
 def test_the_bridge_is_its_equation_and_the_source_may_be_features():
@@ -93,23 +95,26 @@ def test_the_bridge_is_its_equation_and_the_source_may_be_features():
         nn.LSTM(2), nn.Stack((nn.Embed(OUT, 3), nn.GRU(4))), source_features=5
     )
     model, params = made(layer)
-    source = jax.random.normal(jax.random.key(2), (B, S, 5))
-    context = {"source": source, "source_lengths": SOURCE_LENGTHS}
-    y = model.apply(params, WORDS, context=context)
-    end, _ = nn.LSTM(2).apply(
-        {"params": params["encoder"]}, source, seq_lengths=SOURCE_LENGTHS, return_carry=True
+    source = np.random.default_rng(2).normal(size=(B, S, 5)).astype(np.float32)
+    y = outputs(model, params, context={"source": source, "source_lengths": SOURCE_LENGTHS})
+    end, _ = run(
+        nn.LSTM(2).apply,
+        {"params": params["encoder"]},
+        source,
+        seq_lengths=SOURCE_LENGTHS,
+        return_carry=True,
     )
     bridge = jax.tree.map(np.asarray, params["bridge_0"])
     h = np.tanh(np.concatenate(end, axis=-1) @ bridge["kernel"] + bridge["bias"])
-    embedded = params["decoder"]["layers_0"]["embedding"][WORDS]
-    expected = nn.GRU(4).apply({"params": params["decoder"]["layers_1"]}, embedded, jnp.asarray(h))
+    embedded = np.asarray(params["decoder"]["layers_0"]["embedding"])[WORDS]
+    expected = run(nn.GRU(4).apply, {"params": params["decoder"]["layers_1"]}, embedded, h)
     np.testing.assert_allclose(y, expected, atol=1e-5)
 
 
 def test_parameters_are_the_same_made_either_way():
     layer = LAYERS["additive, lstm above"]
     model, params = made(layer)
-    carry, _ = model.apply(params, WORDS[:, :1], context=CONTEXT, return_carry=True)
+    carry, _ = outputs(model, params, WORDS[:, :1], return_carry=True)
     init = jax.jit(lambda *a: layer.init(*a, method="step"))
     by_step = init(jax.random.key(0), carry, WORDS[:, 0])["params"]
     jax.tree.map(np.testing.assert_array_equal, by_step, model.init(jax.random.key(0)))
@@ -120,11 +125,11 @@ def test_what_does_not_fit_is_told():
     with pytest.raises(ValueError, match="begins with the source"):
         model.initial_carry(B)
     with pytest.raises(ValueError, match=r"must hold 'source', \[2, steps\]"):
-        model.apply(params, WORDS)
+        outputs(model, params, context=None)
     with pytest.raises(ValueError, match=r"must be \[2, steps\].*\(1, 6\)"):
-        model.apply(params, WORDS, context={"source": SOURCE[:1]})
+        outputs(model, params, context={"source": SOURCE[:1]})
     with pytest.raises(ValueError, match=r"\['memory'\]; they read \['source', 'source_lengths'\]"):
-        model.apply(params, WORDS, context=CONTEXT | {"memory": SOURCE})
+        outputs(model, params, context=CONTEXT | {"memory": SOURCE})
     nothing = pair(nn.GRU(4), encoding=nn.Dense(3))
     with pytest.raises(ValueError, match="keeps nothing"):
         models.from_layer(nothing, nn.Tokens(OUT)).init(jax.random.key(0))
@@ -138,12 +143,11 @@ def test_what_encoder_and_decoder_read_besides_reaches_them():
     encoder = nn.Stack((nn.Embed(IN, 3), nn.Condition(2, "speaker"), nn.GRU(4)))
     decoder = nn.Stack((nn.Embed(OUT, 3), nn.Condition(1, "style"), nn.GRU(4), nn.Attention(4)))
     model, params = made(nn.EncoderDecoder(encoder, decoder))
-    held = {"speaker": jnp.ones((B, 2)), "style": jnp.ones((B, 1))}
-    apply = jax.jit(lambda held: model.apply(params, WORDS, context=CONTEXT | held))
-    y = apply(held)
+    held = {"speaker": np.ones((B, 2), np.float32), "style": np.ones((B, 1), np.float32)}
+    y = outputs(model, params, context=CONTEXT | held)
     for name, value in held.items():
-        assert (apply(held | {name: 2 * value}) != y).any()
-    begin = {"context": CONTEXT | held, "return_carry": True}
-    carry, _ = model.apply(params, WORDS[:, :1], **begin)
-    _, y_t = model.step(params, carry, WORDS[:, 1], context={"style": held["style"]})
+        assert (outputs(model, params, context=CONTEXT | held | {name: 2 * value}) != y).any()
+    carry, _ = outputs(model, params, WORDS[:, :1], CONTEXT | held, return_carry=True)
+    step = jax.jit(model.step)
+    _, y_t = step(params, carry, WORDS[:, 1], context={"style": held["style"]})
     np.testing.assert_allclose(y_t, y[:, 1], atol=1e-5)

@@ -9,6 +9,7 @@ import pytest
 
 from seqjax import nn
 from seqjax.nn import LRU, MinGRU, MinLSTM
+from tests.compiled import run
 
 B, T, I = 3, 8, 4
 LENGTHS = np.array([8, 0, 3])
@@ -16,11 +17,11 @@ every_recurrence = pytest.mark.parametrize("layer", [MinGRU(5), MinLSTM(5), LRU(
 
 
 def make(layer):
-    x = jax.random.normal(jax.random.key(0), (B, T, I))
-    variables = jax.jit(layer.init)(jax.random.key(1), x)
-    noise = iter(jax.random.split(jax.random.key(2), 100))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(B, T, I)).astype(np.float32)
     return x, jax.tree.map(
-        lambda leaf: leaf + 0.3 * jax.random.normal(next(noise), leaf.shape), variables
+        lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape).astype(np.float32),
+        run(layer.init, jax.random.key(1), x),
     )
 
 
@@ -30,31 +31,30 @@ def test_implementations_agree(layer):
 
     def outputs(implementation):
         chosen = layer.clone(implementation=implementation)
-        return jax.jit(lambda x: chosen.apply(variables, x, seq_lengths=LENGTHS))(x)
+        return run(chosen.apply, variables, x, seq_lengths=LENGTHS)
 
+    chosen_by_itself = outputs(None)
     for implementation in ("scan", "associative", "autodiff"):
-        np.testing.assert_allclose(outputs(implementation), outputs(None), atol=1e-5)
+        np.testing.assert_allclose(outputs(implementation), chosen_by_itself, atol=1e-5)
 
 
 @every_recurrence
 def test_both_directions(layer):
     both = nn.Bidirectional(layer)
     x, variables = make(both)
-    apply = jax.jit(both.apply)
-    y = apply(variables, x, seq_lengths=LENGTHS)
+    y = run(both.apply, variables, x, seq_lengths=LENGTHS)
     assert y.shape[-1] == 10
-    np.testing.assert_allclose(y[2:, :3], apply(variables, x[2:, :3]), atol=1e-5)
+    np.testing.assert_allclose(y[2:, :3], run(both.apply, variables, x[2:, :3]), atol=1e-5)
+    backwards, carry = layer.clone(reverse=True), layer.initial_carry(B, I)
     with pytest.raises(ValueError, match="one step at a time"):
-        layer.clone(reverse=True).init(
-            jax.random.key(0), layer.initial_carry(B, I), x[:, 0], method="step"
-        )
+        run(backwards.init, jax.random.key(0), carry, x[:, 0], method="step")
 
 
 @every_recurrence
 def test_dtype_is_that_of_the_computation_not_of_the_parameters(layer):
     x, variables = make(layer)
     layer = layer.clone(dtype=jnp.bfloat16)
-    carry, y = layer.apply(variables, x, return_carry=True)
+    carry, y = run(layer.apply, variables, x, return_carry=True)
     assert y.dtype == jnp.bfloat16
     assert carry.dtype == layer.initial_carry(B, I).dtype
     assert carry.dtype == (jnp.complex64 if isinstance(layer, LRU) else jnp.float32)
@@ -65,13 +65,13 @@ def test_dtype_is_that_of_the_computation_not_of_the_parameters(layer):
 
 def test_minimal_layers_start_with_zero_biases():
     for layer in (MinGRU(3), MinLSTM(3)):
-        params = layer.init(jax.random.key(0), jnp.zeros((1, 1, 2)))["params"]
+        params = run(layer.init, jax.random.key(0), jnp.zeros((1, 1, 2)))["params"]
         assert not params["bias"].any()
 
 
 def test_eigenvalues_start_uniform_on_their_ring():
     layer = LRU(3, 4000, r_min=0.4, r_max=0.9, max_phase=math.pi / 10)
-    params = layer.init(jax.random.key(0), jnp.zeros((1, 1, 2)))["params"]
+    params = run(layer.init, jax.random.key(0), jnp.zeros((1, 1, 2)))["params"]
     squared = np.exp(-2 * np.exp(params["nu_log"]))
     phase = np.exp(params["theta_log"])
     for values, low, high in ((squared, 0.16, 0.81), (phase, 0, math.pi / 10)):
@@ -88,22 +88,23 @@ def test_eigenvalues_start_uniform_on_their_ring():
 
 def test_the_whole_disc_starts_finite_and_learns():
     layer = LRU(2, 5000)
-    x = jax.random.normal(jax.random.key(0), (1, 50, 2))
-    params = layer.init(jax.random.key(0), x)
-    gradient = jax.jit(jax.grad(lambda p: jnp.mean(layer.apply(p, x) ** 2)))(params)
+    x = np.random.default_rng(0).normal(size=(1, 50, 2)).astype(np.float32)
+    params = run(layer.init, jax.random.key(0), x)
+    gradient = run(jax.grad(lambda p, x: jnp.mean(layer.apply(p, x) ** 2)), params, x)
     for leaf in jax.tree.leaves((params, gradient)):
         assert np.isfinite(leaf).all()
     zero, one = LRU(2, 3, r_max=0.0), LRU(2, 3, r_min=1.0)
     for extreme in (zero, one):
-        leaves = jax.tree.leaves(extreme.init(jax.random.key(0), x))
+        leaves = jax.tree.leaves(run(extreme.init, jax.random.key(0), x))
         assert all(np.isfinite(leaf).all() for leaf in leaves)
 
 
 def test_lru_keeps_the_variance_of_noise():
     """Scaled by gamma, each state has the variance of ``x B``: one, whatever its memory."""
     layer = LRU(4, 500, r_min=0.5, r_max=0.95)
-    x = jax.random.normal(jax.random.key(0), (8, 400, 16))
-    carry, _ = layer.apply(layer.init(jax.random.key(1), x), x, return_carry=True)
+    x = np.random.default_rng(0).normal(size=(8, 400, 16)).astype(np.float32)
+    variables = run(layer.init, jax.random.key(1), x)
+    carry, _ = run(layer.apply, variables, x, return_carry=True)
     np.testing.assert_allclose(np.mean(np.abs(carry) ** 2), 1.0, rtol=0.15)
 
 

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,30 +14,38 @@ RECALL = LAYER.clone(recall=(2, 4))
 
 @pytest.fixture(scope="module")
 def params():
-    found = RECALL.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
+    found = jax.jit(RECALL.init)(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
     shapes = {name: jnp.shape(a) for name, a in found["params"].items() if name != "embed"}
     assert shapes == {"ngrams": (2000, 3), "recalled": (2 * 15, 3)}
+    rng = np.random.default_rng(0)
     drawn = {
-        name: jax.random.normal(jax.random.key(len(name)), shape) for name, shape in shapes.items()
+        name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()
     }
     return {"params": {**found["params"], **drawn}}
 
 
 def tokens(*shape):
-    return jnp.asarray(np.random.default_rng(0).integers(0, 7, shape))
+    return np.random.default_rng(0).integers(0, 7, shape, np.int32)
+
+
+@functools.cache
+def run(layer, **options):
+    """The layer's `apply`, compiled."""
+    compiled = jax.jit(functools.partial(layer.apply, **options))
+    return lambda *args, **lengths: jax.device_get(compiled(*args, **lengths))
 
 
 def test_before_training_it_is_an_embedding():
     x = tokens(2, 9)
-    params = LAYER.init(jax.random.key(0), x)
-    table = params["params"]["embed"]["embedding"]
-    np.testing.assert_array_equal(LAYER.apply(params, x), table[x])
+    params = jax.jit(LAYER.init)(jax.random.key(0), x)
+    table = np.asarray(params["params"]["embed"]["embedding"])
+    np.testing.assert_array_equal(run(LAYER)(params, x), table[x])
 
 
 def test_a_vector_for_each_ngram(params):
     """E[x_t] + T_2[x_{t-1}, x_t] + T_3[x_{t-2}, x_{t-1}, x_t], as dictionaries tell them."""
     x = tokens(20, 50)
-    y = np.asarray(LAYER.apply(params, x)) - np.asarray(params["params"]["embed"]["embedding"])[x]
+    y = run(LAYER)(params, x) - np.asarray(params["params"]["embed"]["embedding"])[x]
     rows = np.asarray(params["params"]["ngrams"])
     of_pair, of_triple = {}, {}
     padded = np.pad(np.asarray(x), ((0, 0), (2, 0)))
@@ -71,10 +81,10 @@ def test_few_ngrams_share_a_row():
 @pytest.mark.parametrize("layer", [LAYER, RECALL])
 def test_steps_and_pieces_are_the_whole(params, layer):
     x = tokens(4, 40)
-    whole = layer.apply(params, x)
-    carry, first = layer.apply(params, x[:, :5], return_carry=True)
+    whole = run(layer)(params, x)
+    carry, first = run(layer, return_carry=True)(params, x[:, :5])
     np.testing.assert_array_equal(first, whole[:, :5])
-    np.testing.assert_allclose(layer.apply(params, x[:, 5:], carry), whole[:, 5:], rtol=1e-6)
+    np.testing.assert_allclose(run(layer)(params, x[:, 5:], carry), whole[:, 5:], rtol=1e-6)
     carry = layer.initial_carry(4, 0)
     step = jax.jit(lambda carry, x: layer.apply(params, carry, x, method="step"))
     for t in range(40):
@@ -85,26 +95,26 @@ def test_steps_and_pieces_are_the_whole(params, layer):
 
 
 def test_a_padded_sequence_is_the_sequence_alone(params):
-    x, lengths = tokens(3, 30), jnp.array([17, 1, 0])
-    carry, y = RECALL.apply(params, x, seq_lengths=lengths, return_carry=True)
+    x, lengths = tokens(3, 30), np.array([17, 1, 0])
+    apply = run(RECALL, return_carry=True)
+    carry, y = apply(params, x, seq_lengths=lengths)
     for row in (0, 1):
         length = int(lengths[row])
-        alone, expected = RECALL.apply(params, x[row : row + 1, :length], return_carry=True)
+        alone, expected = apply(params, x[row : row + 1, :length])
         np.testing.assert_array_equal(y[row, :length], expected[0])
         for kept, its_own in zip(carry, alone, strict=True):
             np.testing.assert_array_equal(kept[row], its_own[0])
-    assert not any(jnp.any(kept[2]) for kept in carry)
+    assert not any(np.any(kept[2]) for kept in carry)
 
 
 def test_what_followed_last_is_recalled_and_whether_that_was_right(params):
     """Of a dictionary for each length; a table of which every row is a power of two."""
     of_pairs, of_fours = 2.0 ** jnp.arange(15), -(2.0 ** jnp.arange(15))
     table = jnp.concatenate([of_pairs, of_fours])[:, None] * jnp.array([[1.0, 0.0, 0.0]])
-    x = np.array(tokens(6, 200))
+    x = tokens(6, 200)
     x[3:] %= 2  # what comes again, and is long known
-    x = jnp.asarray(x)
     own = {"params": {**params["params"], "recalled": table}}
-    y = np.asarray(RECALL.apply(own, x) - LAYER.apply(params, x))[..., 0]
+    y = (run(RECALL)(own, x) - run(LAYER)(params, x))[..., 0]
     for row in range(len(x)):
         padded = (0, 0, 0, 0, *x[row].tolist())
         expected = np.zeros(200)
@@ -127,7 +137,7 @@ def test_a_full_memory_forgets_and_never_takes_one_ngram_for_another():
     following = rng.integers(0, 50, (1, 600))
     lengths = jnp.array([600])
     memory = jnp.zeros((1, 16), jnp.uint32)
-    memory, found = recall(memory, jnp.asarray(hashed), jnp.asarray(following), lengths)
+    memory, found = jax.device_get(jax.jit(recall)(memory, hashed, following, lengths))
     last, hits = {}, 0
     for t, n_gram in enumerate(hashed[0].tolist()):
         if t:
@@ -144,9 +154,8 @@ def test_dropout_takes_an_ngram_and_all_longer_ones(params):
     rows = jnp.repeat(jnp.array([[1.0], [10.0]]), 1000, axis=0) * jnp.ones((1, 3))
     own = {"params": {"embed": {"embedding": jnp.zeros((7, 3))}, "ngrams": rows}}
     layer, x = LAYER.clone(dropout=0.25), tokens(50, 40)
-    np.testing.assert_array_equal(layer.apply(own, x), 11)
-    rngs = {"dropout": jax.random.key(0)}
-    y = np.asarray(layer.apply(own, x, deterministic=False, rngs=rngs))
+    np.testing.assert_array_equal(run(layer)(own, x), 11)
+    y = run(layer, deterministic=False)(own, x, rngs={"dropout": jax.random.key(0)})
     assert (np.ptp(y, axis=-1) == 0).all()
     values, counts = np.unique(y[..., 0], return_counts=True)
     assert values.tolist() == [0, 1, 11]
@@ -154,10 +163,10 @@ def test_dropout_takes_an_ngram_and_all_longer_ones(params):
 
 
 def test_bad_tokens_and_orders_are_told(params):
-    assert np.isnan(LAYER.apply(params, jnp.array([[1, 7]]))[0, 1]).all()
+    assert np.isnan(run(LAYER)(params, np.array([[1, 7]]))[0, 1]).all()
     with pytest.raises(ValueError, match="tokens must be integers"):
         LAYER.apply(params, jnp.ones((1, 3)))
     with pytest.raises(ValueError, match="order must be at least 2, not 1"):
-        LAYER.clone(order=1).init(jax.random.key(0), tokens(1, 3))
+        jax.jit(LAYER.clone(order=1).init)(jax.random.key(0), tokens(1, 3))
     with pytest.raises(ValueError, match=r"recall takes lengths of 2 or more.*\(1, 3\) of 7"):
-        LAYER.clone(recall=(1, 3)).init(jax.random.key(0), tokens(1, 3))
+        jax.jit(LAYER.clone(recall=(1, 3)).init)(jax.random.key(0), tokens(1, 3))

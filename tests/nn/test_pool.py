@@ -6,19 +6,21 @@ import numpy as np
 import pytest
 
 from seqjax import models, nn
+from tests.compiled import run
 
 LENGTHS = np.array([5, 1, 3, 0])
-X = jax.random.normal(jax.random.key(0), (4, 5, 2)) - 2  # maxima below the padding's zero
-X = jnp.where(jnp.arange(5)[None, :, None] < LENGTHS[:, None, None], X, jnp.nan)
+# Maxima below the padding's zero.
+X = np.random.default_rng(0).normal(size=(4, 5, 2)).astype(np.float32) - 2
+X[np.arange(5) >= LENGTHS[:, None]] = np.nan
 
 
 @pytest.mark.parametrize("kind", ["max", "mean", "both"])
 def test_pooling_is_that_of_each_sequence_alone(kind):
     pool = nn.Pool(kind)
-    y = pool.apply({}, X, seq_lengths=LENGTHS, method="last")
-    every = pool.apply({}, X, seq_lengths=LENGTHS)
+    y = run(pool.apply, {}, X, seq_lengths=LENGTHS, method="last")
+    every = run(pool.apply, {}, X, seq_lengths=LENGTHS)
     for b, length in enumerate(LENGTHS):
-        alone = np.asarray(X[b, :length])
+        alone = X[b, :length]
         parts = {"max": alone.max(0, initial=-np.inf), "mean": alone.sum(0) / max(length, 1)}
         parts["max"] = np.where(length, parts["max"], 0)
         expected = np.concatenate([parts[k] for k in ("max", "mean") if kind in (k, "both")])
@@ -29,18 +31,19 @@ def test_pooling_is_that_of_each_sequence_alone(kind):
 @pytest.mark.parametrize("kind", ["max", "mean", "both"])
 def test_pooling_in_pieces_and_step_by_step(kind):
     pool, x = nn.Pool(kind), X[:1]
-    whole = pool.apply({}, x)
-    carry, first = pool.apply({}, x[:, :2], return_carry=True)
-    carry, rest = pool.apply({}, x[:, 2:], carry, return_carry=True)
-    np.testing.assert_allclose(jnp.concatenate([first, rest], axis=1), whole, rtol=1e-6)
-    again, nothing = pool.apply({}, x[:, :0], carry, return_carry=True)
+    whole = run(pool.apply, {}, x)
+    carry, first = run(pool.apply, {}, x[:, :2], return_carry=True)
+    carry, rest = run(pool.apply, {}, x[:, 2:], carry, return_carry=True)
+    np.testing.assert_allclose(np.concatenate([first, rest], axis=1), whole, rtol=1e-6)
+    again, nothing = run(pool.apply, {}, x[:, :0], carry, return_carry=True)
     assert nothing.shape == (1, 0, whole.shape[-1])
     jax.tree.map(np.testing.assert_array_equal, again, carry)
     stepped, ys = pool.initial_carry(1, 2), []
+    step = jax.jit(lambda carry, x: pool.apply({}, carry, x, method="step"))
     for t in range(5):
-        stepped, y = pool.apply({}, stepped, x[:, t], method="step")
+        stepped, y = step(stepped, x[:, t])
         ys.append(y)
-    np.testing.assert_allclose(jnp.stack(ys, axis=1), whole, rtol=1e-6)
+    np.testing.assert_allclose(np.stack(ys, axis=1), whole, rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), stepped, carry)
 
 
@@ -58,7 +61,7 @@ NETS = {
 def test_padded_equals_alone_values_and_gradients(net):
     model = models.from_layer(net, nn.Tokens(9), last=True)
     params = model.init(jax.random.key(1))
-    tokens = jax.random.randint(jax.random.key(2), (3, 5), 0, 9)
+    tokens = np.random.default_rng(2).integers(0, 9, (3, 5), np.int32)
     lengths = np.array([5, 2, 4])
 
     def loss(params, tokens, lengths):
@@ -68,24 +71,26 @@ def test_padded_equals_alone_values_and_gradients(net):
     of_all = jax.jit(jax.value_and_grad(loss, has_aux=True))
     (_, y), gradient = of_all(params, tokens, lengths)
     alone = [of_all(params, tokens[b : b + 1, :n], None) for b, n in enumerate(lengths)]
-    np.testing.assert_allclose(y, jnp.concatenate([one[0][1] for one in alone]), atol=1e-6)
-    summed = jax.tree.map(lambda *leaves: sum(leaves), *(one[1] for one in alone))
+    np.testing.assert_allclose(y, np.concatenate([one[0][1] for one in alone]), atol=1e-6)
+    summed = jax.tree.map(lambda *leaves: np.sum(leaves, axis=0), *(one[1] for one in alone))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), gradient, summed)
 
 
 def test_side_by_side_is_each_layer_alone():
     x = X[:1]
     layers = (nn.GRU(2), nn.CausalConv(3, 2))
-    params = nn.Parallel(layers).init(jax.random.key(1), x)
-    y = nn.Parallel(layers).apply(params, x)
-    own = [layer.apply({"params": params["params"][f"layers_{k}"]}, x) for k, layer in
-           enumerate(layers)]  # fmt: skip
-    np.testing.assert_array_equal(y, jnp.concatenate(own, axis=-1))
+    params = run(nn.Parallel(layers).init, jax.random.key(1), x)
+    y = run(nn.Parallel(layers).apply, params, x)
+    own = [
+        run(layer.apply, {"params": params["params"][f"layers_{k}"]}, x)
+        for k, layer in enumerate(layers)
+    ]
+    np.testing.assert_allclose(y, np.concatenate(own, axis=-1), rtol=1e-6)
     model = models.from_layer(nn.Parallel(layers), 2)
-    carry, ys = model.initial_carry(1), []
+    carry, ys, step = model.initial_carry(1), [], jax.jit(model.step)
     for t in range(5):
-        carry, y_t = model.step(params["params"], carry, x[:, t])
+        carry, y_t = step(params["params"], carry, x[:, t])
         ys.append(y_t)
-    np.testing.assert_allclose(jnp.stack(ys, axis=1), y, atol=1e-6)
+    np.testing.assert_allclose(np.stack(ys, axis=1), y, atol=1e-6)
     with pytest.raises(ValueError, match="without strides"):
-        nn.Parallel((nn.CausalConv(3, 2, stride=2),)).init(jax.random.key(0), x)
+        run(nn.Parallel((nn.CausalConv(3, 2, stride=2),)).init, jax.random.key(0), x)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,23 +26,38 @@ def make(kernel_size, groups=1, **_):
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(kernel_size, 4 // groups, 8))
     params = ops.ConvParams(jnp.asarray(kernel), jnp.asarray(rng.normal(size=8)))
-    return params, jnp.asarray(rng.normal(size=(B, T, 4)))
+    return params, rng.normal(size=(B, T, 4))
 
 
 def options(setting):
     return {key: value for key, value in setting.items() if key != "kernel_size"}
 
 
+@functools.cache
+def compiled(function, *options):
+    """One program for each shape; operation by operation they would be thousands."""
+    return jax.jit(functools.partial(function, **dict(options)))
+
+
+def conv(params, x, *carry, seq_lengths=None, **options):
+    """`causal_conv1d`, of arrays of NumPy."""
+    if seq_lengths is not None:
+        function = functools.partial(ops.causal_conv1d, seq_lengths=seq_lengths, **options)
+        return jax.device_get(jax.jit(function)(params, x, *carry))
+    return jax.device_get(compiled(ops.causal_conv1d, *options.items())(params, x, *carry))
+
+
 def steps(setting, params, x, carry=None):
     if carry is None:
         carry = ops.conv_carry(
-            x.shape[0], 4, setting["kernel_size"], setting.get("dilation", 1), x.dtype
+            x.shape[0], 4, setting["kernel_size"], setting.get("dilation", 1), jnp.dtype(x.dtype)
         )
     outputs = []
     for t in range(x.shape[1]):
-        carry, y = ops.causal_conv1d_step(params, carry, x[:, t], **options(setting))
+        step = compiled(ops.causal_conv1d_step, *options(setting).items())
+        carry, y = step(params, carry, x[:, t])
         outputs.append(y)
-    return carry, jnp.stack(outputs, axis=1)
+    return carry, np.stack(outputs, axis=1)
 
 
 def by_definition(params, x, setting):
@@ -66,7 +83,7 @@ def by_definition(params, x, setting):
 @every_setting
 def test_equals_the_definition(setting, x64):
     params, x = make(**setting)
-    y = ops.causal_conv1d(params, x, **options(setting))
+    y = conv(params, x, **options(setting))
     np.testing.assert_allclose(y, by_definition(params, x, setting), atol=1e-12)
 
 
@@ -74,40 +91,40 @@ def test_equals_the_definition(setting, x64):
 def test_one_step_at_a_time_equals_whole_sequence(setting, x64):
     params, x = make(**setting)
     _, y = steps(setting, params, x)
-    np.testing.assert_allclose(y, ops.causal_conv1d(params, x, **options(setting)), atol=1e-12)
+    np.testing.assert_allclose(y, conv(params, x, **options(setting)), atol=1e-12)
 
 
 @every_setting
 @pytest.mark.parametrize("cut", [1, 4, 10])
 def test_a_sequence_in_parts_whichever_way_each_ran(setting, cut, x64):
     params, x = make(**setting)
-    whole = ops.causal_conv1d(params, x, **options(setting))
+    whole = conv(params, x, **options(setting))
     keywords = options(setting) | {"return_carry": True}
-    by_sequence, first = ops.causal_conv1d(params, x[:, :cut], **keywords)
+    by_sequence, first = conv(params, x[:, :cut], **keywords)
     by_step, _ = steps(setting, params, x[:, :cut])
     for carry in (by_sequence, by_step):
-        _, second = ops.causal_conv1d(params, x[:, cut:], carry, **keywords)
-        np.testing.assert_allclose(jnp.concatenate([first, second], axis=1), whole, atol=1e-12)
+        _, second = conv(params, x[:, cut:], carry, **keywords)
+        np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, atol=1e-12)
         _, second = steps(setting, params, x[:, cut:], carry)
         np.testing.assert_allclose(second, whole[:, cut:], atol=1e-12)
 
 
 def test_stride_takes_every_nth_output(x64):
     params, x = make(kernel_size=3)
-    every = ops.causal_conv1d(params, x)
-    np.testing.assert_allclose(ops.causal_conv1d(params, x, stride=2), every[:, ::2], atol=1e-12)
-    valid = ops.causal_conv1d(params, x, stride=2, padding="valid")
+    every = conv(params, x)
+    np.testing.assert_allclose(conv(params, x, stride=2), every[:, ::2], atol=1e-12)
+    valid = conv(params, x, stride=2, padding="valid")
     np.testing.assert_allclose(valid, every[:, 2::2], atol=1e-12)
 
 
 def test_a_stride_goes_on_in_phase(x64):
     params, x = make(kernel_size=3)
-    carry, first = ops.causal_conv1d(params, x[:, :4], stride=2, return_carry=True)
-    second = ops.causal_conv1d(params, x[:, 4:], carry, stride=2)
-    whole = ops.causal_conv1d(params, x, stride=2)
-    np.testing.assert_allclose(jnp.concatenate([first, second], axis=1), whole, atol=1e-12)
+    carry, first = conv(params, x[:, :4], stride=2, return_carry=True)
+    second = conv(params, x[:, 4:], carry, stride=2)
+    whole = conv(params, x, stride=2)
+    np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, atol=1e-12)
     with pytest.raises(ValueError, match="phase"):
-        ops.causal_conv1d(params, x[:, :3], stride=2, return_carry=True)
+        conv(params, x[:, :3], stride=2, return_carry=True)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -115,9 +132,10 @@ def test_padded_batch_equals_each_sequence_alone(stride, x64):
     setting = {"kernel_size": 2, "dilation": 3}
     params, x = make(**setting)
     lengths = np.array([5, 0])
-    padded = x.at[0, 5:].set(jnp.nan).at[1].set(jnp.nan)
-    y = ops.causal_conv1d(params, padded, dilation=3, stride=stride, seq_lengths=lengths)
-    alone = ops.causal_conv1d(params, x[:1, :5], dilation=3, stride=stride)
+    padded = x.copy()
+    padded[0, 5:] = padded[1] = np.nan
+    y = conv(params, padded, dilation=3, stride=stride, seq_lengths=lengths)
+    alone = conv(params, x[:1, :5], dilation=3, stride=stride)
     np.testing.assert_allclose(y[:1, : alone.shape[1]], alone, atol=1e-12)
     assert not y[0, alone.shape[1] :].any()
     assert not y[1].any()
@@ -127,8 +145,8 @@ def test_carry_is_that_of_each_sequences_own_end(x64):
     setting = {"kernel_size": 2, "dilation": 3}
     params, x = make(**setting)
     lengths = np.array([5, 0])
-    carry, _ = ops.causal_conv1d(params, x, dilation=3, seq_lengths=lengths, return_carry=True)
-    alone, _ = ops.causal_conv1d(params, x[:1, :5], dilation=3, return_carry=True)
+    carry, _ = conv(params, x, dilation=3, seq_lengths=lengths, return_carry=True)
+    alone, _ = conv(params, x[:1, :5], dilation=3, return_carry=True)
     np.testing.assert_array_equal(carry.buffer[0], alone.buffer[0])
     assert not carry.buffer[1].any()
 
@@ -136,8 +154,8 @@ def test_carry_is_that_of_each_sequences_own_end(x64):
 @every_setting
 def test_causality_by_gradient(setting, x64):
     params, x = make(**setting)
-    jacobian = jax.jacrev(lambda x: ops.causal_conv1d(params, x, **options(setting))[0])(x)[:, :, 0]
-    reach = np.abs(jacobian).sum(axis=(1, 3)) > 0
+    first = jax.jit(jax.jacrev(lambda x: ops.causal_conv1d(params, x, **options(setting))[0]))
+    reach = np.abs(np.asarray(first(x))[:, :, 0]).sum(axis=(1, 3)) > 0
     lags = {setting.get("dilation", 1) * k for k in range(setting["kernel_size"])}
     expected = [[t - s in lags for s in range(T)] for t in range(T)]
     np.testing.assert_array_equal(reach, expected)
@@ -153,7 +171,7 @@ def test_receptive_field_is_where_the_gradient_ends(x64):
             x = ops.causal_conv1d(params, x, dilation=dilation)
         return x[0, -1, 0]
 
-    gradient = jax.grad(stack)(jnp.ones((1, T, 1)))[0, :, 0]
+    gradient = jax.jit(jax.grad(stack))(jnp.ones((1, T, 1)))
     assert np.count_nonzero(gradient) == ops.receptive_field(2, dilations) == 8
 
 
@@ -186,16 +204,19 @@ def test_derivative_equals_that_of_xlas_convolution(setting, extra, carried, x64
     x = jnp.asarray(rng.normal(size=(B, T, inputs)))
     past = (taps - 1) * setting.get("dilation", 1)
     before = jnp.asarray(rng.normal(size=(B, past, inputs)))
+    oldest = jnp.asarray(np.zeros(B, np.int32))
 
     def loss(params, x, before, implementation):
-        carry = ops.ConvCarry(before, jnp.zeros(len(before), jnp.int32)) if carried else None
+        carry = ops.ConvCarry(before, oldest) if carried else None
         y = ops.causal_conv1d(params, x, carry, implementation=implementation, **keywords)
         return jnp.sum(jnp.sin(y))
 
-    ours, xla = (
-        jax.value_and_grad(loss, (0, 1, 2))(params, x, before, implementation)
-        for implementation in ("products", "lax")
-    )
+    @jax.jit
+    def of_both(*arguments):
+        gradient = jax.value_and_grad(loss, (0, 1, 2))
+        return tuple(gradient(*arguments, name) for name in ("products", "lax"))
+
+    ours, xla = of_both(params, x, before)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, xla)
 
 
@@ -226,8 +247,9 @@ def test_forward_mode_works_with_xlas_convolution(x64):
     def y(x):
         return ops.causal_conv1d(params, x, implementation="lax")
 
-    _, tangent = jax.jvp(y, (x,), (x,))
-    np.testing.assert_allclose(tangent, y(x) - y(jnp.zeros_like(x)), atol=1e-12)
+    _, tangent = jax.jit(lambda x: jax.jvp(y, (x,), (x,)))(x)
+    zero = conv(params, np.zeros_like(x), implementation="lax")
+    np.testing.assert_allclose(tangent, conv(params, x, implementation="lax") - zero, atol=1e-12)
 
 
 def test_an_unknown_implementation_is_refused():
@@ -237,6 +259,7 @@ def test_an_unknown_implementation_is_refused():
 
 def test_errors_name_the_shapes():
     params, x = make(kernel_size=2)
+    x = jnp.asarray(x)
     with pytest.raises(ValueError, match="x has 3 inputs"):
         ops.causal_conv1d(params, x[..., :3])
     with pytest.raises(ValueError, match="buffer must be"):
@@ -259,7 +282,8 @@ def test_a_window_longer_than_its_input_has_no_output_and_no_gradient(features):
         assert y.shape == (1, 0, features)
         return jnp.sum(y)
 
-    for gradient, like in zip(jax.grad(total, (0, 1))(x, kernel), (x, kernel), strict=True):
+    gradients = jax.jit(jax.grad(total, (0, 1)))(x, kernel)
+    for gradient, like in zip(gradients, (x, kernel), strict=True):
         np.testing.assert_array_equal(gradient, jnp.zeros_like(like))
 
 
@@ -268,11 +292,11 @@ def test_a_window_longer_than_its_input_has_no_output_and_no_gradient(features):
 def test_lengths_of_any_width_keep_the_padding_out(setting, dtype):
     """Shorter than the kernel, and of a type that cannot go below zero or above 255."""
     params = ops.ConvParams(jnp.ones((3, 1, 1)))
-    x = jnp.ones((3, 300, 1))
+    x = np.ones((3, 300, 1), np.float32)
     lengths = np.array([1, 0, 100], dtype)
-    y = ops.causal_conv1d(params, x, seq_lengths=lengths, **setting)
+    y = conv(params, x, seq_lengths=lengths, **setting)
     for b, n in enumerate(lengths.tolist()):
-        alone = ops.causal_conv1d(params, x[b : b + 1, :n], **setting) if n > 2 else y[b:, :0]
+        alone = conv(params, x[b : b + 1, :n], **setting) if n > 2 else y[b:, :0]
         count = ops.conv_output_length(
             n, 3, setting.get("stride", 1), 1, setting.get("padding", "causal")
         )
@@ -286,15 +310,14 @@ def test_lengths_of_any_width_keep_the_padding_out(setting, dtype):
 def test_sequences_may_stand_at_different_places_in_their_rings(x64):
     """Each row of a carry has a place of its own: batches may be put together and split."""
     params, x = make(3, dilation=2)
-    options = {"dilation": 2}
-    one = ops.conv_carry(1, 4, 3, 2, x.dtype)
+    step = compiled(ops.causal_conv1d_step, ("dilation", 2))
+    other = one = ops.conv_carry(1, 4, 3, 2, jnp.dtype(x.dtype))
     for t in range(3):
-        one, _ = ops.causal_conv1d_step(params, one, x[:1, t], **options)
-    other = ops.conv_carry(1, 4, 3, 2, x.dtype)
-    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), one, other)
+        one, _ = step(params, one, x[:1, t])
+    both = jax.tree.map(lambda a, b: np.concatenate([a, b]), one, other)
     assert both.oldest.tolist() == [3, 0]
-    both, y = ops.causal_conv1d_step(params, both, jnp.stack([x[0, 3], x[1, 0]]), **options)
-    whole = ops.causal_conv1d(params, x, **options)
-    np.testing.assert_allclose(y, jnp.stack([whole[0, 3], whole[1, 0]]), atol=1e-12)
-    y = ops.causal_conv1d(params, jnp.stack([x[0, 4:9], x[1, 1:6]]), both, **options)
-    np.testing.assert_allclose(y, jnp.stack([whole[0, 4:9], whole[1, 1:6]]), atol=1e-12)
+    both, y = step(params, both, np.stack([x[0, 3], x[1, 0]]))
+    whole = conv(params, x, dilation=2)
+    np.testing.assert_allclose(y, np.stack([whole[0, 3], whole[1, 0]]), atol=1e-12)
+    y = conv(params, np.stack([x[0, 4:9], x[1, 1:6]]), both, dilation=2)
+    np.testing.assert_allclose(y, np.stack([whole[0, 4:9], whole[1, 1:6]]), atol=1e-12)

@@ -43,6 +43,13 @@ OF_THE_LOOP = ("unroll", "chunk_size")  # they change no value
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 
 
+def dirty(x):
+    """What stands in the padding may be anything."""
+    padded = np.array(x)
+    padded[1], padded[2, 1:] = np.nan, np.inf
+    return padded
+
+
 @every_case
 @every_option
 def test_value_and_gradient_equal_those_of_a_python_loop(case, options, x64):
@@ -74,23 +81,25 @@ def test_the_faces_are_the_cells(name, x64):
     params, x, carry = make(case)
     face, step = getattr(ops, name), getattr(ops, f"{name}_cell")
     options = {"seq_lengths": LENGTHS, "return_carry": True}
-    assert_close(face(params, x, carry, **options), case.op(params, x, carry, **options))
-    assert_close(step(params, carry, x[:, 0]), case.step(params, carry, x[:, 0]))
+    by_face = jax.jit(functools.partial(face, **options))(params, x, carry)
+    assert_close(by_face, case.run(params, x, carry, **options))
+    one = np.asarray(x)[:, 0]
+    assert_close(*(jax.jit(f)(params, carry, one) for f in (step, case.step)))
     with pytest.raises(TypeError, match=r"no option is named 'seq_length'.*'seq_lengths'"):
         face(params, x, seq_length=LENGTHS)
 
 
 @every_case
 def test_padded_batch_equals_each_sequence_alone(case, x64):
-    params, x, carry = make(case)
-    padded = x.at[1].set(jnp.nan).at[2, 1:].set(jnp.inf)  # padding may hold anything
+    params, x, carry = jax.device_get(make(case))
+    padded = dirty(x)
     for implementation in case.by_hand:
         options = {"return_carry": True, "implementation": implementation}
-        end, y = case.op(params, padded, carry, seq_lengths=LENGTHS, **options)
+        end, y = case.run(params, padded, carry, seq_lengths=LENGTHS, **options)
         for b, n in enumerate(LENGTHS):
             own = alone(carry, b)
             if n:
-                own, y_alone = case.op(params, x[b : b + 1, :n], own, **options)
+                own, y_alone = case.run(params, x[b : b + 1, :n], own, **options)
                 assert_close(y[b : b + 1, :n], y_alone)
             assert not y[b, n:].any()
             assert_close(alone(end, b), own)
@@ -99,29 +108,30 @@ def test_padded_batch_equals_each_sequence_alone(case, x64):
 @every_case
 def test_gradient_is_finite_whatever_stands_in_the_padding(case, x64):
     params, x, carry = make(case)
-    padded = x.at[1].set(jnp.nan).at[2, 1:].set(jnp.inf)
+    padded = dirty(x)
     for implementation in case.implementations:
         options = {"seq_lengths": LENGTHS, "implementation": implementation}
         gradients = jax.jit(
             jax.grad(lambda p, x, o=options: total(case.op(p, x, carry, **o)), (0, 1))
         )(params, padded)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
-        assert not gradients[1][1].any()
-        assert not gradients[1][2, 1:].any()
+        of_x = np.asarray(gradients[1])
+        assert not of_x[1].any()
+        assert not of_x[2, 1:].any()
 
 
 @every_case
 def test_reverse_orders(case, x64):
-    params, x, carry = make(case)
+    params, x, carry = jax.device_get(make(case))
     options = {"reverse": True, "seq_lengths": LENGTHS, "return_carry": True}
-    end, computed = case.op(params, x, carry, **options)
-    end_kept, kept = case.op(params, x, carry, keep_order=True, **options)
+    end, computed = case.run(params, x, carry, **options)
+    end_kept, kept = case.run(params, x, carry, keep_order=True, **options)
     assert_close(end, end_kept)
     for b, n in enumerate(LENGTHS):
         assert_close(computed[b, :n], kept[b, :n][::-1])
         flipped = x[b : b + 1, :n][:, ::-1]
         if n:
-            assert_close(computed[b : b + 1, :n], case.op(params, flipped, alone(carry, b)))
+            assert_close(computed[b : b + 1, :n], case.run(params, flipped, alone(carry, b)))
 
 
 @every_case
@@ -139,15 +149,15 @@ def test_causality_by_gradient(case, x64):
 
 @every_case
 def test_layouts_default_carry_and_parts(case, x64):
-    params, x, carry = make(case)
-    whole = end, y = case.op(params, x, carry, return_carry=True)
-    turned = case.op(params, jnp.swapaxes(x, 0, 1), carry, time_major=True)
-    assert_close(jnp.swapaxes(turned, 0, 1), y)
-    zeros = jax.tree.map(jnp.zeros_like, carry)
-    assert_close(case.op(params, x), case.op(params, x, zeros))
-    middle, first = case.op(params, x[:, :3], carry, return_carry=True)
-    end, second = case.op(params, x[:, 3:], middle, return_carry=True)
-    assert_close((end, jnp.concatenate([first, second], axis=1)), whole)
+    params, x, carry = jax.device_get(make(case))
+    whole = end, y = case.run(params, x, carry, return_carry=True)
+    turned = case.run(params, np.swapaxes(x, 0, 1), carry, time_major=True)
+    assert_close(np.swapaxes(turned, 0, 1), y)
+    zeros = jax.tree.map(np.zeros_like, carry)
+    assert_close(case.run(params, x), case.run(params, x, zeros, return_carry=True)[1])
+    middle, first = case.run(params, x[:, :3], carry, return_carry=True)
+    end, second = case.run(params, x[:, 3:], middle, return_carry=True)
+    assert_close((end, np.concatenate([first, second], axis=1)), whole)
     assert {leaf.shape[0] for leaf in jax.tree.leaves(end)} == {B}
 
 
@@ -160,7 +170,9 @@ def test_the_mask_has_no_gradient_and_both_implementations_agree_on_it(case, x64
         return jnp.sum(y**2)
 
     (by_hand, of_mask), by_jax = (
-        jax.grad(loss, (0, 1))(params, jnp.asarray(MASK), implementation)
+        jax.jit(jax.grad(functools.partial(loss, implementation=implementation), (0, 1)))(
+            params, MASK
+        )
         for implementation in ("scan", "autodiff")
     )
     assert_close((by_hand, of_mask), by_jax, 1e-10)
@@ -171,28 +183,36 @@ def test_the_mask_has_no_gradient_and_both_implementations_agree_on_it(case, x64
 def test_no_steps_leave_the_carry(case, x64):
     params, x, carry = make(case, steps=0)
     for implementation in case.by_hand:
-        op = functools.partial(case.op, implementation=implementation)
-        end, y = op(params, x, carry, return_carry=True)
+        op = functools.partial(case.op, implementation=implementation, return_carry=True)
+
+        def loss(params, op=op):
+            end, y = op(params, x, carry)
+            return jnp.sum(y), (end, y)
+
+        gradient, (end, y) = jax.jit(jax.grad(loss, has_aux=True))(params)
         assert y.shape == (B, 0, H)
         assert_close(end, carry)
-        gradient = jax.grad(lambda p, op=op: jnp.sum(op(p, x, carry)))(params)
-        assert not any(leaf.any() for leaf in jax.tree.leaves(gradient))
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 
 @every_case
 def test_bfloat16_inputs_keep_wide_carries(case):
     params, x, carry = make(case, np.float32)
-    low = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), (params, x))
-    end, y = case.op(*low, carry, return_carry=True)
+    low = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.bfloat16), (params, x))
+    end, y = case.run(*low, carry, return_carry=True)
     assert y.dtype == jnp.bfloat16
     wide = {jnp.dtype(jnp.complex64 if case.cell.name == "lru" else jnp.float32)}
     assert {leaf.dtype for leaf in jax.tree.leaves(end)} == wide
-    reference = case.op(params, x, carry)
+    reference = case.run(params, x, carry)
     tolerance = 0.03 * np.ptp(reference) if case.linear else 0.1
     np.testing.assert_allclose(y.astype(np.float32), reference, atol=tolerance)
-    gradient = jax.grad(lambda p: jnp.sum(case.op(p, low[1], carry).astype(jnp.float32)))(low[0])
+
+    def loss(params):
+        return jnp.sum(case.op(params, low[1], carry).astype(jnp.float32))
+
+    gradient = jax.jit(jax.grad(loss))(low[0])
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(jnp.bfloat16)}
-    step_end, step_y = case.step(low[0], carry, low[1][:, 0])
+    step_end, step_y = jax.jit(case.step)(low[0], carry, np.asarray(low[1])[:, 0])
     assert step_y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(step_end)} == wide
 
@@ -200,35 +220,33 @@ def test_bfloat16_inputs_keep_wide_carries(case):
 @every_recurrent_case
 def test_vmap_over_parameters_equals_one_by_one(case, x64):
     (a, x, carry), (b, _, _) = make(case, seed=0), make(case, seed=1)
-    both = jax.tree.map(lambda u, v: jnp.stack([u, v]), a, b)
+    both = jax.tree.map(lambda u, v: np.stack([u, v]), a, b)
 
     def loss(params):
         return jnp.sum(case.op(params, x, carry) ** 2)
 
-    together = jax.vmap(jax.grad(loss))(both)
-    assert_close(jax.tree.map(lambda leaf: leaf[1], together), jax.grad(loss)(b), 1e-10)
+    together = jax.device_get(jax.jit(jax.vmap(jax.grad(loss)))(both))
+    assert_close(jax.tree.map(lambda leaf: leaf[1], together), jax.jit(jax.grad(loss))(b), 1e-10)
 
 
 @every_case
 def test_forward_mode_and_second_derivatives(case, x64):
+    """Hessian-vector products: reverse over reverse, forward over reverse, those of JAX alone."""
     params, x, carry = make(case)
 
-    def loss(x, implementation):
-        return jnp.sum(case.op(params, x, carry, implementation=implementation) ** 2)
+    def gradient(implementation):
+        chosen = functools.partial(case.op, params, implementation=implementation)
+        return jax.grad(lambda x: jnp.sum(chosen(x, carry) ** 2))
 
-    forward = jax.jvp(lambda x: loss(x, "autodiff"), (x,), (x,))[1]
-    backward = jnp.vdot(jax.grad(lambda x: loss(x, "scan"))(x), x)
-    assert_close(forward, backward, 1e-10)
+    @jax.jit
+    def products(x, direction):
+        by_hand, by_jax = gradient("scan"), gradient("autodiff")
+        reverse = jax.grad(lambda x: jnp.vdot(by_hand(x), direction))(x)
+        return reverse, *(jax.jvp(f, (x,), (direction,)) for f in (by_hand, by_jax))
 
-    def products(implementation):  # Hessian-vector products: reverse over reverse, and forward
-        inner = jax.grad(lambda x: loss(x, implementation))
-        reverse = jax.jit(jax.grad(lambda y: jnp.vdot(inner(y), x)))(x)
-        return reverse, jax.jit(lambda y: jax.jvp(inner, (y,), (x,))[1])(x)
-
-    (reverse, by_jvp) = products("scan")
-    assert_close(reverse, by_jvp, 1e-10)
-    inner = jax.grad(lambda x: loss(x, "autodiff"))
-    assert_close(by_jvp, jax.jit(lambda y: jax.jvp(inner, (y,), (x,))[1])(x), 1e-10)
+    reverse, by_jvp, (backward, expected) = products(x, x)
+    assert_close(by_jvp, (backward, expected), 1e-10)
+    assert_close(reverse, expected, 1e-10)
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
@@ -350,9 +368,8 @@ def test_truncation_cuts_the_gradient_between_groups(name, options, x64):
         jax.jit(jax.value_and_grad(f, (0, 1, 2)))(params, x, carry) for f in (loss, by_hand)
     )
     assert_close(found, expected, 1e-10)
-    whole = jax.grad(lambda p: total(case.op(p, x, carry)))(params)
-    cut = jax.grad(lambda p: total(case.op(p, x, carry, truncation=size)))(params)
-    assert not np.allclose(whole.kernel, cut.kernel)
+    whole = jax.jit(jax.grad(lambda p: total(case.op(p, x, carry, return_carry=True, **options))))
+    assert not np.allclose(whole(params).kernel, found[1][0].kernel)
 
 
 @pytest.mark.parametrize(
@@ -398,12 +415,11 @@ def test_both_layouts_agree(name, backend, x64, monkeypatch):
     case = CASES[name]
     params, x, carry = make(case)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    assert_close(case.op(params, x, carry), loop(case, params, x, carry)[1])
-    gradient = jax.grad(lambda p: jnp.sum(case.op(p, x, carry) ** 2))(params)
-    reference = jax.grad(lambda p: jnp.sum(case.op(p, x, carry, implementation="autodiff") ** 2))(
-        params
-    )
-    assert_close(gradient, reference, 1e-10)
+
+    def of(f):
+        return jax.jit(jax.value_and_grad(lambda p: jnp.sum(f(p, x, carry) ** 2)))(params)
+
+    assert_close(of(case.op), of(lambda *a: loop(case, *a)[1]), 1e-10)
 
 
 @pytest.mark.parametrize("implementation", ["scan", "autodiff"])
@@ -445,21 +461,21 @@ def test_a_singular_derivative_in_the_padding_reaches_no_gradient(layer_norm, x6
     def loss(params):
         return jnp.sum(case.op(params, x, seq_lengths=np.array([2, 0, 1])))
 
-    gradients = jax.grad(loss)(params)
+    gradients = jax.jit(jax.grad(loss))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
     def one_by_one(params):
         return sum(jnp.sum(case.op(params, x[b : b + 1, :n])) for b, n in ((0, 2), (2, 1)))
 
-    assert_close(gradients, jax.grad(one_by_one)(params), 1e-10)
+    assert_close(gradients, jax.jit(jax.grad(one_by_one))(params), 1e-10)
 
 
 @every_case
 def test_lengths_are_clipped_and_their_shape_is_checked(case, x64):
     params, x, carry = make(case)
     for options in ({}, {"reverse": True}):
-        long = case.op(params, x, carry, seq_lengths=np.array([99, T, T]), **options)
-        assert_close(long, case.op(params, x, carry, **options))
+        long = case.run(params, x, carry, seq_lengths=np.array([99, T, T]), **options)
+        assert_close(long, case.run(params, x, carry, return_carry=True, **options)[1])
     with pytest.raises(ValueError, match=r"seq_lengths must be \[3\]"):
         case.op(params, x, carry, seq_lengths=np.array([3]))
 
@@ -570,7 +586,8 @@ def test_relu_has_no_slope_at_zero():
     """As in Keras and PyTorch; jnp.maximum would give one half."""
     params = ops.RNNParams(jnp.ones((1, 1)), jnp.ones((1, 1)), jnp.zeros(1))
     x = jnp.zeros((1, 1, 1))
-    assert jax.grad(lambda x: ops.rnn(params, x, activation="relu").sum())(x).item() == 0.0
+    slope = jax.jit(jax.grad(lambda x: ops.rnn(params, x, activation="relu").sum()))(x)
+    assert slope.item() == 0.0
 
 
 def test_activation_may_be_any_function(x64):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from seqjax import io, models, nn, ops
+from tests.compiled import run
 
 # Keras's own variables, under NumPy 2's newest rule.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -38,26 +39,26 @@ def compare(ours, layer):
 def test_simple_rnn(activation):
     layer = keras.layers.SimpleRNN(H, return_sequences=True, activation=activation)
     params = io.from_keras("rnn", weights_of(layer))
-    compare(ops.rnn(params, jnp.asarray(X), activation=activation), layer)
+    compare(run(ops.rnn, params, X, activation=activation), layer)
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_lstm(use_bias):
     layer = keras.layers.LSTM(H, return_sequences=True, use_bias=use_bias)
-    compare(ops.lstm(io.from_keras("lstm", weights_of(layer)), jnp.asarray(X)), layer)
+    compare(run(ops.lstm, io.from_keras("lstm", weights_of(layer)), X), layer)
 
 
 def test_reversed_lstm():
     layer = keras.layers.LSTM(H, return_sequences=True, go_backwards=True)
     params = io.from_keras("lstm", weights_of(layer))
-    compare(ops.lstm(params, jnp.asarray(X), reverse=True), layer)
+    compare(run(ops.lstm, params, X, reverse=True), layer)
 
 
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_gru(reset_after):
     layer = keras.layers.GRU(H, return_sequences=True, reset_after=reset_after)
     params = io.from_keras("gru", weights_of(layer), reset_after=reset_after)
-    compare(ops.gru(params, jnp.asarray(X), reset_after=reset_after), layer)
+    compare(run(ops.gru, params, X, reset_after=reset_after), layer)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +72,10 @@ def test_gru(reset_after):
 )
 def test_conv1d(settings):
     layer = keras.layers.Conv1D(H, **settings)
-    ours = ops.causal_conv1d(
+    ours = run(
+        ops.causal_conv1d,
         io.from_keras("conv", weights_of(layer)),
-        jnp.asarray(X),
+        X,
         dilation=settings.get("dilation_rate", 1),
         stride=settings.get("strides", 1),
         groups=settings.get("groups", 1),
@@ -91,14 +93,14 @@ def test_a_whole_model():
     converted = zip(each, model.layers, strict=True)
     params = io.stack_params([io.from_keras(k, layer.get_weights()) for k, layer in converted])
     ours = models.make("gru", inputs=I, features=(H, H), outputs=2)
-    compare(ours.apply(params, jnp.asarray(X)), model)
+    compare(run(ours.apply, params, X), model)
 
     layer = keras.layers.Bidirectional(keras.layers.LSTM(H, return_sequences=True))
     weights = weights_of(layer)
     forward, backward = (io.from_keras("lstm", part) for part in (weights[:3], weights[3:]))
     both = nn.Bidirectional(nn.LSTM(H))
     params = io.layer_params({"forward": forward, "backward_layer": backward})
-    compare(both.apply({"params": params}, jnp.asarray(X)), layer)
+    compare(run(both.apply, {"params": params}, X), layer)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("lstm", "LSTM"), ("gru", "GRU")])
@@ -110,10 +112,10 @@ def test_both_directions_at_the_end_of_each_sequence(kind, name):
     forward, backward = (io.from_keras(kind, part) for part in (weights[:half], weights[half:]))
     model = models.from_layer(nn.Bidirectional(nn.LAYERS[kind](H)), I, last=True)
     params = io.layer_params({"forward": forward, "backward_layer": backward})
-    compare(model.apply(params, jnp.asarray(X)), layer)
+    compare(run(model.apply, params, X), layer)
     lengths = np.array([9, 2, 5])
     mask = np.arange(T)[None] < lengths[:, None]
-    ours = model.apply(params, jnp.asarray(X), seq_lengths=lengths)
+    ours = run(model.apply, params, X, seq_lengths=lengths)
     np.testing.assert_allclose(ours, np.asarray(layer(X, mask=mask)), atol=1e-5)
 
 
@@ -123,7 +125,7 @@ def test_initialisers_draw_from_the_same_distributions(name):
     theirs = {"RNN": keras.layers.SimpleRNN}.get(name, getattr(keras.layers, name, None))(64)
     theirs.build((1, 1, 32))
     ours = getattr(nn, name)(64)
-    params = ours.init(jax.random.key(0), jnp.zeros((1, 1, 32)))["params"]
+    params = run(ours.init, jax.random.key(0), jnp.zeros((1, 1, 32)))["params"]
     kernel, recurrent, *biases = theirs.get_weights()
     assert params["kernel"].shape == kernel.shape
     np.testing.assert_allclose(np.abs(params["kernel"]).max(), np.abs(kernel).max(), rtol=0.02)
@@ -157,7 +159,7 @@ def test_layer_norm_before_the_activation():
     layer = keras.layers.RNN(LNSimpleRNNCell(H), return_sequences=True)
     kernel, recurrent_kernel, bias, scale, offset = weights_of(layer)
     params = ops.RNNParams(kernel, recurrent_kernel, bias, ops.LayerNormParams(scale, offset))
-    compare(ops.rnn(params, jnp.asarray(X)), layer)
+    compare(run(ops.rnn, params, X), layer)
 
 
 def test_batch_norm_in_training_and_after():
@@ -168,9 +170,9 @@ def test_batch_norm_in_training_and_after():
     names = ("scale", "offset", "running_mean", "running_variance")
     params = dict(zip(names, (scale, offset, mean, variance), strict=True))
     ours = nn.BatchNorm()
-    after = ours.apply({"params": params}, jnp.asarray(X))
+    after = run(ours.apply, {"params": params}, X)
     compare(after, layer)
-    during = ours.apply({"params": params}, jnp.asarray(X), deterministic=False)
+    during = run(ours.apply, {"params": params}, X, deterministic=False)
     np.testing.assert_allclose(during, np.asarray(layer(X, training=True)), atol=1e-4)
 
 
@@ -182,9 +184,10 @@ def test_recurrent_dropout_masks_the_product_as_keras_does():
     h = jnp.asarray(np.random.default_rng(2).normal(size=(B, H)), jnp.float32)
     mask = jnp.asarray(layer.get_recurrent_dropout_mask(h))
     y, _ = layer(X[:, 0], [h], training=True)
-    ours = ops.rnn(
+    ours = run(
+        ops.rnn,
         ops.RNNParams(kernel, recurrent_kernel, bias),
-        jnp.asarray(X[:, :1]),
+        X[:, :1],
         h,
         recurrent_mask=mask,
     )

@@ -1,3 +1,4 @@
+import functools
 import json
 
 import jax
@@ -40,6 +41,7 @@ def run(**options):
     )
 
 
+@functools.cache
 def alone(seed, **options):
     return fit(
         loss,
@@ -240,6 +242,9 @@ def test_a_typed_random_key_in_the_optimizers_state(per_device):
 def test_seeds_that_are_none(seeds, per_device, message):
     with pytest.raises(ValueError, match=message):
         dict(run(seeds=seeds, per_device=per_device))
+
+
+def test_seeds_may_be_an_array():
     assert list(run(seeds=np.arange(2))) == [0, 1]
 
 

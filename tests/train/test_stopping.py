@@ -87,38 +87,45 @@ def while_saving(number, monkeypatch):
     return squares
 
 
+def run(folder, loss):
+    with Checkpoints(folder / "saved", {}, every=2) as checkpoints:
+        return fit(
+            loss,
+            START,
+            ADAM,
+            BATCHES,
+            epochs=5,
+            validation=BATCHES,
+            steps_per_call=1,
+            metrics=MetricsLog(folder / "metrics.jsonl"),
+            checkpoints=checkpoints,
+        )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The uninterrupted run, and its log."""
+    folder = tmp_path_factory.mktemp("whole")
+    return run(folder, squares), (folder / "metrics.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize(
     "moment", [while_compiling, while_training, while_evaluating, while_saving]
 )
-def test_a_signal_saves_and_ends_training(tmp_path, monkeypatch, capfd, moment, number):
-    def run(folder, loss):
-        with Checkpoints(tmp_path / folder, {}, every=2) as checkpoints:
-            return fit(
-                loss,
-                START,
-                ADAM,
-                BATCHES,
-                epochs=5,
-                validation=BATCHES,
-                steps_per_call=1,
-                metrics=MetricsLog(tmp_path / f"{folder}.jsonl"),
-                checkpoints=checkpoints,
-            )
-
-    whole = run("whole", squares)
+def test_a_signal_saves_and_ends_training(tmp_path, monkeypatch, capfd, whole, moment, number):
     with (
         pytest.raises(
             TrainingStopped, match=r"stopped at step (\d+) of 15. The state of step \1 is"
         ),
         listen_for_stop(),
     ):
-        run("stopped", moment(number, monkeypatch))
+        run(tmp_path, moment(number, monkeypatch))
     assert f"{number.name}: stops and saves" in capfd.readouterr().err
-    resumed = run("stopped", squares)
-    jax.tree.map(np.testing.assert_array_equal, resumed.state, whole.state)
-    assert resumed.history == whole.history
-    assert (tmp_path / "stopped.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    resumed, (done, log) = run(tmp_path, squares), whole
+    jax.tree.map(np.testing.assert_array_equal, resumed.state, done.state)
+    assert resumed.history == done.history
+    assert (tmp_path / "metrics.jsonl").read_bytes() == log
 
 
 def test_a_stop_before_the_first_step_compiles_nothing(tmp_path):
