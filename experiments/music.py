@@ -6,11 +6,11 @@
     python -m experiments.music --midi FOLDER --steps-per-beat 2
     python -m experiments.music --out runs/music --generate 64
 
-Many-to-many over pieces of unequal length: RNN, LSTM, GRU, TCN, and a GRU under a NADE. By
-default four-part chorales made by the rules of voice leading, whose best possible score is known.
-Negative log-likelihood of a step (sum over its keys), beside logistic regression and the step
-before; what the networks compose is drawn, written as MIDI and sound, and held to the rules.
-Two CPU cores: 15 minutes. Scores to expect: docs/music.md.
+Many-to-many over pieces of unequal length: RNN, LSTM, GRU, TCN, a GRU under a NADE, and one for
+each key, all of the same weights. By default four-part chorales made by the rules of voice
+leading, whose best possible score is known. Negative log-likelihood of a step (sum over its
+keys), beside logistic regression and the step before; what the networks compose is drawn, written
+as MIDI and sound, and held to the rules. Two CPU cores: 15 minutes. Scores: docs/music.md.
 """
 
 import dataclasses
@@ -20,17 +20,9 @@ from typing import Annotated, Any, ClassVar
 
 import tyro
 
-from experiments import music_report as report
-from experiments.music_models import (
-    RECIPES,
-    Settings,
-    batches_of,
-    drawn,
-    fit_seeds,
-    loss_of,
-    make_model,
-)
+from experiments import music_models as networks, music_report as report
 from experiments.music_pieces import compose, look_at, read, tally
+from experiments.music_tied import keys_of, most_at_once
 from seqjax import launch, study, train
 from seqjax.data.music import Music
 from seqjax.train.fingerprint import digest
@@ -52,24 +44,26 @@ class Config(study.TableConfig):
     steps_per_beat: int = 1
     """Steps in a quarter note of --midi."""
     epochs: int | None = None
-    """Epochs to train."""
+    """Epochs to train; by default each row's own."""
     learning_rate: float | None = None
     """Of AdamW at its height; by default each row's own."""
     dropout: float | None = None
-    """Rate below the head and in residual blocks; by default 0.1, and 0.4 without --transpose."""
+    """Rate below the head and in residual blocks; by default 0.1, and 0.4 of rows whose pieces are
+    not moved."""
     transpose: int | None = None
     """Semitones by which pieces are moved up or down at random in training, at most; by default 6,
-    and 0 for --data, whose published figures are of the pieces as they are."""
+    and 0 for --data, whose published figures are of the pieces as they are. Rows that share their
+    weights among keys are not moved."""
     generate: int = 0
     """Write so many steps by a network of the run in --out as MIDI and sound, and end."""
 
-    titles: ClassVar = {name: recipe.title for name, recipe in RECIPES.items()}
+    titles: ClassVar = {name: recipe.title for name, recipe in networks.RECIPES.items()}
     may_differ: ClassVar = (*study.TableConfig.may_differ, "generate")
     not_swept: ClassVar = ("data", "midi", "steps_per_beat", "generate")
 
     def rows(self) -> tuple[str, ...]:
-        """Those asked for; for a look, a few."""
-        return ("gru", "logistic-1") if self.quick and self.only is None else super().rows()
+        """Those asked for; for a look, the one that learns most in two epochs."""
+        return ("gru-tied-nade",) if self.quick and self.only is None else super().rows()
 
     def resolved(self) -> dict[str, Any]:
         """The settings; raises for bad options."""
@@ -81,7 +75,7 @@ class Config(study.TableConfig):
                 option = name.replace("_", "-")
                 raise launch.RunError(f"--{option} must be at least {least}, not {value}.")
         self.check_numbers(above_zero=("learning_rate",), rates=("dropout",))
-        return {"settings": self.settings()._asdict()}
+        return {"settings": {name: self.settings(name)._asdict() for name in networks.RECIPES}}
 
     def preview(self) -> str | None:
         """The files of --generate, or the list of rows."""
@@ -90,32 +84,37 @@ class Config(study.TableConfig):
         folder = self.out or launch.RUNS / "music"
         return "\n".join(map(str, compose(folder, self.only, self.generate, self.seed)))
 
-    def settings(self) -> Settings:
-        """How every row is trained."""
+    def settings(self, name: str) -> networks.Settings:
+        """How a row is trained."""
+        recipe = networks.RECIPES[name]
         transpose = (0 if self.data else 6) if self.transpose is None else self.transpose
+        transpose = 0 if recipe.tied else transpose  # which would change nothing
         dropout = (0.1 if transpose else 0.4) if self.dropout is None else self.dropout
-        return Settings(self.epochs_of(Settings().epochs), dropout=dropout, transpose=transpose)
+        epochs = self.epochs_of(recipe.epochs)
+        return networks.Settings(epochs, recipe.batch_size, dropout, transpose)
 
 
 def trial_of(music: Music, config: Config, name: str) -> study.Trial:
     """What is trained and measured of a row."""
-    recipe, settings = RECIPES[name], config.settings()
+    recipe, settings = networks.RECIPES[name], config.settings(name)
     if config.learning_rate is not None:
         recipe = recipe._replace(learning_rate=config.learning_rate)
-    model = make_model(recipe, settings.dropout, config.dtype)
-    batches = batches_of(music.train, settings.batch_size)
-    parts = music.parts()
+    keys, parts = keys_of(music.train), music.parts()
+    model, law = networks.make_model(recipe, settings.dropout, config.cast, keys), recipe.law(keys)
+    most = most_at_once(parts.values()) if recipe.tied else 32
+    batches = networks.batches_of(music.train, min(settings.batch_size, most))
     held = {  # the test part is for finished rows, not for a look
-        name: batches_of(rolls, 32, shuffle=False)
+        name: networks.batches_of(rolls, min(32, most), shuffle=False)
         for name, rolls in parts.items()
         if name == "validation" or (name == "test" and not config.quick)
     }
 
     def measure(params: Any) -> dict[str, Any]:
-        loss = loss_of(model)
+        loss = networks.loss_of(model, law)
         found = {part: train.evaluate_metrics(loss, params, one) for part, one in held.items()}
         scores = {part: figures["nll"] for part, figures in found.items()}
-        return scores | {"drawn": tally(list(drawn(model, params, *_DRAWN)))._asdict()}
+        pieces = list(networks.drawn(model, law, params, *_DRAWN))
+        return scores | {"drawn": tally(pieces)._asdict()}
 
     return study.Trial(
         recipe.title,
@@ -123,15 +122,16 @@ def trial_of(music: Music, config: Config, name: str) -> study.Trial:
         | {"learning_rate": recipe.learning_rate, "data": music.source, "pieces": digest(parts)},
         model,
         functools.partial(
-            fit_seeds,
+            networks.fit_seeds,
             recipe=recipe,
             settings=settings,
             model=model,
+            law=law,
             parts=(batches, held["validation"]),
         ),
         measure,
         every=10 * batches.steps,
-        extra={"steps_per_beat": config.steps_per_beat},
+        extra={"steps_per_beat": config.steps_per_beat, "keys": list(keys)},
     )
 
 

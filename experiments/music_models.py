@@ -1,22 +1,22 @@
 """The models of `experiments.music`: what sounds next, key by key, and how they are trained."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Float
 
+from experiments.music_laws import HIDDEN, Law, apart, nade, nats, tied
+from experiments.music_tied import SHARED, for_each_key
 from seqjax import launch, losses, models, nn, train
 from seqjax.data.music import KEYS
 from seqjax.report import Kind
 from seqjax.storage.strict_json import nearest
 
-PARAMETERS = 120_000  # of every network, to 5 % (and NADE's own)
-_NADE = 32  # its hidden units
+PARAMETERS = 120_000  # of every network with weights for each key, to 5 % (and NADE's own)
 
 
 class Recipe(NamedTuple):
@@ -25,22 +25,34 @@ class Recipe(NamedTuple):
     Attributes:
         title: its name in words.
         layers: below the head, or all of it where the head is none.
-        head: whether a dense layer makes 88 logits (and what NADE wants) of them.
+        head: whether a dense layer makes the outputs that the law wants.
         nade: whether the keys of a step depend on each other, the lower ones first.
+        tied: whether a network for each key, all of the same weights, reads the intervals from it.
         kind: network or baseline.
         learning_rate: of AdamW at its height.
+        epochs: passes over the training part.
+        batch_size: pieces in a batch.
     """
 
     title: str
     layers: tuple[nn.Layer, ...]
     head: bool = True
     nade: bool = False
+    tied: bool = False
     kind: Kind = "model"
     learning_rate: float = 1e-2
+    epochs: int = 80
+    batch_size: int = 8
+
+    def law(self, keys: tuple[int, int] = (0, KEYS)) -> Law:
+        """Of the keys that sound next; `keys` are the lowest and the number of those that may."""
+        if self.tied:
+            return tied(*keys, SHARED, nade=self.nade)
+        return nade() if self.nade else apart()
 
 
 class Settings(NamedTuple):
-    """How every row is trained.
+    """How a row is trained.
 
     Attributes:
         epochs: passes over the training part.
@@ -50,10 +62,10 @@ class Settings(NamedTuple):
             near an end of the keyboard only as far as there are keys.
     """
 
-    epochs: int = 80
-    batch_size: int = 8
-    dropout: float = 0.1
-    transpose: int = 6
+    epochs: int
+    batch_size: int
+    dropout: float
+    transpose: int
 
 
 def _tcn(width: int) -> tuple[nn.Layer, ...]:
@@ -68,6 +80,8 @@ def _tcn(width: int) -> tuple[nn.Layer, ...]:
     return (convolutions,)
 
 
+_EACH = "a GRU for each key, of the same weights"
+
 RECIPES = {
     "rnn": Recipe("simple recurrent network, tanh", (nn.RNN(268),), learning_rate=3e-3),
     "lstm": Recipe("LSTM", (nn.LSTM(126),)),
@@ -80,6 +94,10 @@ RECIPES = {
     ),
     "gru-nade": Recipe(
         "GRU under a NADE: keys that depend on each other", (nn.GRU(149),), nade=True
+    ),
+    "gru-tied": Recipe(_EACH, (nn.GRU(64),), tied=True, epochs=14),
+    "gru-tied-nade": Recipe(
+        f"{_EACH}, under a NADE", (nn.GRU(64),), nade=True, tied=True, epochs=20
     ),
     "logistic-1": Recipe(
         "logistic regression on the step before",
@@ -109,16 +127,20 @@ def recipe_of(row: str) -> Recipe:
 
 
 def make_model(
-    recipe: Recipe, dropout: float = 0.0, dtype: Literal["bfloat16"] | None = None
+    recipe: Recipe,
+    dropout: float = 0.0,
+    cast: Callable[[models.Model], models.Model] = lambda model: model,
+    keys: tuple[int, int] = (0, KEYS),
 ) -> models.Model:
-    """A model of 88 inputs, the keys that sound, and 88 logits of those that sound next.
+    """A model of 88 inputs, the keys that sound, and what its law wants to know of the next.
 
-    Of one with NADE the parameters are ``{"network": ..., "nade": ...}`` and the outputs 32 more.
+    Where the law has parameters of its own they are ``{"network": ..., "law": ...}``.
 
     Args:
         recipe: the row's.
         dropout: rate below the head and in residual blocks.
-        dtype: of the computation of the layers; by default float32.
+        cast: of the layers, as in `seqjax.study.Config.cast`.
+        keys: the lowest, and the number, of those that a network for each key is there for.
 
     Returns:
         The model.
@@ -134,16 +156,18 @@ def make_model(
         for layer in recipe.layers
     )
     if recipe.head:
-        layers = (*layers, nn.Dense(KEYS + (_NADE if recipe.nade else 0)))
-    made = models.from_layer(nn.Stack(layers, dropout=dropout), KEYS)
-    made = made if dtype is None else models.in_dtype(made, dtype)
-    if not recipe.nade:
+        size = SHARED if recipe.tied else KEYS + (HIDDEN if recipe.nade else 0)
+        layers = (*layers, nn.Dense(size))
+    inputs = SHARED if recipe.tied else KEYS
+    made = cast(models.from_layer(nn.Stack(layers, dropout=dropout), inputs))
+    made = for_each_key(made, *keys) if recipe.tied else made
+    law = recipe.law(keys)
+    if not (recipe.tied or recipe.nade):
         return made
 
     def init(key: Array) -> Any:
-        key, own_key = jax.random.split(key)
-        own = 0.01 * jax.random.normal(own_key, (2, KEYS, _NADE))
-        return {"network": made.init(key), "nade": {"reads": own[0], "writes": own[1]}}
+        key, own = jax.random.split(key)
+        return {"network": made.init(key), "law": law.init(own)}
 
     def apply(params: Any, x: Array, *args: Any, **how: Any) -> Any:
         return made.apply(params["network"], x, *args, **how)
@@ -154,69 +178,28 @@ def make_model(
     return models.Model(init, apply, made.initial_carry, step, inputs=KEYS)
 
 
-def nats(
-    params: Any, y: Float[Array, "batch time outputs"], frames: Float[Array, "batch time 88"]
-) -> Float[Array, "batch time"]:
-    """Negative log-likelihood of each step, the sum over its keys.
-
-    ``-sum_k x_k log p_k + (1 - x_k) log(1 - p_k)``, ``p = sigmoid(y)``; under a NADE ``p_k =
-    sigmoid(b_k + v_k sigmoid(c + sum_{j<k} x_j w_j))`` with ``[b, c] = y``.
-
-    Args:
-        params: of the model.
-        y: its outputs.
-        frames: the keys that sound, zeros and ones.
-
-    Returns:
-        Nats.
-
-    Source: Boulanger-Lewandowski et al., arXiv 1206.6392; NADE: Larochelle and Murray, AISTATS
-    2011, and with a recurrent network the first of these.
-    """
-    logits = y[..., :KEYS].astype(jnp.float32)
-    if "nade" in params:
-        reads, writes = params["nade"]["reads"], params["nade"]["writes"]
-        # [j, k, hidden]: what key j tells key k; one product in place of running sums.
-        lower = jnp.triu(jnp.ones((KEYS, KEYS)), 1)[:, :, None] * reads[:, None]
-        told = jnp.einsum("btj,jkh->btkh", frames, lower)
-        hidden = jax.nn.sigmoid(y[..., None, KEYS:] + told)
-        logits = logits + jnp.sum(hidden * writes[None, None], axis=-1)
-    return jnp.sum(optax.sigmoid_binary_cross_entropy(logits, frames), axis=-1)
-
-
-def drawer(params: Any) -> Callable[[Array, Array], Array]:
-    """``(key, y [batch, outputs]) -> frames [batch, 88]``, for `seqjax.models.generate`."""
-
-    def apart(key: Array, y: Array) -> Array:
-        return jax.random.bernoulli(key, jax.nn.sigmoid(y)).astype(y.dtype)
-
-    def nade(key: Array, y: Array) -> Array:
-        def one(told: Array, own: tuple[Array, ...]) -> tuple[Array, Array]:
-            bias, reads, writes, noise = own
-            logit = bias + jax.nn.sigmoid(told) @ writes
-            drawn = (noise < jax.nn.sigmoid(logit)).astype(y.dtype)
-            return told + drawn[:, None] * reads[None], drawn
-
-        noise = jax.random.uniform(key, (KEYS, len(y)))
-        own = (y[:, :KEYS].T, params["nade"]["reads"], params["nade"]["writes"], noise)
-        return lax.scan(one, y[:, KEYS:], own)[1].T
-
-    return nade if "nade" in params else apart
-
-
-def drawn(model: models.Model, params: Any, count: int, steps: int, seed: int = 0) -> np.ndarray:
+def drawn(
+    model: models.Model, law: Law, params: Any, count: int, steps: int, seed: int = 0
+) -> np.ndarray:
     """Pieces [count, steps, 88] out of silence, drawn step by step."""
 
     @jax.jit
     def run(params: Any, key: Array) -> Array:
+        def sample(key: Array, y: Array) -> Array:
+            return law.draw(own_of(params), key, y)
+
         silence = jnp.zeros((count, 1, KEYS))
-        sample = drawer(params)
         return models.generate(model, params, silence, steps, key=key, sample=sample)
 
     return np.asarray(run(params, jax.random.key(seed))).astype(np.uint8)
 
 
-def loss_of(model: models.Model, transpose: int = 0) -> train.Loss:
+def own_of(params: Any) -> Any:
+    """The law's own parameters of a model's."""
+    return params.get("law", {})
+
+
+def loss_of(model: models.Model, law: Law, transpose: int = 0) -> train.Loss:
     """Nats of every step after those before it; "nll" leaves out the first, as the benchmark does.
 
     What is padded comes last, and no model looks ahead: only the weights need to know it.
@@ -230,7 +213,7 @@ def loss_of(model: models.Model, transpose: int = 0) -> train.Loss:
             by = jax.random.randint(own, (len(frames),), -down, up + 1)
             frames = jax.vmap(lambda one, by: jnp.roll(one, by, axis=-1))(frames, by)
         before = jnp.pad(frames[:, :-1], ((0, 0), (1, 0), (0, 0)))
-        values = nats(params, model.apply(params, before, key=key), frames)
+        values = nats(law, own_of(params), model.apply(params, before, key=key), frames)
         weights = losses.token_weights(batch["lengths"], frames.shape[1])
         return train.Losses(values, weights, metrics={"nll": (values, weights.at[:, 0].set(0))})
 
@@ -258,6 +241,7 @@ def fit_seeds(
     recipe: Recipe,
     settings: Settings,
     model: models.Model,
+    law: Law,
     parts: tuple[train.Batches, train.Batches],
     **how: Any,
 ) -> Iterator[tuple[int, train.Fit]]:
@@ -268,13 +252,14 @@ def fit_seeds(
         recipe: the row's.
         settings: how.
         model: of the recipe.
+        law: likewise.
         parts: to train on, and to validate with.
         **how: see `seqjax.train.fit_seeds`.
     """
     batches, validation = parts
     steps = batches.steps * settings.epochs
     yield from train.fit_seeds(
-        loss_of(model, settings.transpose),
+        loss_of(model, law, settings.transpose),
         model.init,
         train.cosine_adamw(recipe.learning_rate, steps, warm_up=steps // 20),
         batches,

@@ -2,9 +2,10 @@
 
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import xlogy
@@ -33,6 +34,8 @@ _NO_MIDO = "MIDI files need mido: pip install -e '.[experiments]'"
 def read(data: Path | None, folder: Path | None, steps_per_beat: int) -> Music:
     """The pieces asked for, or the generated chorales.
 
+    Of MIDI files stderr is told how many notes are too short for the steps.
+
     Raises:
         DataError: see `seqjax.data.music.read_mat` and `seqjax.data.midi.read_midi_folder`.
         RunError: for MIDI without mido.
@@ -42,14 +45,19 @@ def read(data: Path | None, folder: Path | None, steps_per_beat: int) -> Music:
     if folder is None:
         return chorales(COUNTS)
     try:
-        return midi_files.read_midi_folder(folder, steps_per_beat)
+        music = midi_files.read_midi_folder(folder, steps_per_beat)
     except ModuleNotFoundError:
         raise launch.RunError(f"{_NO_MIDO}.") from None
+    if music.notes is not None:
+        kept, notes = music.notes
+        share = f"{folder}: {kept:,} of {notes:,} notes ({kept / notes:.1%}) are long enough for"
+        print(f"{share} --steps-per-beat {steps_per_beat}", file=sys.stderr)
+    return music
 
 
 def look_at(music: Music) -> Music:
     """A few of the pieces."""
-    return music._replace(train=music.train[:64], validation=music.validation[:16])
+    return music._replace(train=music.train[:240], validation=music.validation[:16])
 
 
 def counted(train: Sequence[np.ndarray], rolls: Sequence[np.ndarray]) -> dict[str, float]:
@@ -153,9 +161,28 @@ def best_row(folder: Path) -> str:
 
 
 def composed(folder: Path, row: str, steps: int, seed: int = 0) -> np.ndarray:
-    """A piece [steps, 88] by a finished row's first seed."""
-    found = runs.load(folder, row, model=make_model(recipe_of(row)))
-    return drawn(found.model, found.params, 1, steps, seed)[0]
+    """A piece [steps, 88] by a finished row's first seed.
+
+    Raises:
+        RunError: where there is no such row, or an earlier version trained it.
+    """
+    recipe, own = recipe_of(row), _extra(folder, row)
+    if "keys" not in own:
+        raise launch.RunError(
+            f"{folder}: an earlier version trained {row!r}, which did not write down its keys;"
+            " train it anew."
+        )
+    low, count = own["keys"]
+    found = runs.load(folder, row, model=make_model(recipe, keys=(low, count)))
+    return drawn(found.model, recipe.law((low, count)), found.params, 1, steps, seed)[0]
+
+
+def _extra(folder: Path, row: str) -> dict[str, Any]:
+    """What is written down of a row besides its model."""
+    path = folder / "rows" / row / "model.json"
+    if not path.exists():
+        raise launch.RunError(f"{folder}: there is no trained network {row!r} (no {path}).")
+    return json.loads(path.read_text())["extra"]
 
 
 def compose(folder: Path, row: str | None, steps: int, seed: int = 0) -> list[Path]:
@@ -186,7 +213,7 @@ def _stem(row: str, seed: int) -> str:
 
 def save(folder: Path, row: str, roll: np.ndarray, name: str | None = None) -> list[Path]:
     """Write a piece [steps, 88] by a row of a run, as `compose` does; over files of that name."""
-    own = json.loads((folder / "rows" / row / "model.json").read_text())["extra"]
+    own = _extra(folder, row)
     name = _stem(row, 0) if name is None else name
     files = [folder / f"{name}.wav"]
     write_wav(files[0], sound_of(roll, _RATE, 0.75 / own["steps_per_beat"]), _RATE)

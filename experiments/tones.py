@@ -41,6 +41,8 @@ class Config(study.TableConfig):
     """How many seeds to train: --seed, --seed + 1, ..."""
     wav: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Learn from the WAV files of a folder and those below it, in place of generated sounds."""
+    minutes: float = 10.0
+    """Of --wav, to read at most, all files together; a fifth of them are held out."""
     samples: float | None = None
     """Millions to read in training, all passes together; by default each row's own."""
     learning_rate: float | None = None
@@ -55,7 +57,7 @@ class Config(study.TableConfig):
 
     titles: ClassVar = {name: recipe.title for name, recipe in RECIPES.items()}
     may_differ: ClassVar = (*study.TableConfig.may_differ, *_OF_SPEECH)
-    not_swept: ClassVar = ("wav", *_OF_SPEECH)
+    not_swept: ClassVar = ("wav", "minutes", *_OF_SPEECH)
 
     def rows(self) -> tuple[str, ...]:
         """Those asked for; for a look, one."""
@@ -64,7 +66,7 @@ class Config(study.TableConfig):
     def resolved(self) -> dict[str, Any]:
         """Nothing to add; raises for bad options."""
         self.rows()
-        self.check_numbers(above_zero=("samples", "learning_rate"))
+        self.check_numbers(above_zero=("minutes", "samples", "learning_rate"))
         return {}
 
     def preview(self) -> str | None:
@@ -86,7 +88,7 @@ class Config(study.TableConfig):
     def parts(self) -> sounds.Parts:
         """The sounds."""
         if self.wav is not None:
-            return tones_wav.recorded(self.wav)
+            return tones_wav.recorded(self.wav, self.minutes)
         return sounds.generated((24, 4, 1) if self.quick else sounds.SIZES)
 
 

@@ -35,6 +35,11 @@ def read_midi(path: str | Path, steps_per_beat: int = 1) -> np.ndarray:
 
     Example: see `write_midi`.
     """
+    return _read(path, steps_per_beat)[0]
+
+
+def _read(path: str | Path, steps_per_beat: int) -> tuple[np.ndarray, int, int]:
+    """The piano roll, how many notes count in it, and how many there are."""
     import mido
 
     path = existing(path)
@@ -56,9 +61,11 @@ def read_midi(path: str | Path, steps_per_beat: int = 1) -> np.ndarray:
     steps = max(_step(off, beat, steps_per_beat) for _, _, off in notes)
     if steps > LONGEST:
         raise DataError(f"{path}: {steps:,} steps, more than {LONGEST:,}; is its timing broken?")
-    roll = np.zeros((steps, KEYS), np.uint8)
+    roll, kept = np.zeros((steps, KEYS), np.uint8), 0
     for key, on, off in notes:
-        roll[_step(on, beat, steps_per_beat) : _step(off, beat, steps_per_beat), key] = 1
+        first, last = (_step(tick, beat, steps_per_beat) for tick in (on, off))
+        roll[first:last, key] = 1
+        kept += first < last
     heard = np.flatnonzero(roll.any(axis=1))
     roll = roll[heard[0] : heard[-1] + 1] if len(heard) else roll[:0]
     if len(roll) < 2:
@@ -66,7 +73,7 @@ def read_midi(path: str | Path, steps_per_beat: int = 1) -> np.ndarray:
             f"{path}: notes at {len(roll)} step(s) of 1/{steps_per_beat} beat; a piece has 2 or"
             " more. Take the file out, or choose shorter steps."
         )
-    return roll
+    return roll, kept, len(notes)
 
 
 def _step(tick: int, beat: int, steps_per_beat: int) -> int:
@@ -109,7 +116,7 @@ def read_midi_folder(
             are copies one is kept.
 
     Returns:
-        The pieces.
+        The pieces, and how many of their notes are long enough for the steps.
 
     Raises:
         DataError: where there are fewer than 3 pieces; see `read_midi` for what is wrong with one.
@@ -123,8 +130,9 @@ def read_midi_folder(
         for path in folder.rglob("[!.]*")  # others are what a system keeps beside a file
         if path.suffix.lower() in (".mid", ".midi")
     )
-    rolls = {roll.tobytes(): roll for roll in (read_midi(path, steps_per_beat) for path in files)}
-    pieces = list(rolls.values())
+    read = (_read(path, steps_per_beat) for path in files)
+    found = list({one[0].tobytes(): one for one in read}.values())
+    pieces = [roll for roll, _, _ in found]
     counts = [max(1, round(share * len(pieces))) for share in shares]
     if len(pieces) <= sum(counts):
         raise DataError(
@@ -136,7 +144,8 @@ def read_midi_folder(
     validation, test, train = (
         tuple(pieces[k] for k in sorted(part)) for part in np.split(order, ends)
     )
-    return Music(train, validation, test, str(folder))
+    notes = sum(kept for _, kept, _ in found), sum(count for _, _, count in found)
+    return Music(train, validation, test, str(folder), notes)
 
 
 def write_midi(

@@ -4,6 +4,7 @@ A piano roll is a matrix [steps, 88] of zeros and ones: which keys of a piano, f
 at each step. It tells no difference between a note that is held and one that is struck again.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,12 +28,14 @@ class Music(NamedTuple):
         validation: the same.
         test: the same.
         source: where they come from, for messages.
+        notes: of MIDI files, those long enough to count at a step, and all.
     """
 
     train: tuple[np.ndarray, ...]
     validation: tuple[np.ndarray, ...]
     test: tuple[np.ndarray, ...]
     source: str
+    notes: tuple[int, int] | None = None
 
     def parts(self) -> dict[str, tuple[np.ndarray, ...]]:
         """The three parts by name."""
@@ -145,15 +148,20 @@ def sound_of(roll: np.ndarray, rate: int = 22_050, seconds_per_step: float = 0.7
     notes = held_notes(roll)
     tail = rate // 2  # of the last notes
     sound = np.zeros(round(len(roll) * seconds_per_step * rate) + tail)
-    for key, on, off in notes:
-        first, last = (round(step * seconds_per_step * rate) for step in (on, off))
-        seconds = np.arange(last - first + tail) / rate
+    release = np.exp(-20 * np.arange(tail) / rate)
+    for key, own in itertools.groupby(notes, key=lambda note: note[0]):
+        spans = [[round(step * seconds_per_step * rate) for step in ends] for _, *ends in own]
+        # All notes of a key begin alike: one wave, as long as the longest.
+        longest = max(last - first for first, last in spans)
+        seconds = np.arange(longest + tail) / rate
         pitch = 440.0 * 2 ** ((key + LOWEST - 69) / 12)
-        rise, held = np.minimum(seconds / 0.02, 1), (last - first) / rate
-        envelope = rise * np.exp(-0.7 * seconds - 20 * np.maximum(seconds - held, 0))
+        wave = np.zeros(len(seconds))
         for harmonic in range(1, 1 + min(6, int(rate / 2 / pitch))):
-            wave = np.sin(2 * np.pi * pitch * harmonic * seconds)
-            sound[first : last + tail] += envelope * wave / harmonic**1.6
+            wave += np.sin(2 * np.pi * pitch * harmonic * seconds) / harmonic**1.6
+        wave *= np.minimum(seconds / 0.02, 1) * np.exp(-0.7 * seconds)
+        for first, last in spans:
+            sound[first:last] += wave[: last - first]
+            sound[last : last + tail] += wave[last - first : last - first + tail] * release
     peak = np.abs(sound).max()
     return sound * (0.9 / peak) if peak else sound
 

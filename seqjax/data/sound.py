@@ -1,5 +1,6 @@
 """Sound: WAV files at any rate as samples at one rate, and samples as mu-law codes."""
 
+import hashlib
 import struct
 import warnings
 from math import gcd
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from seqjax.data.cells import DataError
+from seqjax.data.riff import begin_of, layout_of
 
 _HIGHEST_RATE = 1_000_000  # Hz; a header that says more is damaged
 _LOUDEST = 1.5  # of floats: more is no overshoot, but another scale
+_MOST = 0.1  # of what is read of many files, from one of them
+_SCRAP = 1.0  # seconds; less of a file is not worth being one
 _UNKNOWN = 2**32 - 1  # the length that programs write which cannot know it
 
 
@@ -107,12 +111,13 @@ def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
     return resample_poly(samples, to // common, rate // common, axis=0)
 
 
-def read_wav(path: str | Path, rate: int) -> np.ndarray:
+def read_wav(path: str | Path, rate: int, seconds: float | None = None) -> np.ndarray:
     """A WAV file as mono samples.
 
     Args:
         path: PCM of 8, 16, 24 or 32 bits, or floats; at any rate, channels are averaged.
         rate: to resample to, Hz.
+        seconds: read no more than so many, from the begin; the rest takes no memory.
 
     Returns:
         [time], float32; full scale is 1.
@@ -132,21 +137,27 @@ def read_wav(path: str | Path, rate: int) -> np.ndarray:
 
     path = Path(path)
     try:
-        said, there = _sizes(path)
-        if there < said != _UNKNOWN:
+        layout = layout_of(path)
+        if layout is not None and layout.there < layout.said != _UNKNOWN:
             raise DataError(
-                f"{path}: cut short: {there:,} bytes of samples where its header says {said:,};"
-                " copy or record it again."
+                f"{path}: cut short: {layout.there:,} bytes of samples where its header says"
+                f" {layout.said:,}; copy or record it again."
             )
         with warnings.catch_warnings():  # of chunks that hold no sound
             warnings.simplefilter("ignore", wavfile.WavFileWarning)
-            found, raw = wavfile.read(path)
+            source = path
+            if layout is not None and seconds is not None and seconds < layout.seconds:
+                source = begin_of(path, layout, seconds)
+            found, raw = wavfile.read(source)
     except DataError:
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    except UnboundLocalError:  # SciPy's way to say it
+        why = "by its header it ends before its samples begin"
+        raise DataError(f"{path}: no WAV file of PCM or floats ({why}); save it as one.") from None
     except (ValueError, EOFError, struct.error, MemoryError, OverflowError, ZeroDivisionError) as e:
         why = str(e).rstrip(".") or type(e).__name__
         raise DataError(f"{path}: no WAV file of PCM or floats ({why}); save it as one.") from None
@@ -168,17 +179,21 @@ def read_wav(path: str | Path, rate: int) -> np.ndarray:
     return resampled(samples, found, rate).astype(np.float32)
 
 
-def _sizes(path: Path) -> tuple[int, int]:
-    """Bytes of samples by the header of a WAV file, and those that follow it; 0 and 0 without."""
-    with path.open("rb") as file:
-        head = file.read(12)
-        order = ">" if head[:4] == b"RIFX" else "<"
-        while head[8:] == b"WAVE" and len(chunk := file.read(8)) == 8:
-            name, size = struct.unpack(f"{order}4sI", chunk)
-            if name == b"data":
-                return size, path.stat().st_size - file.tell()
-            file.seek(size + size % 2, 1)
-    return 0, 0
+def wav_seconds(path: Path) -> float:
+    """How long a WAV file is, by its header; 0 of what is none, or cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.wav"
+        >>> write_wav(path, np.zeros(4_000), 8_000)
+        >>> wav_seconds(path)
+        0.5
+    """
+    try:
+        layout = layout_of(path)
+    except OSError:
+        return 0.0
+    return 0.0 if layout is None else layout.seconds
 
 
 def _floats(raw: np.ndarray) -> np.ndarray:
@@ -204,12 +219,15 @@ def write_wav(path: Path, samples: Any, rate: int) -> None:
     wavfile.write(path, rate, np.round(clipped * (2**15 - 1)).astype(np.int16))
 
 
-def read_wavs(folder: Path, rate: int) -> dict[str, np.ndarray]:
-    """All WAV files of a folder and those below it.
+def read_wavs(folder: Path, rate: int, seconds: float | None = None) -> dict[str, np.ndarray]:
+    """All WAV files of a folder and those below it, or a part of them.
 
     Args:
         folder: holds files ``*.wav``, of any case; names that begin with "." are skipped.
         rate: to resample to, Hz.
+        seconds: read no more than so many, all files together: the begin of each, equally long of
+            all that are longer; but a tenth of `seconds` of each where that is more, of as many
+            as it is enough for, ten at least, in an order drawn from their names.
 
     Returns:
         By path within the folder, in order: see `read_wav`.
@@ -224,10 +242,42 @@ def read_wavs(folder: Path, rate: int) -> dict[str, np.ndarray]:
         >>> {name: samples.shape for name, samples in read_wavs(folder, 16_000).items()}
         {'a.wav': (160,)}
     """
+    names = wav_names(folder)
+    if seconds is None:
+        return {name: read_wav(folder / name, rate) for name in names}
+    shares = _shares({name: wav_seconds(folder / name) for name in names}, seconds)
+    return {name: read_wav(folder / name, rate, shares[name]) for name in names if name in shares}
+
+
+def wav_names(folder: Path) -> list[str]:
+    """The WAV files that `read_wavs` reads, by path within the folder, in order.
+
+    Raises:
+        DataError: for a folder that is missing or holds none.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder.")
     # What begins with a dot is what a system keeps beside a file.
     paths = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() == ".wav")
     if not paths:
         raise DataError(f"{folder}: there are no WAV files (*.wav) in it.")
-    return {path.relative_to(folder).as_posix(): read_wav(path, rate) for path in paths}
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def _shares(lengths: dict[str, float], seconds: float) -> dict[str, float]:
+    """How much of each file is read, of those that are."""
+    left, most = seconds, 0.0
+    for count, length in zip(range(len(lengths), 0, -1), sorted(lengths.values()), strict=True):
+        most = left / count  # if all the others are as long
+        if length >= most:
+            break
+        left -= length
+    most = max(most, _MOST * seconds)
+    found, left = {}, seconds
+    for name in sorted(lengths, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        share = min(lengths[name], most)
+        if left < min(_SCRAP, share / 2):  # rounding leaves some, too
+            break
+        found[name] = min(share, left)
+        left -= found[name]
+    return found

@@ -64,6 +64,13 @@ def test_midi_of_others_is_read_as_it_sounds(tmp_path):
     expected[2, 64 - 21] = 1
     expected[3:, 67 - 21] = 1
     np.testing.assert_array_equal(read_midi(path), expected)
+    # After a short note off the beat, which is lost; the E, ten ticks earlier, too, of one.
+    for name, late in (("a", 60), ("b", 70)):
+        short = [mido.Message("note_on", note=50, time=late)]
+        short.append(mido.Message("note_off", note=50, time=20))
+        track = mido.MidiTrack([*short, *piano])
+        mido.MidiFile(type=1, ticks_per_beat=100, tracks=[track]).save(tmp_path / f"{name}.mid")
+    assert read_midi_folder(tmp_path).notes == (3 + 2 + 3, 3 + 4 + 4)
 
 
 def test_a_note_is_held_beside_a_shorter_one_of_another_track(tmp_path):
@@ -133,6 +140,7 @@ def test_a_folder_is_split_by_piece_and_copies_are_left_out(tmp_path):
         write_midi(tmp_path / str(k % 2) / f"{k}.MID", roll)
     (tmp_path / "._0.mid").write_bytes(b"what a system keeps beside a file")
     music = read_midi_folder(tmp_path)
+    assert music.notes == (sum(len(held_notes(roll)) for roll in rolls),) * 2
     assert [len(part) for part in music.parts().values()] == [6, 2, 2]
     found = sorted(len(roll) for part in music.parts().values() for roll in part)
     assert found == [len(roll) for roll in rolls]

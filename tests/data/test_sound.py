@@ -74,6 +74,37 @@ def test_every_format_is_the_same_sound(dtype, step, channels, tmp_path):
     found = sound.read_wav(str(path), 16_000)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, WAVE, atol=1.01 * step + 1e-6)
+    np.testing.assert_array_equal(sound.read_wav(path, 16_000, seconds=0.125), found[:2_000])
+
+
+def test_of_long_files_no_more_is_read_than_was_asked_for(tmp_path):
+    samples = np.full(9 * 8_000, 0.5, np.float32)
+    samples[-1] = np.nan  # which would be told
+    for name, seconds in (("a", 9), ("b", 1), ("c", 9)):
+        wavfile.write(tmp_path / f"{name}.wav", 8_000, samples[-8_000 * seconds :])
+    assert sound.wav_seconds(tmp_path / "a.wav") == 9
+    wavfile.write(tmp_path / "b.wav", 8_000, samples[:8_000])
+    found = sound.read_wavs(tmp_path, 16_000, seconds=5.0)
+    assert {name: len(one) / 16_000 for name, one in found.items()} == {
+        "a.wav": 2,
+        "b.wav": 1,
+        "c.wav": 2,
+    }
+    for number in range(40):  # many short ones, of which some are read whole
+        wavfile.write(tmp_path / f"d{number}.wav", 8_000, samples[:8_000])
+    found = [len(one) / 16_000 for one in sound.read_wavs(tmp_path, 16_000, seconds=20.0).values()]
+    assert sum(found) == 20
+    assert max(found) <= 2
+    assert found.count(1) >= 12
+    (tmp_path / "many").mkdir()
+    for number in range(12):
+        wavfile.write(tmp_path / "many" / f"{number}.wav", 8_000, samples[: 8_000 * 5])
+    for seconds, expected in ((48.0, [4.8] * 10), (55.3, [5] * 11)):  # no scraps of one more
+        found = sound.read_wavs(tmp_path / "many", 16_000, seconds).values()
+        np.testing.assert_allclose([len(one) / 16_000 for one in found], expected, atol=1e-3)
+    (tmp_path / "below" / "e.wav").mkdir(parents=True)
+    with pytest.raises(DataError, match="cannot be read"):
+        sound.read_wavs(tmp_path / "below", 16_000, seconds=100.0)
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -106,6 +137,7 @@ def test_what_is_no_sound_is_told_with_its_file(tmp_path):
     broken(good[:20] + struct.pack("<H", 85) + good[22:], "no WAV file")  # MP3 inside
     broken(good[:24] + struct.pack("<II", 2**31, 0) + good[32:], "no WAV file|2147483648 samples")
     broken(good[:24] + struct.pack("<II", 0, 0) + good[32:], "says 0 samples a second")
+    broken(good[:4] + bytes(4) + good[8:], "by its header it ends before its samples")
     wavfile.write(path, rate, nan)
     broken(path.read_bytes(), "sample 5 is not finite")
     wavfile.write(path, rate, np.float32(WAVE * 2**15))

@@ -11,19 +11,19 @@ from scipy.io import savemat, wavfile
 
 from experiments import music as experiment, music_chorales as chorales
 from experiments.music_bound import bound, surprises
+from experiments.music_laws import nade, nats, tied
 from experiments.music_models import (
     PARAMETERS,
     RECIPES,
     batches_of,
-    drawer,
     drawn,
     loss_of,
     make_model,
-    nats,
 )
 from experiments.music_pieces import counted, tally
 from experiments.music_report import PUBLISHED, rows_of
 from experiments.music_rules import ALL_KEYS, RANGES, faults
+from experiments.music_tied import keys_of
 from seqjax import launch, train
 from seqjax.data.midi import read_midi, write_midi
 from seqjax.data.music import Music
@@ -114,44 +114,74 @@ def test_the_bounds_are_the_law_of_the_next_chord():
     assert bound(rolls[:1]).joint < bound(rolls[:1]).independent
 
 
-def test_every_network_has_equally_many_parameters():
+def test_every_network_with_weights_for_each_key_has_equally_many():
     for name, recipe in RECIPES.items():
         params = jax.eval_shape(make_model(recipe).init, jax.random.key(0))
         params = params["network"] if recipe.nade else params
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
-        if recipe.kind == "model":
+        if recipe.tied:
+            assert count < PARAMETERS / 2
+        elif recipe.kind == "model":
             assert abs(count / PARAMETERS - 1) < 0.06, name
 
 
-def test_nade_is_a_distribution_and_is_drawn_from():
+@pytest.mark.parametrize("which", ["nade", "tied"])
+def test_a_law_is_a_distribution_and_is_drawn_from(which):
     rng = np.random.default_rng(0)
     free = np.array([3, 20, 21, 70])  # only these keys ever sound
+    law, size = (nade(), 88 + 32) if which == "nade" else (tied(2, 80, 1, nade=True), 80)
     own = {
-        name: jnp.asarray(rng.normal(0, 2, (88, 32)), jnp.float32) for name in ("reads", "writes")
+        name: jnp.asarray(rng.normal(0, 2, leaf.shape), jnp.float32)
+        for name, leaf in law.init(jax.random.key(0)).items()
     }
-    params = {"network": {}, "nade": own}
-    bias = np.full(88, -1e4, np.float32)
-    bias[free] = rng.normal(0, 1, 4)
-    y = jnp.asarray(np.concatenate([bias, rng.normal(0, 1, 32)]), jnp.float32)
+    y = np.full(size, -1e4, np.float32)
+    if which == "nade":
+        y[free], y[88:] = rng.normal(0, 1, 4), rng.normal(0, 1, 32)
+    else:  # relu(-1e4) is 0, and the bias alone is left: nothing but the free keys sounds
+        own |= {"bias": jnp.array(-20.0), "writes": jnp.array([2.0])}
+        y[free - 2] = rng.normal(10, 1, 4)
     frames = np.zeros((16, 88), np.float32)
     frames[:, free] = list(itertools.product((0, 1), repeat=4))
-    values = nats(params, jnp.tile(y, (1, 16, 1)), jnp.asarray(frames)[None])[0]
+    values = nats(law, own, jnp.tile(y, (1, 16, 1)), jnp.asarray(frames)[None])[0]
     shares = np.exp(-np.asarray(values, float))
-    np.testing.assert_allclose(shares.sum(), 1, rtol=1e-5)
+    np.testing.assert_allclose(shares.sum(), 1, rtol=1e-3 if which == "tied" else 1e-5)
+    assert (shares > 0.01).sum() >= 4
     count = 20_000
-    found = np.asarray(drawer(params)(jax.random.key(1), jnp.tile(y, (count, 1))))
+    found = np.asarray(law.draw(own, jax.random.key(1), jnp.tile(y, (count, 1))))
     assert not np.delete(found, free, axis=1).any()
     often = np.bincount(found[:, free].astype(int) @ [8, 4, 2, 1], minlength=16) / count
     np.testing.assert_allclose(often, shares, atol=4 * 0.5 / np.sqrt(count))
 
 
+def test_moved_music_is_the_same_music_to_networks_that_share_their_weights():
+    roll = chorales.roll_of(pieces(1)[0])[None, :6].astype(np.float32)
+    low, count = keys_of(roll)
+    keys = low, count + 5
+    recipe = RECIPES["gru-tied-nade"]
+    model, law = make_model(recipe, keys=keys), recipe.law(keys)
+    params = model.init(jax.random.key(0))
+    apply, step = jax.jit(model.apply), jax.jit(model.step)
+    y = {by: apply(params, jnp.roll(roll, by, axis=-1)) for by in (0, 5)}
+    each = {by: np.reshape(one, (6, count + 5, -1)) for by, one in y.items()}
+    np.testing.assert_allclose(each[5][:, 5:], each[0][:, :-5], atol=1e-5)
+    assert np.abs(np.diff(each[0], axis=1)).max() > 0.1
+    carry, found = model.initial_carry(1), []
+    for frame in jnp.swapaxes(roll, 0, 1):
+        carry, one = step(params, carry, frame)
+        found.append(one)
+    np.testing.assert_allclose(np.stack(found, 1), y[0], atol=1e-5)
+    logits = law.logits(params["law"], y[0], jnp.asarray(roll))
+    outside = np.delete(np.asarray(logits), np.arange(low, low + count + 5), axis=-1)
+    assert (outside == -10).all()
+
+
 def test_the_figure_is_the_benchmarks_and_padding_does_not_count():
     rolls = [chorales.roll_of(piece)[: 9 + 4 * (k % 2)] for k, piece in enumerate(pieces(5))]
     for name in ("tcn", "gru-nade"):
-        model = make_model(RECIPES[name])
+        model, law = make_model(RECIPES[name]), RECIPES[name].law()
         params = model.init(jax.random.key(0))
         batches = batches_of(rolls, 2, shuffle=False)
-        found = train.evaluate_metrics(loss_of(model, transpose=5), params, batches)["nll"]
+        found = train.evaluate_metrics(loss_of(model, law, transpose=5), params, batches)["nll"]
         total = steps = 0
         apply = jax.jit(lambda params, x, model=model: model.apply(params, x))
         longest = max(map(len, rolls))
@@ -159,7 +189,8 @@ def test_the_figure_is_the_benchmarks_and_padding_does_not_count():
             x = np.zeros((1, longest + 1, 88), np.float32)
             x[0, 1 : len(roll) + 1] = roll
             y = apply(params, x[:, :-1])[:, : len(roll)]
-            values = nats(params, y, jnp.asarray(roll, jnp.float32)[None])
+            own = params.get("law", {})
+            values = nats(law, own, y, jnp.asarray(roll, jnp.float32)[None])
             total += float(values[0, 1:].sum())
             steps += len(roll) - 1
         np.testing.assert_allclose(found, total / steps, rtol=1e-5)
@@ -174,7 +205,7 @@ def test_each_piece_is_moved_as_far_as_its_own_keys_allow():
     heard = SimpleNamespace(apply=lambda params, x, key: seen.append(x) or jnp.zeros_like(x))
     batch = {"frames": jnp.asarray(frames), "lengths": jnp.full(3, 2)}
     for number in range(40):
-        loss_of(heard, transpose=4)({}, batch, jax.random.key(number))
+        loss_of(heard, RECIPES["rnn"].law(), transpose=4)({}, batch, jax.random.key(number))
     first = np.stack(seen)[:, :, 1]  # [draws, pieces, keys]: the step before the second
     assert (first.sum(axis=-1) == 1).all()
     moved = first.argmax(axis=-1) - lowest
@@ -184,7 +215,7 @@ def test_each_piece_is_moved_as_far_as_its_own_keys_allow():
 def test_a_network_that_knows_the_chances_draws_by_them():
     model = make_model(RECIPES["logistic-1"])
     params = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0)))
-    found = drawn(model, params, 50, 20)
+    found = drawn(model, RECIPES["logistic-1"].law(), params, 50, 20)
     assert found.shape == (50, 20, 88)
     assert abs(found.mean() - 0.5) < 4 * 0.5 / np.sqrt(found.size)
 
@@ -204,7 +235,8 @@ def test_counting_is_a_chain_for_each_key():
     np.testing.assert_allclose(found["the step before, smoothed"], total / 59)
 
 
-def test_a_run_on_a_file_is_scored_drawn_and_composes(tmp_path, capsys):
+def test_a_run_on_a_file_is_scored_drawn_and_composes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(experiment, "_DRAWN", (1, 64))  # as the picture: one program for all
     rolls = [chorales.roll_of(piece)[:10] for piece in pieces(12)]  # one program for all
     cells = np.empty((1, 12), object)
     cells[0, :] = rolls
@@ -228,17 +260,22 @@ def test_a_run_on_a_file_is_scored_drawn_and_composes(tmp_path, capsys):
 
     capsys.readouterr()
     own = (run / "rnn-0.wav").read_bytes()
-    assert call("--out", run, "--generate", 300) == 0  # beside the run's own piece
+    assert call("--out", run, "--generate", 64) == 0  # beside the run's own piece
     assert f"{run / 'rnn-0-2.wav'}\n{run / 'rnn-0-2.mid'}" in capsys.readouterr().out
-    assert 2 <= len(read_midi(run / "rnn-0-2.mid")) <= 300
+    assert 2 <= len(read_midi(run / "rnn-0-2.mid")) <= 64
     assert (run / "rnn-0.wav").read_bytes() == own
+    path = run / "rows" / "rnn" / "model.json"
+    path.write_text(path.read_text().replace('"keys"', '"none"'))
+    for row, message in (("rnn", "an earlier version"), ("gru", "there is no trained network")):
+        assert call("--out", run, "--generate", 8, "--only", row) == 2
+        assert message in capsys.readouterr().err
     parts["traindata"][0, 0][0] = 0  # other pieces under the same name
     savemat(tmp_path / "music.mat", parts)
     assert call("--out", run, "--resume") == 2
     assert "pieces" in capsys.readouterr().err
 
 
-def test_a_look_at_midi_leaves_the_test_part_alone(tmp_path):
+def test_a_look_at_midi_leaves_the_test_part_alone(tmp_path, capsys):
     folder = tmp_path / "generated chorales"  # its name says nothing of its distribution
     folder.mkdir()
     for number, piece in enumerate(pieces(10)):
@@ -246,6 +283,7 @@ def test_a_look_at_midi_leaves_the_test_part_alone(tmp_path):
     run = tmp_path / "run"
     how = ("--midi", folder, "--steps-per-beat", 2, "--quick", "--only", "logistic-1")
     assert call(*how, "--out", run) == 0
+    assert "notes (100.0%) are long enough for --steps-per-beat 2" in capsys.readouterr().err
     rows = json.loads((run / "result.json").read_text())["rows"]
     assert {row["split"] for row in rows} == {"validation"}
 

@@ -111,16 +111,40 @@ def test_linear_prediction_is_least_squares_of_the_past_and_a_law_of_codes(part)
     changed = baselines.adaptive_coefficients(part._replace(codes=other), 0.8)
     np.testing.assert_array_equal(adaptive[:101], changed[:101])  # of what was before each frame
     assert np.abs(adaptive[101] - changed[101]).max() > 0.1
-    for coefficients in (found, adaptive):
-        shares = []
-        for code in range(LEVELS):
-            start = part._replace(codes=np.append(part.codes[:4000], code))
-            shares.append(2 ** -baselines.laplace_bits(start, coefficients[:50], 32)[-1])
-        if coefficients.ndim == 1:
-            assert sum(shares) == pytest.approx(1, abs=1e-9)
+    shares = []
+    for code in range(LEVELS):
+        start = part._replace(codes=np.append(part.codes[:4000], code))
+        predicted = baselines.predictions(start, found)
+        shares.append(2 ** -baselines.laplace_bits(start, predicted, 32)[-1])
+    assert sum(shares) == pytest.approx(1, abs=1e-9)
     rows = baselines.rows_of(sounds.generated((2, 1, 1)), test=True)
-    bits = [row.mean for row in rows if row.split == "test"]
+    # What is told has thousands of means, which two utterances do not tell.
+    bits = [row.mean for row in rows if row.split == "test" and "told" not in row.model]
     assert bits == sorted(bits)  # the law, adaptive, fixed, histogram
+
+
+def test_told_prediction_is_least_squares_with_a_mean_for_each_cell(part, monkeypatch):
+    monkeypatch.setattr(baselines, "_SHRINK", 1e-9)
+    monkeypatch.setattr(baselines, "_OF_PITCH", 2)
+    monkeypatch.setattr(baselines, "_OF_PHASE", 8)
+    monkeypatch.setattr(baselines, "_OF_PHONE", 16)
+    part = sounds.Sounds(*(a[: len(a) // 4] for a in part))  # half an utterance
+    x, phone = mu_law_decode(part.codes), np.repeat(part.phones.argmax(axis=1), FRAME)
+    low, high = np.log2(80 / 120), np.log2(240 / 120)
+    pitch = np.repeat(part.pitch[:, 0] > (low + high) / 2, FRAME)
+    cell = (phone * 2 + pitch) * 8 + (part.phase[:, 0] * 8).astype(int)
+    lags = np.stack([np.pad(x, (k, 0))[: len(x)] for k in range(1, 17)], axis=1)
+    rows = np.hstack(
+        [np.eye(112)[cell], (np.eye(7)[phone][:, :, None] * lags[:, None]).reshape(-1, 112)]
+    )
+    expected = rows @ np.linalg.lstsq(rows, x, rcond=None)[0]
+    predicted, scales = baselines.told_prediction(part).predict(part)
+    np.testing.assert_allclose(
+        np.mean((x - predicted) ** 2), np.mean((x - expected) ** 2), rtol=0.02
+    )
+    residuals = np.abs(x - predicted)
+    for one in np.unique(cell)[::5]:
+        np.testing.assert_allclose(scales[cell == one], residuals[cell == one].mean(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["wavenet", "wavenet-logistics", "lstm"])
@@ -179,7 +203,7 @@ def test_a_table_is_trained_kept_and_spoken(small, tmp_path, capsys):
     assert (run / "rows" / "wavenet" / "seed-0.json").read_bytes() == kept
 
 
-def test_recordings_are_learned_and_continued(small, tmp_path):
+def test_recordings_are_learned_and_continued(small, tmp_path, capsys):
     folder = tmp_path / "mine"
     folder.mkdir()
     x = mu_law_decode(sounds.generated((2, 1, 1)).train.codes)
@@ -195,21 +219,26 @@ def test_recordings_are_learned_and_continued(small, tmp_path):
         "histogram",
     }
     assert len(read_wav(tmp_path / "run" / "wavenet-logistics.wav", RATE)) == RATE * 104 // 200
-    parts = tones_wav.recorded(folder)
+    parts = tones_wav.recorded(folder, 10.0)
     total = sum(len(part.codes) for part in parts[:3])
     assert total == pytest.approx(16 * len(x) * 1.5, abs=3 * FRAME)
     for n in range(8):  # ten files: each is of one part
         write_wav(folder / f"c{n}.wav", np.random.default_rng(n).uniform(-1, 1, 9_600), RATE)
     whole = [read_wav(path, RATE) for path in folder.glob("*.wav")]
-    sizes = [len(part.codes) for part in tones_wav.recorded(folder)[:3]]
+    sizes = [len(part.codes) for part in tones_wav.recorded(folder, 10.0)[:3]]
     assert sum(sizes) == pytest.approx(sum(map(len, whole)), abs=3 * FRAME)
     assert sizes[1] in [len(one) // FRAME * FRAME for one in whole]
+    capsys.readouterr()
+    some = tones_wav.recorded(folder, 31 / 60)
+    assert sum(len(part.codes) for part in some[:3]) == pytest.approx(31 * RATE, abs=3 * FRAME)
+    assert "mine: 0.5 of 0.9 minutes are read, of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["--only", "wavnet"], "there is no row wavnet"),
+        (["--wav", "silent", "--minutes", "nan"], "--minutes must be above 0, not nan"),
         (["--samples", "0"], "--samples must be above 0, not 0"),
         (["--say", "ax"], "--say 'ax': there is no sound 'x'; they are i, e, a, o, u, s, _"),
         (["--say", "a", "--pitch", "20"], "--pitch must be from 80 to 240 Hz, not 20"),
