@@ -65,6 +65,7 @@ class Config(study.TableConfig):
 
     def resolved(self) -> dict[str, Any]:
         """Every row's lag and settings."""
+        self.rows()
         return {"rows": {row: self.settings(row)._asdict() for row in self.titles}}
 
     def lag_of(self, row: str) -> int:

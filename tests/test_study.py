@@ -30,6 +30,10 @@ class Config(study.TableConfig):
 
     titles = {"gru": "a GRU", "linear": "a linear function", "own": "one of one's own"}  # noqa: RUF012
 
+    def resolved(self):
+        self.rows()
+        return {}
+
 
 def trial_of(config, row):
     model = config.cast(MODELS[row])
@@ -117,13 +121,18 @@ def test_stopped_in_the_middle_it_goes_on_bit_for_bit(tmp_path, monkeypatch):
 
 
 def test_a_sweep_has_a_row_for_each_value(tmp_path):
-    sweep = ["--only", "gru", "--seeds", "1", "--sweep", "learning_rate=0.1,1e-3", "epochs=1,2"]
-    assert call(*sweep) == 0
+    """And what is saved of each runs as is best where it is read."""
+    axes = ("learning_rate=0.1,1e-3", "epochs=1,2", "implementation=scan")
+    assert call("--only", "gru", "--seeds", "1", "--sweep", *axes) == 0
     rows = rows_of(tmp_path / "runs" / "example")
     assert list(rows) == [
-        f"gru learning_rate={rate} epochs={epochs}" for rate in (0.1, 0.001) for epochs in (1, 2)
+        f"gru learning_rate={rate} epochs={epochs} implementation=scan"
+        for rate in (0.1, 0.001)
+        for epochs in (1, 2)
     ]
     assert len({seeds[0] for seeds in rows.values()}) > 2
+    for row in rows:
+        assert runs.load(tmp_path / "runs" / "example", row).model.layer == MODELS["gru"].layer
 
 
 @pytest.mark.parametrize(
@@ -159,6 +168,7 @@ def test_a_resume_needs_only_the_folder_and_names_what_contradicts_it(capsys, tm
     assert call("--out", "here", "--resume", "--epochs", "2") == 2
     assert "started with epochs = 1, not 2" in capsys.readouterr().err
     assert call("--out", "here", "--resume", "--seeds", "3") == 0
+    assert call("--out", "here", "--resume", "--only", "linaer") == 2
     assert call("--out", "nowhere", "--resume") == 2
     assert "nowhere: there is no run to resume" in capsys.readouterr().err
     config = json.loads((tmp_path / "here" / "config.json").read_text())
@@ -169,8 +179,10 @@ OTHER = """
 import os, sys, time
 from pathlib import Path
 from seqjax.storage.files import lock_folder
-Path(sys.argv[1]).mkdir(exist_ok=True)
-lock = lock_folder(Path(sys.argv[1]))
+folders = [Path(name) for name in sys.argv[1:]]
+for folder in folders:
+    folder.mkdir(exist_ok=True)
+locks = [lock_folder(folder) for folder in folders]
 print("locked", flush=True)
 time.sleep(60)
 """
@@ -178,21 +190,17 @@ time.sleep(60)
 
 def test_two_processes_do_not_share_a_folder(capsys, tmp_path):
     assert call("--out", "here", "--only", "linear", "--epochs", "1", "--seeds", "1") == 0
-    command = [sys.executable, "-c", OTHER, "here"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+    command = [sys.executable, "-c", OTHER, "here", "new"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as other:
         assert other.stdout.readline() == "locked\n"
         assert call("--out", "here", "--resume", "--seeds", "2") == 2
         assert "here: another process is running in this folder" in capsys.readouterr().err
-        other.kill()
-        assert json.loads((tmp_path / "here" / "config.json").read_text())["seeds"] == 1
-    assert call("--out", "here", "--resume", "--seeds", "2") == 0
-    with subprocess.Popen(
-        [sys.executable, "-c", OTHER, "new"], stdout=subprocess.PIPE, text=True, cwd=tmp_path
-    ) as other:  # which has just begun: nothing is there but its folder
-        assert other.stdout.readline() == "locked\n"
+        # One that has just begun: nothing is there but its folder.
         assert call("--out", "new") == 2
         assert (tmp_path / "new").is_dir()
         other.kill()
+        assert json.loads((tmp_path / "here" / "config.json").read_text())["seeds"] == 1
+    assert call("--out", "here", "--resume", "--seeds", "2") == 0
 
 
 # -- finished runs ---------------------------------------------------------------------
@@ -254,7 +262,7 @@ def test_a_trace_and_tensorboards_files_are_written(tmp_path):
 
 
 def test_bfloat16_computes_narrow_and_keeps_wide(tmp_path):
-    common = ["--only", "gru", "--seeds", "2", "--epochs", "20"]
+    common = ["--only", "gru", "--seeds", "2", "--epochs", "5"]
     assert call(*common, "--out", "wide") == 0
     assert call(*common, "--out", "narrow", "--dtype", "bfloat16") == 0
     wide, narrow = (np.mean(rows_of(tmp_path / name)["gru"]) for name in ("wide", "narrow"))
@@ -265,27 +273,19 @@ def test_bfloat16_computes_narrow_and_keeps_wide(tmp_path):
     assert {leaf.dtype for leaf in jax.tree.leaves(run.params)} == {jnp.dtype("float32")}
 
 
-SPLIT = """
-import sys
-from pathlib import Path
-import jax, jax.numpy as jnp
-jax.config.update("jax_num_cpu_devices", 2)
-from seqjax import train
-mesh = train.data_mesh()
-everywhere = jax.NamedSharding(mesh, jax.P())
-state = jax.device_put({"w": jnp.arange(3.0), "key": jnp.uint32(7)}, everywhere)
-with train.Checkpoints(sys.argv[1], {}, every=1) as saves:
-    saves.save(1, state)
-"""
-
-
 def test_what_was_saved_on_other_devices_is_read(tmp_path):
-    subprocess.run([sys.executable, "-c", SPLIT, tmp_path / "saves"], check=True)
+    """Here on four, in a process of its own on one."""
+    everywhere = jax.NamedSharding(train.data_mesh(), jax.P())
+    state = {"w": np.arange(3, dtype=np.float32), "key": np.uint32(7)}
+    with train.Checkpoints(tmp_path / "saves", {}, every=1) as saves:
+        saves.save(1, jax.device_put(state, everywhere))
     code = (
-        "import sys; from seqjax.train.reading import read_checkpoint;"
-        "state = read_checkpoint(sys.argv[1]).state; print(state['w'].tolist(), int(state['key']))"
+        "import sys, jax; from seqjax.train.reading import read_checkpoint;"
+        "state = read_checkpoint(sys.argv[1]).state;"
+        "print(jax.device_count(), state['w'].tolist(), int(state['key']))"
     )
     found = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "saves"], capture_output=True, text=True, check=True
     )
-    assert found.stdout == "[0.0, 1.0, 2.0] 7\n"
+    assert found.stdout == "1 [0.0, 1.0, 2.0] 7\n"
+    assert jax.device_count() == 4

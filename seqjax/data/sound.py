@@ -225,9 +225,10 @@ def read_wavs(folder: Path, rate: int, seconds: float | None = None) -> dict[str
     Args:
         folder: holds files ``*.wav``, of any case; names that begin with "." are skipped.
         rate: to resample to, Hz.
-        seconds: read no more than so many, all files together: the begin of each, equally long of
-            all that are longer; but a tenth of `seconds` of each where that is more, of as many
-            as it is enough for, ten at least, in an order drawn from their names.
+        seconds: read no more than so many, all files together, in an order drawn from their
+            names: the begin of each, at most a tenth of `seconds`, or more where that would leave
+            time unused. Files that come when it is used up, but for less than a second, are not
+            read; ten at least are, where there are ten.
 
     Returns:
         By path within the folder, in order: see `read_wav`.

@@ -232,6 +232,9 @@ def test_recordings_are_learned_and_continued(small, tmp_path, capsys):
     some = tones_wav.recorded(folder, 31 / 60)
     assert sum(len(part.codes) for part in some[:3]) == pytest.approx(31 * RATE, abs=3 * FRAME)
     assert "mine: 0.5 of 0.9 minutes are read, of" in capsys.readouterr().err
+    write_wav(folder / "a.wav", np.pad(x, (16 * RATE, 0)), RATE)  # its begin alone is silent
+    some = tones_wav.recorded(folder, 0.5)
+    assert sum(len(part.codes) for part in some[:3]) == pytest.approx(30 * RATE, abs=3 * FRAME)
 
 
 @pytest.mark.parametrize(
