@@ -124,8 +124,12 @@ def fit_seeds(
     if (decay := settings.weight_decay) is not None:
         steps = settings.epochs * batches.steps
         optimizer = train.cosine_adamw(settings.learning_rate, steps, weight_decay=decay, clip=None)
-    alone = {} if "mesh" in how else {"devices": jax.devices()[:1], "per_device": 1}
-    how |= {"epochs": settings.epochs, "validation": validation, **alone}
+    first = jax.devices()[0]
+    if first.platform == "cpu" and "mesh" not in how:
+        # So small a network leaves other cores nothing to do, and its figures are the same on all
+        # machines; elsewhere seeds are spread over the devices.
+        how |= {"devices": [first], "per_device": 1}
+    how |= {"epochs": settings.epochs, "validation": validation}
     yield from train.fit_seeds(loss, model.init, optimizer, batches, seeds=seeds, **how)
 
 

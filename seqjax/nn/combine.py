@@ -6,7 +6,17 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from seqjax.nn.layer import Call, Context, Inputs, Layer, check_parts, checked_rate, with_carry
+from seqjax.nn.both_ways import are_one_kernel, run_both_ways
+from seqjax.nn.layer import (
+    Call,
+    Context,
+    Inputs,
+    Layer,
+    at_last,
+    check_parts,
+    checked_rate,
+    with_carry,
+)
 from seqjax.nn.recurrent import Recurrent, run_wavefront, wavefront_kind
 from seqjax.ops import as_lengths
 from seqjax.ops.bounds import Rate
@@ -18,7 +28,8 @@ class Bidirectional(Layer):
 
     It reads the future, so it has no one-step mode. Its answer when the sequence is over
     (`last`) is that of each direction at its own end, as Keras's with
-    ``return_sequences=False``.
+    ``return_sequences=False``. Two alike layers with ``implementation="pallas"`` are one
+    kernel (docs/gpu-kernels.md), and not called one by one.
 
     Attributes:
         forward: a recurrent layer.
@@ -55,6 +66,9 @@ class Bidirectional(Layer):
     def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``((forward, backward) carries, y)``, y [batch, time, 2 * features]."""
         before = check_parts(self, carry, 2)
+        layers = self.forward, self.backward_layer
+        if are_one_kernel(layers, x, call):
+            return run_both_ways(layers, x, before, call)
         end, forwards = with_carry(self.forward, x, before[0], call)
         start, backwards = with_carry(self.backward_layer, x, before[1], call)
         return (end, start), jnp.concatenate([forwards, backwards], axis=-1)
@@ -67,6 +81,12 @@ class Bidirectional(Layer):
     def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``(carries, y)``, y [batch, 2 * features]: each direction at its own end."""
         before = check_parts(self, carry, 2)
+        if are_one_kernel((self.forward, self.backward_layer), x, call):
+            carries, y = self.whole(x, carry, call)
+            width = self.forward.features
+            lengths = as_lengths(call.seq_lengths, batch=x.shape[0], steps=x.shape[1])
+            forwards, backwards = at_last(y[..., :width], lengths), y[:, 0, width:]
+            return carries, jnp.concatenate([forwards, backwards], axis=-1)
         end, forwards = self.forward.end(x, before[0], call)
         start, backwards = self.backward_layer.end(x, before[1], call)
         return (end, start), jnp.concatenate([forwards, backwards], axis=-1)

@@ -5,6 +5,7 @@
 
 from seqjax.ops.activations import Activation as Activation
 from seqjax.ops.backends import Implementation as Implementation
+from seqjax.ops.both_directions import bidirectional as bidirectional
 from seqjax.ops.cell import (
     Cell as Cell,
     Declare as Declare,

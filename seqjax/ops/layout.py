@@ -31,6 +31,7 @@ class Choices(NamedTuple):
         first: implementations that None tries before the platform's own.
         newton_units: of a carry, up to which "newton" takes whole Jacobians, not their diagonals.
         newton_iterations: after which it is left to the loop.
+        small_batch: sequences up to which "pallas" has features in the rows of its tiles.
     """
 
     project_in_loop: bool = False
@@ -41,6 +42,7 @@ class Choices(NamedTuple):
     first: tuple[str, ...] = ()
     newton_units: int = 8
     newton_iterations: int = 64
+    small_batch: int = 32
 
 
 _of_process: Choices | None = None

@@ -192,6 +192,13 @@ def test_choices_are_timed_and_what_wins_is_told(monkeypatch):
     assert choices.winners(wins, layouts) == {"first": ("pallas", "scan")}
 
 
+@pytest.mark.parametrize(("stands", "ways"), [(8, [8, 0]), (0, [0, 32])])
+def test_a_choice_is_held_against_what_stands(stands, ways):
+    with ops.layout.choose_layout(Choices(small_batch=stands)):
+        rows = [w.layout for w in choices.ways(True) if w.question == "rows of a kernel's tile"]
+    assert rows == [{"small_batch": few} for few in ways]
+
+
 def test_bfloat16_trains_and_the_device_is_described():
     assert 0 < training.validation_error("gru", "bfloat16", True) < 1
     device, *others = rows_of(limits.run, True)

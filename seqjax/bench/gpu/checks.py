@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from seqjax.bench.gpu.references import (
 )
 from seqjax.bench.gpu.rows import Emit, Row, problem
 from seqjax.ops.backends import BACKENDS
+from seqjax.ops.both_directions import bidirectional
 from seqjax.ops.layout import Choices, choose_layout
 
 # Of the largest leaf's relative norm: float32 sums in another order; TF32, a GPU's default for
@@ -81,17 +82,19 @@ def run_kernels(dry: bool, emit: Emit) -> None:
         emit(Row({"op": "any", "implementation": KERNELS[0]}, status="missing", note=note))
     cells = ("lstm",) if dry else tuple(ops.CELLS)
     for size in [Sizes(3, 9, 5, 32)] if dry else KERNEL_SIZES:
-        _compare(list(_of_cells(cells, implementations, size, dry, "bfloat16")), dry, emit)
+        found = list(_of_cells(cells, implementations, size, dry, "bfloat16"))
+        found += [_of_both_ways(name, size) for name in implementations if size.features < 384]
+        _compare(found, dry, emit)
         cells = tuple(
             name for name in cells if isinstance(ops.CELLS[name]().form, ops.Elementwise)
         )  # the others have said why
 
 
 KERNEL_SIZES = (
-    Sizes(16, 65, 64, 64),
-    Sizes(),
-    Sizes(70, 33, 96, 128),
-    Sizes(16, 33, 128, 256),
+    Sizes(70, 65, 64, 64),  # a block; two tiles of 64 sequences
+    Sizes(17, 65, 11, 48),  # a block; two of 16
+    Sizes(70, 33, 96, 128),  # an LSTM's cluster
+    Sizes(16, 33, 128, 256),  # one of 16 sequences
     Sizes(16, 17, 40, 384),
 )
 
@@ -134,6 +137,29 @@ def _of_cells(
                         apply = partial(_op, cell, {"implementation": "scan"})
                         numbers = definition, apply, drawn, ("float32, highest",), layout
                         yield Check(op, text, *numbers)
+
+
+def _of_both_ways(implementation: str, sizes: Sizes) -> Check:
+    """A bidirectional LSTM: one kernel for both directions."""
+    cell, seed = ops.LSTMCell(), _fresh()
+    (first, x, carry), forwards = draw(cell, sizes, seed)
+    (second, _, other), backwards = draw(cell, sizes, seed + 1)
+    cotangent = np.concatenate([forwards, backwards], axis=-1)
+    drawn = Drawn(((first, second), x, (carry, other)), cotangent)
+
+    def definition(params: Any, x: Array, carries: Any) -> Any:
+        ways = {}, {"reverse": True, "keep_order": True}
+        each = [
+            step_by_step(cell, way)(one, x, start)
+            for way, one, start in zip(ways, params, carries, strict=True)
+        ]
+        return tuple(end for end, _ in each), jnp.concatenate([y for _, y in each], axis=-1)
+
+    apply = partial(
+        bidirectional, cell, return_carry=True, implementation=cast(Any, implementation)
+    )
+    op = f"bidirectional lstm (B {sizes.batch}, T {sizes.time}, H {sizes.features})"
+    return Check(op, implementation, definition, apply, drawn, ("bfloat16",))
 
 
 LAYOUTS = {

@@ -21,7 +21,7 @@ from seqjax.bench.gpu.rows import Emit, Row, problem
 from seqjax.bench.peers import ours
 from seqjax.bench.peers.jax_layer import Apply, gradient_of
 from seqjax.ops.backends import BACKENDS
-from seqjax.ops.layout import choices, choose_layout
+from seqjax.ops.layout import Choices, choices, choose_layout
 
 CLEAR = 1.05  # times as fast: below that, what stands stays
 
@@ -129,6 +129,11 @@ def ways(dry: bool) -> Iterator[Way]:
             make = partial(layer_gradient, case, name)  # which may refuse
             words = f"{case.kind} ({case.shape})"
             yield Way("a kernel of our own", words, name, make, {"first": (name,)})
+        stands = choices().small_batch
+        for few in (stands, 0 if stands else Choices().small_batch):
+            name = "features" if few else "sequences"
+            make, layout = partial(layer_gradient, case, "pallas"), {"small_batch": few}
+            yield Way("rows of a kernel's tile", f"{case.kind} ({case.shape})", name, make, layout)
         for size in (0, 2**10) if dry else (0, 2**22, 2**25):
             name = f"pieces of {size} bytes" if size else "gradients of all steps"
             yield _way("pieces", case, name, {"piece_bytes": size})

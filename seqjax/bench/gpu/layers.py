@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqjax import ops
-from seqjax.bench.cases import CONV_LAYERS, CONV_TAPS, Case
+from seqjax.bench.cases import COMMON, CONV_LAYERS, CONV_TAPS, Case
 from seqjax.bench.gpu.contestants import PROGRAMS
 from seqjax.bench.gpu.rows import Emit, Row
 from seqjax.bench.turns import Worker, disagreement
@@ -34,6 +34,8 @@ GROUPS = (
     ("gru", "float32"),
     ("rnn", "float32"),
     ("conv", "float32"),
+    ("peephole_lstm", "bfloat16"),  # which no peer has: our kernel beside our loop
+    ("ugrnn", "bfloat16"),
 )
 DRY = 5  # of them: each kind, both dtypes
 WIDTHS = (64, 256, 768, 128, 384, 512)
@@ -67,6 +69,8 @@ def contestants(kind: str, dtype: str) -> list[Contestant]:
         of_gpu = [name for name in BACKENDS if name not in elsewhere]
         wanted = [name for name in of_gpu if (name == "cudnn") == (dtype == "float32")]
         found += [_own(name) for name in wanted if name != "cudnn" or kind == "lstm"]
+    if kind not in COMMON:
+        return found
     found += [Contestant("torch", "torch", {}, threads=1), Contestant("linen", "linen", {})]
     if dtype == "bfloat16":  # in which PyTorch may not take cuDNN for recurrent layers
         found.append(Contestant("torch, float16", "torch", {}, "float16", 1))
@@ -81,7 +85,8 @@ def cases(kind: str, dry: bool) -> list[Case]:
     """What a group runs: one batch and length at many widths, another batch and length."""
     if dry:
         return [Case(kind, 2, 16, 8, 8)]
-    if kind == "conv":  # XLA tries many algorithms for each before it has compiled
+    # Of convolutions XLA tries many algorithms before it has compiled.
+    if kind == "conv" or kind not in COMMON:
         return [Case(kind, 16, 1024, width, width) for width in WIDTHS[:2]]
     return [
         *(Case(kind, 16, 1024, width, width) for width in WIDTHS),

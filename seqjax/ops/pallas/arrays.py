@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.custom_batching import custom_vmap
 
-from seqjax.ops.pallas.shapes import ROWS, Plan
+from seqjax.ops.pallas.shapes import Plan
 
 
 def pad(a: Array, axis: int, size: int) -> Array:
@@ -21,14 +21,30 @@ def pad(a: Array, axis: int, size: int) -> Array:
     return jnp.pad(a, widths)
 
 
-def pad_rows(a: Array, axis: int) -> Array:
+def pad_rows(plan: Plan, a: Array, axis: int) -> Array:
     """`a` with sequences of zeros along an axis, up to whole tiles."""
-    return pad(a, axis, -(-a.shape[axis] // ROWS) * ROWS)
+    return pad(a, axis, -(-a.shape[axis] // plan.sequences) * plan.sequences)
 
 
 def pad_features(plan: Plan, a: Array) -> Array:
     """`a` [..., H] with zeros, up to whole parts."""
     return pad(a, a.ndim - 1, plan.padded)
+
+
+def wide(plan: Plan, tree: Any) -> Any:
+    """Arrays [..., H] in float32, with zeros up to whole parts."""
+    return jax.tree.map(lambda a: pad_features(plan, a.astype(jnp.float32)), tree)
+
+
+def of_rows(
+    plan: Plan, carry: list[Array], lengths: Array | None, recurrent_mask: Array | None
+) -> tuple[Any, Any, Any]:
+    """What sequences have of their own, padded: a carry, lengths, a mask."""
+
+    def whole(tree: Any) -> Any:
+        return jax.tree.map(lambda a: pad_rows(plan, a, 0), tree)
+
+    return whole(wide(plan, carry)), whole(lengths), whole(wide(plan, recurrent_mask))
 
 
 def columns(plan: Plan, kernel: Array, *, arguments: bool = False) -> Array:
@@ -50,11 +66,29 @@ def tiles(plan: Plan, a: Array) -> list[Array]:
     return list(whole[..., : plan.features])
 
 
+def in_order(plan: Plan, tree: Any) -> Any:
+    """Arrays [..., B, F] as the kernels have them: [F, ..., B] where tiles are transposed."""
+    if not plan.transposed:
+        return tree
+    return jax.tree.map(lambda a: a if a.ndim < 2 else jnp.moveaxis(a, -1, 0), tree)
+
+
+def out_of_order(plan: Plan, tree: Any) -> Any:
+    """The reverse of `in_order`."""
+    if not plan.transposed:
+        return tree
+    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), tree)
+
+
+def _turned(plan: Plan, kernels: Array) -> Array:
+    return jnp.swapaxes(kernels, -1, -2) if plan.transposed else kernels
+
+
 def forward_weights(plan: Plan, kernel: Array) -> Array:
     """The recurrent kernel [H, K*H] as the forward kernel has it."""
     rows = pad(columns(plan, kernel), 0, plan.padded)
     cut = rows.reshape(plan.parts, plan.part, plan.blocks, plan.groups, plan.gates * plan.part)
-    return cut.transpose(2, 0, 3, 1, 4)
+    return _turned(plan, cut.transpose(2, 0, 3, 1, 4))
 
 
 def backward_weights(plan: Plan, kernel: Array) -> Array:
@@ -63,12 +97,13 @@ def backward_weights(plan: Plan, kernel: Array) -> Array:
     rows = pad(columns(plan, kernel), 0, plan.padded)
     cut = rows.reshape(blocks, groups, part, blocks, groups * plan.gates, part)
     # [from block, to group, from group's gates, feature of a gate, to block, feature]
-    turned = cut.transpose(3, 1, 4, 5, 0, 2).reshape(blocks, groups, -1, part, blocks * part)
-    chunks = turned.reshape(*turned.shape[:-1], -1, plan.columns)
-    return jnp.moveaxis(chunks, -2, 2)
+    back = cut.transpose(3, 1, 4, 5, 0, 2).reshape(blocks, groups, -1, part, blocks * part)
+    chunks = back.reshape(*back.shape[:-1], -1, plan.columns)
+    return _turned(plan, jnp.moveaxis(chunks, -2, 2))
 
 
 def in_tiles(
+    plan: Plan,
     kernel: Callable[[Any, Any, Any], tuple[Any, Any]],
     batch: int,
     shared: Any,
@@ -81,6 +116,7 @@ def in_tiles(
     kernel's grid: Pallas's own rule.
 
     Args:
+        plan: how the recurrence is cut.
         kernel: ``(shared, of_steps, of_rows) -> (of_steps, of_rows)``.
         batch: sequences that are no padding.
         shared: arrays that all sequences share.
@@ -104,7 +140,7 @@ def in_tiles(
                 a = a if has else jnp.broadcast_to(a, (size, *a.shape))
                 a = jnp.moveaxis(a, 0, axis)
                 a = jax.lax.slice_in_dim(a, 0, batch, axis=axis + 1)
-                return pad_rows(a.reshape(*a.shape[:axis], -1, *a.shape[axis + 2 :]), axis)
+                return pad_rows(plan, a.reshape(*a.shape[:axis], -1, *a.shape[axis + 2 :]), axis)
 
             return of
 
@@ -112,13 +148,13 @@ def in_tiles(
             def of(a: Array) -> Array:
                 a = jax.lax.slice_in_dim(a, 0, size * batch, axis=axis)
                 a = a.reshape(*a.shape[:axis], size, batch, *a.shape[axis + 1 :])
-                return pad_rows(jnp.moveaxis(a, axis, 0), axis + 1)
+                return pad_rows(plan, jnp.moveaxis(a, axis, 0), axis + 1)
 
             return of
 
         of_steps = jax.tree.map(fold(1), of_steps, batched[1])
         of_rows = jax.tree.map(fold(0), of_rows, batched[2])
-        steps, rows = in_tiles(kernel, size * batch, shared, of_steps, of_rows)
+        steps, rows = in_tiles(plan, kernel, size * batch, shared, of_steps, of_rows)
         out = jax.tree.map(unfold(1), steps), jax.tree.map(unfold(0), rows)
         return out, jax.tree.map(lambda _: True, out)
 

@@ -6,8 +6,8 @@ multiply those of all groups of the block with the transposed recurrent kernel: 
 or a block's share of it. The products with ``x`` and ``h`` follow outside, for all steps at
 once.
 
-Dimensions: T time, B batch (padded to ROWS), K gates, N = K and the split ones once more, P
-parts; features are padded.
+Dimensions: T time, B batch (padded to tiles), K gates, N = K and the split ones once more, P
+parts; features are padded, and stand first where tiles are transposed (`forward`).
 """
 
 import itertools
@@ -22,7 +22,7 @@ from seqjax.ops.pallas import grid
 from seqjax.ops.pallas.elementwise import Traced
 from seqjax.ops.pallas.exchange import Exchange
 from seqjax.ops.pallas.forward import steps_of
-from seqjax.ops.pallas.grid import columns, memory, plgpu, read, stacked, struct, write
+from seqjax.ops.pallas.grid import columns, memory, order, plgpu, read, stacked, struct, write
 from seqjax.ops.pallas.shapes import ROWS, Plan
 
 
@@ -31,7 +31,8 @@ class Inputs(NamedTuple):
 
     Attributes:
         weights: [blocks, groups, chunks, groups * K, part, columns] in bfloat16: of a block,
-            to a group's features in all blocks, from the block's gates, transposed.
+            to a group's features in all blocks, from the block's gates, transposed; transposed
+            back where tiles are transposed: the last two are [ROWS, part].
         rows: of the own parameters, [P, part] each in float32.
         h: of the forward kernel, [T + 1, B, features].
         others: of the forward kernel, leaves [T, B, features].
@@ -40,6 +41,7 @@ class Inputs(NamedTuple):
         d_carry: of the last carry, leaves [B, features] in float32.
         lengths: steps that count, [B] in int32; or None for all.
         mask: of the recurrent product, [B, features] in float32; or None.
+        reverse: [1] in int32: 1 where the forward loop went from the last step to the first, or 0.
     """
 
     weights: Any
@@ -51,6 +53,7 @@ class Inputs(NamedTuple):
     d_carry: Any
     lengths: Any
     mask: Any
+    reverse: Any
 
 
 class Outputs(NamedTuple):
@@ -76,7 +79,6 @@ def backward(
     own: bool,
     *,
     exchange: Exchange,
-    reverse: bool,
     interpret: Any,
 ) -> Outputs:
     """Run the kernel.
@@ -88,16 +90,14 @@ def backward(
         inputs: see there.
         own: there are own parameters.
         exchange: how the shares of ``h``'s gradient are added up.
-        reverse: the forward loop went from the last step to the first.
         interpret: None, or how Pallas shall interpret it.
 
     Raises:
         ValueError: where the derivative reads more than there is room for.
     """
-    time, batch, _ = inputs.d_h.shape
-    leaves, part, groups = len(inputs.d_carry), plan.part, plan.groups
+    time, batch = inputs.d_h.shape[1:] if plan.transposed else inputs.d_h.shape[:2]
+    leaves, groups = len(inputs.d_carry), plan.groups
     count, shape = plan.arguments, inputs.weights.shape[1:]
-    of = steps_of(time, reverse=reverse)
     # A step reads what was saved, the leaves of the carry that it looks at, and dy.
     saves = len(step.uses) - 2 * leaves
     looks = [k for k in range(leaves) if step.uses[k]]
@@ -111,8 +111,8 @@ def backward(
     recurrent = [*range(plan.summed), *range(plan.gates, count)]
 
     def body(ins: Inputs, outs: Outputs, scratch: Any) -> None:
-        here = grid.place(plan)
-        mine = columns(plan, here.part)
+        here, of = grid.place(plan), steps_of(time, grid.number(ins.reverse))
+        mine = order(plan, here.rows, columns(plan, here.part))
         weights, region = scratch["weights"], scratch["region"]
 
         @pl.when(here.group == 0)
@@ -122,6 +122,9 @@ def backward(
                     ins.weights.at[here.block, *at], weights.at[at], scratch["loaded"]
                 )
 
+        def at(t: Any, part: Any) -> Any:
+            return order(plan, t, here.rows, columns(plan, part))
+
         def fetched(slot: Any) -> Any:
             return scratch["fetched"].at[slot * groups + here.group]
 
@@ -129,26 +132,25 @@ def backward(
             slot, (t, before, _) = i % 2, of(time - 1 - i)
 
             def leaf(k: int) -> Any:
-                return ins.h.at[before] if k == hidden else ins.others[k - (k > hidden)].at[t]
+                if k == hidden:
+                    return ins.h.at[at(before, here.part)]
+                return ins.others[k - (k > hidden)].at[at(t, here.part)]
 
-            refs = [
-                ins.saved.at[t, here.rows, columns(plan, here.part * saves + k)]
-                for k in range(saves)
-            ]
-            refs += [ref.at[here.rows, mine] for ref in (*map(leaf, looks), ins.d_h.at[t])]
+            refs = [ins.saved.at[at(t, here.part * saves + k)] for k in range(saves)]
+            refs += [*map(leaf, looks), ins.d_h.at[at(t, here.part)]]
             for k, ref in enumerate(refs):
                 to = region.at[slot, here.group, stacked(k)]
                 plgpu.copy_gmem_to_smem(ref, to, fetched(slot))
 
         fetch(jnp.int32(0))
         exchange.begin(scratch)
-        d_carry = [read(leaf.at[here.rows, mine]) for leaf in ins.d_carry]
-        own_rows = [read(row.at[here.part], grid.PER_FEATURE) for row in ins.rows]
+        d_carry = [read(leaf.at[mine]) for leaf in ins.d_carry]
+        own_rows = [read(row.at[here.part], grid.per_feature(plan)) for row in ins.rows]
         lengths = mask = None
         if ins.lengths is not None:
-            lengths = read(ins.lengths.at[here.rows], grid.PER_ROW)
+            lengths = read(ins.lengths.at[here.rows], grid.per_sequence(plan))
         if ins.mask is not None:
-            mask = read(ins.mask.at[here.rows, mine])
+            mask = read(ins.mask.at[mine])
         plgpu.barrier_wait(scratch["loaded"])
 
         def body_of_step(i: Any, d_carry: list[Array]) -> list[Array]:
@@ -159,13 +161,13 @@ def backward(
             *came, d_h = grid.unstack(ours.at[stacked(0, reads)])
             d_carry = [d + d_h if k == hidden else d for k, d in enumerate(d_carry)]
             for d, to in zip(d_carry, outs.d_after, strict=False):
-                write(to.at[t, here.rows, mine], d)
+                write(to.at[at(t, here.part)], d)
             previous: list[Any] = [None] * leaves
             for n, k in enumerate(looks):
                 previous[k] = came[saves + n]
             valid, within = None, d_carry
             if lengths is not None:
-                valid = lax.broadcast_in_dim(t < lengths, (ROWS, part), (0,))
+                valid = grid.over_features(plan, t < lengths)
                 within = [jnp.where(valid, d, 0.0) for d in d_carry]
             results = step.inside(own_rows, [*previous, *came[:saves], *within])
             d_previous, d_gates = results[:leaves], results[leaves:]
@@ -184,7 +186,7 @@ def backward(
                 fetch(i + 1)
 
             for k in range(count):
-                to = outs.d_gates.at[t, here.rows, columns(plan, here.part * count + k)]
+                to = outs.d_gates.at[at(t, here.part * count + k)]
                 plgpu.copy_smem_to_gmem(ours.at[stacked(k)], to)
 
             def share(chunk: Any) -> Array:
@@ -192,7 +194,7 @@ def backward(
                     (region.at[slot, g, stacked(k)], weights.at[here.group, chunk, n])
                     for n, (g, k) in enumerate(itertools.product(range(groups), recurrent))
                 ]
-                return grid.product(plan.columns, pairs)
+                return grid.product(plan, pairs)
 
             d_h = exchange.total(scratch, plan, here, share, i + 1 < time)
             d_h = d_h if mask is None else d_h * mask
@@ -201,18 +203,19 @@ def backward(
         d_carry = [plgpu.layout_cast(leaf, grid.TILE) for leaf in d_carry]
         d_carry = lax.fori_loop(0, time, body_of_step, d_carry)
         for leaf, to in zip(d_carry, outs.d_carry, strict=True):
-            write(to.at[here.rows, mine], leaf)
+            write(to.at[mine], leaf)
         plgpu.wait_smem_to_gmem(0)
 
     wide = partial(struct, dtype=jnp.float32)
+    after = wide(*order(plan, time, batch, plan.padded))
     out_type = Outputs(
-        d_carry=[wide(batch, plan.padded)] * leaves,
-        d_gates=struct(time, batch, count * plan.padded),
-        d_after=[wide(time, batch, plan.padded)] * (leaves if own else 0),
+        d_carry=[wide(*order(plan, batch, plan.padded))] * leaves,
+        d_gates=struct(*order(plan, time, batch, count * plan.padded)),
+        d_after=[after] * (leaves if own else 0),
     )
     scratch = {
         "weights": memory(plan, *shape),
-        "region": memory(plan, 2, groups, plan.backward_tiles * ROWS, part),
+        "region": memory(plan, 2, groups, plan.backward_tiles * ROWS, plan.shape[1]),
         "loaded": plgpu.Barrier(num_arrivals=shape[0] * shape[1] * shape[2]),
         "fetched": plgpu.Barrier(num_arrivals=reads, num_barriers=2 * groups),
         "written": plgpu.Barrier(num_arrivals=groups),

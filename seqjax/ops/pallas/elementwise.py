@@ -1,6 +1,6 @@
 """A cell's step, and its derivative, as they run inside a kernel.
 
-Mosaic GPU knows arrays of a tile's shape [ROWS, part], and fewer primitives than XLA. So a
+Mosaic GPU knows arrays of a tile's shape, and fewer primitives than XLA. So a
 function is traced, nested calls are opened, what is missing is put in other words, and
 
 - what depends on the cell's own parameters alone happens outside the kernel, which reads
@@ -51,14 +51,24 @@ class Traced(NamedTuple):
     outputs: int
 
 
-def trace(function: Callable[..., Sequence[Any]], own: Any, tiles: int, part: int) -> Traced:
+def trace(
+    function: Callable[..., Sequence[Any]],
+    own: Any,
+    tiles: int,
+    part: int,
+    *,
+    sequences: int = ROWS,
+    transposed: bool = False,
+) -> Traced:
     """Trace ``function(own, *tiles) -> outputs``, all of it in float32.
 
     Args:
         function: elementwise; or across features, where `part` is all of them.
         own: the cell's own parameters, [..., features] each.
-        tiles: how many tiles [ROWS, part] it takes.
+        tiles: how many tiles [sequences, part] it takes.
         part: features of a tile.
+        sequences: of a tile.
+        transposed: the tiles that `inside` takes and gives are [part, sequences].
 
     Raises:
         ValueError: where an own parameter does not meet the tiles feature by feature, or the
@@ -70,7 +80,7 @@ def trace(function: Callable[..., Sequence[Any]], own: Any, tiles: int, part: in
         >>> rows[0].shape, scaled.inside([row[1] for row in rows], [jnp.ones((ROWS, 16))])[0].shape
         ((2, 16), (64, 16))
     """
-    shape = (ROWS, part)
+    shape = (sequences, part)
     leaves, tree = jax.tree.flatten(own)
     given = [jax.ShapeDtypeStruct((*leaf.shape[:-1], part), jnp.float32) for leaf in leaves]
     given += [jax.ShapeDtypeStruct(shape, jnp.float32)] * tiles
@@ -118,13 +128,16 @@ def trace(function: Callable[..., Sequence[Any]], own: Any, tiles: int, part: in
         axes = tuple(a.ndim - 2 for a in split)
         return tuple(jax.vmap(of_part, in_axes=axes)(*split))
 
+    axes = (1, 0) if transposed else (0, 1)  # of a tile: where its sequences and features are
+    held = (shape[axes[0]], shape[axes[1]])
+
     def inside(rows: Sequence[Any], tiles: Sequence[Any]) -> list[Any]:
-        values = {v: _Spread(row, (1,)) for v, row in zip(crossing, rows, strict=True)}
+        values = {v: _Spread(row, axes[1:]) for v, row in zip(crossing, rows, strict=True)}
         both = zip(jaxpr.invars[len(leaves) :], tiles, strict=True)
         values.update((v, _Spread(tile, (0, 1))) for v, tile in both)
         for eqn in within:
-            _put(values, eqn, _run(eqn, _spread(values, eqn.invars), shape))
-        return [_whole(out, shape) for out in _spread(values, jaxpr.outvars)]
+            _put(values, eqn, _run(eqn, _spread(values, eqn.invars), held, axes))
+        return [out.along((0, 1), held, scalars=False) for out in _spread(values, jaxpr.outvars)]
 
     uses = tuple(v in needed for v in jaxpr.invars[len(leaves) :])
     return Traced(outside, inside, uses, len(jaxpr.outvars))
@@ -193,13 +206,13 @@ def _spread(values: dict[Any, _Spread], atoms: Sequence[Any]) -> list[_Spread]:
     return [_Spread(v.val, ()) if isinstance(v, Literal) else values[v] for v in atoms]
 
 
-def _run(eqn: Any, inputs: list[_Spread], shape: tuple[int, int]) -> Any:
+def _run(eqn: Any, inputs: list[_Spread], shape: tuple[int, int], of_tile: tuple[int, ...]) -> Any:
     """One equation, on values along as few axes as it needs."""
     name = eqn.primitive.name
     if name in _PLACINGS:
         return inputs[0]
     if name.startswith("reduce_"):
-        return _reduced(eqn, inputs[0], shape)
+        return _reduced(eqn, inputs[0], shape, of_tile)
     axes = tuple(sorted({axis for each in inputs for axis in each.axes}))
     scalars = name != "select_n"  # which takes no number in an array's place
     operands = [each.along(axes, shape, scalars=scalars) for each in inputs]
@@ -209,10 +222,10 @@ def _run(eqn: Any, inputs: list[_Spread], shape: tuple[int, int]) -> Any:
     return _Spread(results, axes)
 
 
-def _reduced(eqn: Any, x: _Spread, shape: tuple[int, int]) -> _Spread:
+def _reduced(eqn: Any, x: _Spread, shape: tuple[int, int], of_tile: tuple[int, ...]) -> _Spread:
     """A sum or an extreme over axes of a tile; those of size 1 are none."""
     sizes = eqn.invars[0].aval.shape
-    stands_for = (0, 1) if len(sizes) == 2 else x.axes  # of the tile
+    stands_for = of_tile if len(sizes) == 2 else x.axes
     over = [stands_for[axis] for axis in eqn.params["axes"] if sizes[axis] > 1]
     if not over:
         return x
@@ -220,7 +233,3 @@ def _reduced(eqn: Any, x: _Spread, shape: tuple[int, int]) -> _Spread:
     left = tuple(axis for axis in axes if axis not in over)
     params = dict(eqn.params, axes=tuple(axes.index(axis) for axis in over))
     return _Spread(eqn.primitive.bind(x.along(axes, shape), **params), left)
-
-
-def _whole(x: _Spread, shape: tuple[int, int]) -> Any:
-    return x.along((0, 1), shape, scalars=False)

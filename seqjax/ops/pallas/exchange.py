@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from seqjax.ops.pallas.grid import TILE, Place, memory, plgpu, split
-from seqjax.ops.pallas.shapes import ROWS, Plan
+from seqjax.ops.pallas.shapes import Plan
 
 
 class Exchange(NamedTuple):
@@ -26,15 +26,15 @@ class Exchange(NamedTuple):
 
     Attributes:
         forward: the barriers (and memory) of the forward kernel, by plan.
-        give: ``(scratch, plan, place, h, h_parts, slot)``: pass on a part [ROWS, part] of ``h``.
-        take: ``(scratch, plan, place, h_parts, slot)``: wait until `h_parts` [slots, parts, ROWS,
-            part] has all parts that were given.
+        give: ``(scratch, plan, place, h, h_parts, slot)``: pass on a part of ``h``, a tile.
+        take: ``(scratch, plan, place, h_parts, slot)``: wait until `h_parts` [slots, parts, a
+            tile] has all parts that were given.
         backward: the barriers and memory of the backward kernel, by plan.
         begin: ``(scratch)``, before its first step.
-        total: ``(scratch, plan, place, share, more) -> d_h``: ``share(n)`` is [ROWS, columns],
-            what this block has for this group's parts in all blocks, n-th columns; d_h the sum
-            over the blocks of what they have for this part, [ROWS, part] in float32. `more`:
-            there is a next step.
+        total: ``(scratch, plan, place, share, more) -> d_h``: ``share(n)`` is [ROWS, columns]
+            (or a transposed tile), what this block has for this group's parts in all blocks, n-th
+            columns; d_h the sum over the blocks of what they have for this part, a tile in
+            float32. `more`: there is a next step.
     """
 
     forward: Callable[[Plan], dict[str, Any]]
@@ -113,7 +113,7 @@ def _total(
     # A loop: unrolled, the addresses in all other blocks would fill the registers.
     lax.fori_loop(0, plan.chunks, send, None)
     plgpu.barrier_wait(scratch["summed"].at[place.group])
-    total = jnp.zeros((ROWS, plan.part), jnp.float32)
+    total = jnp.zeros(plan.shape, jnp.float32)
     for block in range(plan.blocks):
         of_block = plgpu.load(scratch["sums"].at[block, place.group], layout=TILE)
         total += of_block.astype(jnp.float32)
@@ -127,7 +127,7 @@ def _total(
 
 def _cluster_backward(plan: Plan) -> dict[str, Any]:
     return {
-        "sums": memory(plan, plan.blocks, plan.groups, ROWS, plan.part),
+        "sums": memory(plan, plan.blocks, plan.groups, *plan.shape),
         "summed": plgpu.Barrier(num_arrivals=plan.blocks, num_barriers=plan.groups),
         "free": plgpu.ClusterBarrier(collective_axes=("block",), num_arrivals=plan.groups),
     }

@@ -17,7 +17,15 @@ from jax import Array
 from seqjax.ops import engine
 from seqjax.ops.cell import Carry, Elementwise, Loop, Weights
 from seqjax.ops.layout import dot, outer, with_ones
-from seqjax.ops.pallas import arrays, backward, elementwise, exchange, forward, shapes
+from seqjax.ops.pallas import (
+    arrays,
+    backward,
+    elementwise,
+    exchange,
+    forward,
+    gradients,
+    shapes,
+)
 from seqjax.ops.pallas.grid import plgpu
 from seqjax.ops.pallas.shapes import Plan
 
@@ -27,7 +35,6 @@ class _Static(NamedTuple):
 
     form: Elementwise
     plan: Plan
-    reverse: bool
     exchange: exchange.Exchange
     interpret: bool
 
@@ -35,11 +42,16 @@ class _Static(NamedTuple):
     def options(self) -> dict[str, Any]:
         """Of both kernels."""
         interpret = plgpu.InterpretGPUParams() if self.interpret else None
-        return {"exchange": self.exchange, "reverse": self.reverse, "interpret": interpret}
+        return {"exchange": self.exchange, "interpret": interpret}
 
 
 class _Arguments(NamedTuple):
-    """What a recurrence is given, as `seqjax.ops.engine.scan`; `lengths` [B] or None."""
+    """What a recurrence is given, as `seqjax.ops.engine.scan`.
+
+    Attributes:
+        lengths: [B] in int32, or None.
+        reverse: [1] in int32, 1 where the loop goes from the last step to the first, or 0.
+    """
 
     own: Any
     weights: Weights
@@ -47,6 +59,7 @@ class _Arguments(NamedTuple):
     carry: Carry
     lengths: Array | None
     recurrent_mask: Array | None
+    reverse: Any
 
 
 def scan(
@@ -77,19 +90,68 @@ def scan(
     Raises:
         ValueError: for another dtype, or a cell that the kernels cannot run.
     """
+    if not x.size:
+        return engine.scan(form, loop, own, weights, x, carry, mask, recurrent_mask)
+    static = _static(form, weights, x, masked=recurrent_mask is not None)
+    reverse = jnp.full(1, loop.reverse, jnp.int32)
+    lengths = _lengths(mask)
+    return _scan(static, _Arguments(own, weights, x, carry, lengths, recurrent_mask, reverse))
+
+
+def both_ways(
+    form: Elementwise,
+    own: Any,
+    weights: Any,
+    x: Array,
+    carry: Any,
+    mask: Array | None = None,
+    recurrent_mask: Any = None,
+) -> tuple[Any, Array]:
+    """A `scan` in each direction, as one kernel: the direction is an axis of its grid.
+
+    Args:
+        form: the cell, of both.
+        own: a pair, forwards and backwards; so are `weights`, `carry` and `recurrent_mask`.
+        weights: kernels in bfloat16, and bias.
+        x: [T, B, I] in bfloat16, not empty.
+        carry: before the first and after the last step.
+        mask: as `scan` takes it.
+        recurrent_mask: [B, H] each; or None.
+
+    Returns:
+        The pair of final carries, and ``h`` of both, each step beside its input: [T, B, 2 * H].
+
+    Raises:
+        ValueError: as `scan`.
+    """
+    static = _static(form, weights[0], x, masked=recurrent_mask is not None)
+    own, weights, carry, recurrent_mask = (
+        jax.tree.map(lambda *two: jnp.stack(two), *pair)
+        for pair in (own, weights, carry, recurrent_mask or (None, None))
+    )
+    reverse = jnp.arange(2, dtype=jnp.int32)[:, None]
+    given = _Arguments(own, weights, x, carry, _lengths(mask), recurrent_mask, reverse)
+    axes = _Arguments._make((0, 0, None, 0, None, 0, 0))
+    ends, h = jax.vmap(partial(_scan, static), in_axes=(axes,))(given)
+    first, second = (jax.tree.map(lambda a, k=k: a[k], ends) for k in range(2))
+    return (first, second), jnp.concatenate([h[0], h[1]], axis=-1)
+
+
+def _static(form: Elementwise, weights: Weights, x: Array, *, masked: bool) -> _Static:
     kernels = {"kernel": weights.kernel, "recurrent_kernel": weights.recurrent_kernel}
     for name, a in {"x": x, **kernels}.items():
         if a.dtype != jnp.bfloat16:
             raise ValueError(f"implementation 'pallas' multiplies bfloat16; {name} is {a.dtype}.")
-    if not x.size:
-        return engine.scan(form, loop, own, weights, x, carry, mask, recurrent_mask)
-    plan = shapes.plan(form, weights.recurrent_kernel.shape[0], masked=recurrent_mask is not None)
+    features, batch = weights.recurrent_kernel.shape[0], x.shape[1]
+    plan = shapes.plan(form, features, batch, masked=masked)
     if isinstance(plan, str):
         raise ValueError(f"implementation 'pallas' cannot run this: {plan}.")
     way = exchange.CLUSTER if plan.blocks > 1 else exchange.BLOCK
-    static = _Static(form, plan, loop.reverse, way, shapes.INTERPRET)
-    lengths = None if mask is None else jnp.sum(mask[:, :, 0], 0, dtype=jnp.int32)
-    return _scan(static, _Arguments(own, weights, x, carry, lengths, recurrent_mask))
+    return _Static(form, plan, way, shapes.INTERPRET)
+
+
+def _lengths(mask: Array | None) -> Array | None:
+    return None if mask is None else jnp.sum(mask[:, :, 0], 0, dtype=jnp.int32)
 
 
 # -- forwards --------------------------------------------------------------------
@@ -116,30 +178,33 @@ def _forward(
         after, saved = form.derivative().forward(own, before, gates)
         return [*jax.tree.leaves(after), *saved]
 
-    traced = elementwise.trace(step, given.own, len(leaves) + plan.arguments, plan.part)
+    traced = _traced(plan, step, given.own, len(leaves) + plan.arguments)
 
     def kernel(shared: Any, of_steps: Any, of_rows: Any) -> tuple[Any, Any]:
-        (weights, rows), (carry, lengths, mask) = shared, of_rows
-        inputs = forward.Inputs(weights, rows, of_steps, carry, lengths, mask)
+        weights, rows, reverse = shared
+        z, (carry, lengths, mask) = arrays.in_order(plan, (of_steps, of_rows))
+        inputs = forward.Inputs(weights, rows, z, carry, lengths, mask, reverse)
         out = forward.forward(plan, traced, hidden, inputs, keep, **static.options)
-        return (out.h, out.others, out.saved), out.carry
+        return arrays.out_of_order(plan, ((out.h, out.others, out.saved), out.carry))
 
     bias = given.weights.bias
     bias = jnp.zeros_like(given.weights.kernel[0]) if bias is None else bias
     kernel_and_bias = jnp.concatenate([given.weights.kernel, bias[None].astype(given.x.dtype)])
-    x = arrays.pad_rows(given.x, 1)
+    x = arrays.pad_rows(plan, given.x, 1)
     kept, end = arrays.in_tiles(
+        plan,
         kernel,
         batch,
         (
             arrays.forward_weights(plan, given.weights.recurrent_kernel),
-            traced.outside(_wide(plan, given.own)),
+            traced.outside(arrays.wide(plan, given.own)),
+            given.reverse,
         ),
         # Rounded once, with its bias: what the kernel copies in.
         dot(with_ones(x), arrays.columns(plan, kernel_and_bias), x.dtype),
-        _of_rows(plan, given, leaves),
+        arrays.of_rows(plan, leaves, given.lengths, given.recurrent_mask),
     )
-    h = kept[0][:-1] if static.reverse else kept[0][1:]
+    h = jnp.where(given.reverse[0] == 1, kept[0][:-1], kept[0][1:])
     end = [leaf[:batch, : plan.features] for leaf in end]
     return (tree.unflatten(end), h[:, :batch, : plan.features]), (given, kept)
 
@@ -164,86 +229,64 @@ def _backward(
         _, d_before, d_gates = form.derivative().backward(own, before, saved, d_carry)
         return [*jax.tree.leaves(d_before), *d_gates]
 
-    traced = elementwise.trace(step, given.own, 2 * count + saves, plan.part)
+    traced = _traced(plan, step, given.own, 2 * count + saves)
     has_own = bool(jax.tree.leaves(given.own))
 
     def kernel(shared: Any, of_steps: Any, of_rows: Any) -> tuple[Any, Any]:
-        (weights, rows), (h, others, saved, d_h) = shared, of_steps
+        weights, rows, reverse = shared
+        (h, others, saved, d_h), of_rows = arrays.in_order(plan, (of_steps, of_rows))
+        of_rows = *of_rows, reverse
         inputs = backward.Inputs(weights, rows, h, others, saved, d_h, *of_rows)
         out = backward.backward(plan, traced, hidden, inputs, has_own, **static.options)
-        return (out.d_gates, out.d_after), out.d_carry
+        return arrays.out_of_order(plan, ((out.d_gates, out.d_after), out.d_carry))
 
     (d_gates, d_after), d_carry = arrays.in_tiles(
+        plan,
         kernel,
         batch,
         (
             arrays.backward_weights(plan, given.weights.recurrent_kernel),
-            traced.outside(_wide(plan, given.own)),
+            traced.outside(arrays.wide(plan, given.own)),
+            given.reverse,
         ),
-        (*kept, arrays.pad_rows(arrays.pad_features(plan, d_h), 1)),
-        _of_rows(plan, given, jax.tree.leaves(d_end)),
+        (*kept, arrays.pad_rows(plan, arrays.pad_features(plan, d_h), 1)),
+        arrays.of_rows(plan, jax.tree.leaves(d_end), given.lengths, given.recurrent_mask),
     )
     d_gates = d_gates[:, :batch]
     h, others, saved = jax.tree.map(lambda a: a[:, :batch], kept)
-    h = (h[1:] if static.reverse else h[:-1])[..., : plan.features]
+    h = jnp.where(given.reverse[0] == 1, h[1:], h[:-1])[..., : plan.features]
     seen = h
     if given.recurrent_mask is not None:
         seen = (h * given.recurrent_mask[None]).astype(h.dtype)
     together = outer(
         jnp.concatenate([with_ones(given.x), seen], axis=-1), d_gates.astype(jnp.float32)
     )
-    d_weights = _gradients(plan, given.weights, arrays.tiles(plan, together), inputs)
+    d_weights = gradients.of_weights(plan, given.weights, arrays.tiles(plan, together), inputs)
     kernel_back = arrays.columns(plan, given.weights.kernel, arguments=True).T
     d_own = jax.tree.map(jnp.zeros_like, given.own)
     if has_own:
         before = [leaf[..., : plan.features] for leaf in others]
         before.insert(hidden, h)
         after = [leaf[:, :batch, : plan.features] for leaf in d_after]
-        d_own = _own_gradients(static, given, tree, before, arrays.tiles(plan, saved), after)
+        saved = arrays.tiles(plan, saved)
+        trees = tree.unflatten(before), tuple(saved), tree.unflatten(after)
+        d_own = gradients.of_own(form, given.own, given.lengths, *trees)
     d_initial = tree.unflatten([leaf[:batch, : plan.features] for leaf in d_carry])
     d_x = dot(d_gates, kernel_back, jnp.dtype("float32")).astype(given.x.dtype)
-    return (_Arguments(d_own, d_weights, d_x, d_initial, None, None),)
+    return (_Arguments(d_own, d_weights, d_x, d_initial, None, None, None),)
 
 
 _scan.defvjp(_forward, _backward)
 
 
-def _gradients(plan: Plan, weights: Weights, tiles: list[Array], inputs: int) -> Weights:
-    """The weights' gradients, out of [I + 1 + H, H] for each of N."""
-    recurrent = tiles[: plan.summed] + tiles[plan.gates :]
-    kernel = jnp.concatenate(tiles[: plan.gates], axis=-1)
-    of_all = Weights(
-        kernel[:inputs],
-        jnp.concatenate(recurrent, axis=-1)[inputs + 1 :],
-        None if weights.bias is None else kernel[inputs],
-    )
-    return jax.tree.map(lambda d, w: d.astype(w.dtype), of_all, weights)
-
-
-def _own_gradients(
-    static: _Static, given: _Arguments, tree: Any, before: Any, saved: Any, d_carry: Any
-) -> Any:
-    """Those of the cell's own parameters, by the engine's derivative of all steps at once."""
-
-    def flat(leaves: list[Array]) -> list[Array]:
-        return [a.reshape(-1, a.shape[-1]).astype(jnp.float32) for a in leaves]
-
-    mask = None
-    if given.lengths is not None:
-        steps = jnp.arange(given.x.shape[0])[:, None]
-        mask = (steps < given.lengths[None, :]).reshape(-1, 1)
-    d_own, *_ = engine._step_backwards(
-        static.form,
-        mask,
-        given.own,
-        tree.unflatten(flat(before)),
-        tuple(flat(saved)),
-        tree.unflatten(flat(d_carry)),
-    )
-    return jax.tree.map(lambda d, a: d.astype(a.dtype), d_own, given.own)
-
-
 # -- operands --------------------------------------------------------------------
+
+
+def _traced(plan: Plan, step: Any, own: Any, tiles: int) -> elementwise.Traced:
+    """A step of tiles as a kernel has them."""
+    return elementwise.trace(
+        step, own, tiles, plan.part, sequences=plan.sequences, transposed=plan.transposed
+    )
 
 
 def _hidden(form: Elementwise, carry: Carry) -> int:
@@ -254,18 +297,3 @@ def _hidden(form: Elementwise, carry: Carry) -> int:
         if leaf is jaxpr.outvars[0]:
             return k
     raise ValueError("implementation 'pallas': `hidden` must pick a leaf of the carry as it is.")
-
-
-def _wide(plan: Plan, own: Any) -> Any:
-    return jax.tree.map(lambda a: arrays.pad_features(plan, a.astype(jnp.float32)), own)
-
-
-def _of_rows(plan: Plan, given: _Arguments, carry: list[Array]) -> tuple[Any, Any, Any]:
-    """Of the sequences: a carry, lengths, and the recurrent mask."""
-
-    def whole(a: Array) -> Array:
-        return arrays.pad_rows(arrays.pad_features(plan, a.astype(jnp.float32)), 0)
-
-    lengths = None if given.lengths is None else arrays.pad_rows(given.lengths, 0)
-    mask = None if given.recurrent_mask is None else whole(given.recurrent_mask)
-    return [whole(leaf) for leaf in carry], lengths, mask

@@ -1,9 +1,13 @@
 """How a recurrence is laid over a GPU's multiprocessors, and what does not fit.
 
-A tile of ROWS sequences is one block's, or a cluster's of several blocks. Its features are cut
+A tile of some sequences is one block's, or a cluster's of several blocks. Its features are cut
 into parts of equal width: each part belongs to one group of warps (128 threads), which keeps
 the carry of its features in registers. A block keeps the columns of the recurrent kernel that
 its parts need in shared memory, and all of ``h``.
+
+The tensor core multiplies ROWS rows at a time. They are sequences, [ROWS, part]; or, where there
+are few of these (`seqjax.ops.layout.Choices.small_batch`), features, [part, FEW]: everything is
+transposed, and nothing computed in vain.
 
 This file imports neither Pallas nor Mosaic: it answers for calls that they cannot run, too.
 """
@@ -13,11 +17,13 @@ from typing import Any, NamedTuple
 import jax
 
 from seqjax.ops.cell import Elementwise
+from seqjax.ops.layout import choices
 
-ROWS = 64  # sequences of a tile: M of the tensor core's product
+ROWS = 64  # of a tile: M of the tensor core's product
+FEW = 16  # sequences of a transposed tile, which has 32 bytes in a row: the least swizzle
 SHARED_MEMORY = 227 * 1024  # bytes of a Hopper multiprocessor that a block can have
 RESERVED = 1024  # of them for barriers, and for Mosaic
-CLUSTERS = (1, 2, 4, 6, 8, 10, 12, 16)  # blocks; 16 are the most there can be
+CLUSTERS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)  # blocks; 16 are the most there can be
 MOST_GROUPS = 4  # of warps in a block: each thread then has 128 registers
 WIDEST_NORM = 64  # features of a part whose tiles still fit one group's registers
 WIDEST_PRODUCT = 256  # columns: N of the tensor core's product
@@ -35,6 +41,7 @@ class Plan(NamedTuple):
         groups: of warps, in a block.
         blocks: in a cluster.
         masked: whether there is a recurrent mask.
+        sequences: of a tile: ROWS, or fewer where it is transposed.
     """
 
     summed: int
@@ -44,6 +51,17 @@ class Plan(NamedTuple):
     groups: int
     blocks: int
     masked: bool = False
+    sequences: int = ROWS
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the rows of a tile are features."""
+        return self.sequences < ROWS
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a tile, ROWS first."""
+        return (self.part, self.sequences) if self.transposed else (self.sequences, self.part)
 
     @property
     def gates(self) -> int:
@@ -67,8 +85,8 @@ class Plan(NamedTuple):
 
     @property
     def tile(self) -> int:
-        """Bytes of a tile [ROWS, part] of bfloat16."""
-        return ROWS * self.part * _BF16
+        """Bytes of a tile of bfloat16."""
+        return self.sequences * self.part * _BF16
 
     @property
     def forward_tiles(self) -> int:
@@ -100,7 +118,12 @@ class Plan(NamedTuple):
 
     @property
     def columns(self) -> int:
-        """Of the backward kernel's product at a time: at most 128, in 64 registers of a thread."""
+        """Of the backward kernel's product at a time: at most 128, in 64 registers of a thread.
+
+        Where tiles are transposed, features: a part's, which are rows.
+        """
+        if self.transposed:
+            return self.part
         width = self.blocks * self.part
         return max(n for n in range(self.part, 129, self.part) if width % n == 0)
 
@@ -120,12 +143,15 @@ class Plan(NamedTuple):
         return max(self.forward_bytes, self.backward_bytes) <= SHARED_MEMORY
 
 
-def plan(form: Elementwise, features: int, *, masked: bool = False) -> Plan | str:
+def plan(
+    form: Elementwise, features: int, batch: int = ROWS, *, masked: bool = False
+) -> Plan | str:
     """How a recurrence of some width is cut: with least padding, into as few blocks as hold it.
 
     Args:
         form: the recurrence.
         features: its width H.
+        batch: sequences: of few, tiles are transposed where that fits.
         masked: whether there is a recurrent mask.
 
     Returns:
@@ -133,11 +159,34 @@ def plan(form: Elementwise, features: int, *, masked: bool = False) -> Plan | st
 
     Example:
         >>> from seqjax import ops
-        >>> plan(ops.LSTMCell().form, 250)
-        Plan(summed=4, split=0, features=250, part=32, groups=1, blocks=8, masked=False)
+        >>> for batch in (64, 16):
+        ...     found = plan(ops.LSTMCell().form, 250, batch)
+        ...     found.shape, found.groups, found.blocks
+        ((64, 32), 1, 8)
+        ((64, 16), 1, 4)
         >>> plan(ops.LSTMCell().form, 500).partition(":")[0]
         'a width of 500 is too much for the shared memory of 16 multiprocessors'
     """
+    uncut = Plan(form.summed, form.split, features, part=0, groups=0, blocks=0, masked=masked)
+
+    def cut(options: list[tuple[int, int]], sequences: int) -> list[Plan]:
+        rows = uncut._replace(sequences=sequences)
+        return [
+            rows._replace(part=part, groups=-(-features // (part * blocks)), blocks=blocks)
+            for blocks, part in options
+        ]
+
+    def best(plans: list[Plan]) -> Plan | None:
+        fitting = [each for each in plans if each.groups <= MOST_GROUPS and each.fits]
+        return min(fitting, key=lambda each: (each.padded, each.blocks), default=None)
+
+    # A layer norm's mean is over features, which warps have apart where they are rows; up to 16
+    # of them leave three quarters of the rows empty.
+    few = batch <= choices().small_batch and features > 16 and not form.across_features
+    if few and form.gates * ROWS <= WIDEST_PRODUCT:
+        found = best(cut([(blocks, ROWS) for blocks in CLUSTERS], FEW))
+        if found is not None:
+            return found
     part = 16 if features <= 16 else 32
     options = [(blocks, part) for blocks in CLUSTERS]
     if form.across_features:
@@ -149,17 +198,12 @@ def plan(form: Elementwise, features: int, *, masked: bool = False) -> Plan | st
         options = [(1, features)]
     if form.gates * options[0][1] > WIDEST_PRODUCT:
         return f"its {form.gates} gates are too many for one product of a part's columns"
-    uncut = Plan(form.summed, form.split, features, part=0, groups=0, blocks=0, masked=masked)
-    cut = [
-        uncut._replace(part=part, groups=-(-features // (part * blocks)), blocks=blocks)
-        for blocks, part in options
-    ]
-    fitting = [each for each in cut if each.groups <= MOST_GROUPS and each.fits]
-    if fitting:
-        return min(fitting, key=lambda each: (each.padded, each.blocks))
-    needed = min(max(each.forward_bytes, each.backward_bytes) for each in cut)
+    plans = cut(options, ROWS)
+    if (found := best(plans)) is not None:
+        return found
+    needed = min(max(each.forward_bytes, each.backward_bytes) for each in plans)
     return (
-        f"a width of {features} is too much for the shared memory of {cut[-1].blocks}"
+        f"a width of {features} is too much for the shared memory of {plans[-1].blocks}"
         f" multiprocessors: {needed} bytes of {SHARED_MEMORY} in each"
     )
 
@@ -181,7 +225,8 @@ def refuses(call: Any) -> str | None:
     if not all(isinstance(size, int) for size in call.shape):
         return f"its grid needs a known batch and time, and x is {call.shape}"
     masked = call.options.get("recurrent_mask") is not None
-    found = plan(call.form, call.features, masked=masked)
+    batch = call.shape[1 if call.options.get("time_major") else 0]
+    found = plan(call.form, call.features, batch, masked=masked)
     return found if isinstance(found, str) else None
 
 
