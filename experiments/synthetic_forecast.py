@@ -4,6 +4,7 @@
     python -m experiments.synthetic_forecast --quick                # a look: 1 seed, 2 epochs
     python -m experiments.synthetic_forecast --only lstm,wavenet    # some rows (--list)
     python -m experiments.synthetic_forecast --resume               # go on where it stopped
+    python -m experiments.synthetic_forecast --sweep implementation=scan,newton   # both ways
 
 Series of two sine waves and noise: from 50 steps, forecast the next one or the next ten.
 The table gives the validation MSE (ten steps ahead: that of the forecast after the last
@@ -27,6 +28,7 @@ from jax import Array
 from experiments import synthetic_data as series, synthetic_pictures
 from experiments.chapter15 import HORIZON, RECIPES, Recipe, optimizer_of
 from seqjax import launch, models, runs, study, train
+from seqjax.nn.newton import COUNTS, iterates
 from seqjax.report import Row, wide_table
 
 NAME = "experiments.synthetic_forecast"
@@ -71,9 +73,11 @@ def forecast(recipe: Recipe, model: models.Model, params: Any, x: Array) -> Arra
 
 def loss_of(recipe: Recipe, model: models.Model) -> train.Loss:
     """The training loss; in validation, the error of the forecast after the last step."""
-    training = recipe.training
+    training, counted = recipe.training, iterates(model.layer)
 
-    def loss(params: Any, batch: dict[str, Array], key: Array | None) -> Array:
+    def loss(
+        params: Any, batch: dict[str, Array], key: Array | None, counter: Array | None = None
+    ) -> Array | train.Losses:
         x, y = batch["x"], batch["y"]
         if key is None:
             prediction, target = model.apply(params, x), y
@@ -85,10 +89,13 @@ def loss_of(recipe: Recipe, model: models.Model) -> train.Loss:
             sign = jax.random.rademacher(flip_key, (x.shape[0],), x.dtype)
             x = x * sign[:, None, None]
             y = y * sign[:, *(None,) * (y.ndim - 1)]
-        squares = (model.apply(params, x, key=key) - y) ** 2
+        found = model.apply(params, x, key=key, counter=counter, return_solution=counted)
+        prediction, solution = found if counted else (found, None)
+        squares = (prediction - y) ** 2
         if y.ndim == 3:
             squares = squares[:, training.skip :]
-        return jnp.mean(squares, axis=tuple(range(1, y.ndim)))
+        losses = jnp.mean(squares, axis=tuple(range(1, y.ndim)))
+        return losses if solution is None else train.Losses(losses, metrics=solution.metrics)
 
     return loss
 
@@ -112,6 +119,7 @@ def trial_of(config: Config, name: str) -> study.Trial:
             epochs=training.epochs,
             validation=series.batches_of(recipe, series.VALIDATION, size=500, shuffle=False),
             early_stopping=train.EarlyStopping() if recipe.best else None,
+            track_metrics=COUNTS if iterates(model.layer) else (),
             **how,
         )
 

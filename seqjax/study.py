@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import jax
 import tyro
 
-from seqjax import launch, models, train
+from seqjax import launch, models, ops, train
 from seqjax.config import OF_THE_CALL
 from seqjax.report import Kind, Row
 from seqjax.runs import checkpoint_folder, outcome_path, seeds_of, write_model
@@ -74,6 +74,8 @@ class Config(launch.Config):
     """One seed and 2 epochs: for a look."""
     dtype: Literal["bfloat16"] | None = None
     """Of the computation; parameters, carries and sums stay in float32."""
+    implementation: ops.Implementation | None = None
+    """How recurrent layers run, such as "newton" (docs/newton.md); by default as is best here."""
     profile: int = 0
     """Write a trace of so many jitted calls of training to the folder's profile/ (for
     TensorBoard or Perfetto)."""
@@ -96,8 +98,20 @@ class Config(launch.Config):
         return tuple(range(self.seed, self.seed + (1 if self.quick else self.seeds)))
 
     def cast(self, model: models.Model) -> models.Model:
-        """`model`, computing in ``--dtype``."""
-        return model if self.dtype is None else models.in_dtype(model, self.dtype)
+        """`model`, computing in ``--dtype`` and by ``--implementation``.
+
+        Raises:
+            RunError: for an implementation that cannot run one of its layers.
+        """
+        model = model if self.dtype is None else models.in_dtype(model, self.dtype)
+        if self.implementation is None:
+            return model
+        model = models.in_implementation(model, self.implementation)
+        try:
+            jax.eval_shape(model.init, jax.random.key(0))
+        except ValueError as error:
+            raise launch.RunError(f"--implementation {self.implementation}: {error}") from None
+        return model
 
     def epochs_of(self, epochs: int) -> int:
         """Those of ``--epochs``, few for a look, or a row's own."""
@@ -225,7 +239,7 @@ def run(
         if trained:
             left = (time.perf_counter() - begun) / trained * (len(chosen) - place + 1)
             label += f", about {_duration(left)} left"
-        trained += _train(name, config, folder, title, trial_of(one, row), label, how)
+        trained += _train(name, one, folder, title, trial_of(one, row), label, how)
     found = {}
     for row in config.titles:
         for end, one in config.swept().items():
@@ -258,7 +272,10 @@ def _train(
         return train.Checkpoints(saves, metadata | {"seed": seed}, every=trial.every)
 
     if is_primary():
-        write_model(folder, row, trial.model, trial.extra)
+        model = trial.model
+        if config.implementation is not None and model.layer is not None:
+            model = models.in_implementation(model, None)  # it may be read on another machine
+        write_model(folder, row, model, trial.extra)
     callbacks = [train.TensorBoard(folder / "tensorboard" / row)] if config.tensorboard else []
     profile = (folder / "profile" / row, config.profile) if config.profile else None
     runs = trial.fit(

@@ -19,6 +19,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from seqjax import data, ops, train
+from seqjax.bench.agreement import Weights, compare
 from seqjax.bench.report import Figure, Options, Report, table
 from seqjax.bench.turns import BenchError
 
@@ -54,6 +55,8 @@ class Newton(Options):
     """Steps of its series: two sines and noise (chapter 15), of which it forecasts the next."""
     epochs: int = 6
     """Of the training."""
+    agree: tuple[int, ...] = (1, 16384)
+    """T at which values and gradients of every cell are held against the loop's; none for none."""
 
 
 class Situation(NamedTuple):
@@ -134,12 +137,12 @@ def run(config: Newton) -> Report:
     Raises:
         BenchError: for a number below 1.
     """
-    for name in ("draws", "epochs", "train_steps"):
-        if getattr(config, name) < 1:
+    for name in ("draws", "epochs", "train_steps", "steps", "features", "agree"):
+        if (np.atleast_1d(getattr(config, name)) < 1).any():
             raise BenchError(f"--{name.replace('_', '-')} must be at least 1.")
     if config.quick:
         few = {"steps": (16, 64), "features": (4, 16), "radius": (1.0, 3.0), "draws": 1}
-        config = dataclasses.replace(config, **few, epochs=2, train_steps=32)
+        config = dataclasses.replace(config, **few, epochs=2, train_steps=32, agree=())
     wanted = list(situations(config))
     found: dict[Situation, list[Found]] = {}
     with Progress(transient=True) as progress:
@@ -148,9 +151,14 @@ def run(config: Newton) -> Report:
             progress.update(bar, description=f"{one.kind}, {one.axis} {one.size:g}")
             found[one] = [solve(one, draw) for draw in range(config.draws)]
             progress.advance(bar)
-    histories = {way: trained(config, way) for way in METHODS} if config.train else {}
+    fits = {way: trained(config, way) for way in METHODS} if config.train else {}
+    histories = {way: fit.history for way, fit in fits.items()}
     tables = [*_tables(found), *([_training(config, histories)] if histories else [])]
     figures = [*_figures(found), *_figures_of_training(histories)]
+    if config.agree:
+        after = [_after_training(fits["scan"].params["gru"])] if fits else []
+        compared, more = compare(after, config.agree)
+        tables, figures = [*tables, compared], [*figures, *more]
     return Report(NAME, dataclasses.asdict(config), figures, tables)
 
 
@@ -159,8 +167,8 @@ def run(config: Newton) -> Report:
 _SERIES, _WIDTH, _BATCH = 768, 16, 32
 
 
-def trained(config: Newton, implementation: Method) -> list[dict[str, Any]]:
-    """A GRU that forecasts the next value at every step: its history, epoch by epoch."""
+def trained(config: Newton, implementation: Method) -> train.Fit:
+    """A GRU that forecasts the next value at every step."""
     series = data.two_sines(_SERIES, config.train_steps + 1)
     windows = data.next_values(series, 1)
     x, y = np.array(windows.inputs)[..., None], np.array(windows.targets)
@@ -179,19 +187,28 @@ def trained(config: Newton, implementation: Method) -> list[dict[str, Any]]:
         part(slice(held_out, None), shuffle=True),
         epochs=config.epochs,
         validation=part(slice(held_out), shuffle=False),
-    ).history
-
-
-def _loss(implementation: Method, params: Any, batch: Any, key: Any) -> train.Losses:
-    counted = implementation == NAME
-    found: Any = ops.gru(
-        params["gru"], batch["x"], implementation=implementation, return_solution=counted
+        track_metrics=("fallbacks", "backward_fallbacks") if implementation == NAME else (),
     )
-    y, solution = found if counted else (found, None)
+
+
+def _after_training(params: ops.GRUParams) -> Weights:
+    def inputs(steps: int) -> Array:
+        return jnp.array(data.two_sines(1, steps + 1)[:, :-1, None], float)
+
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda a: a.astype(float), params)
+    return Weights("gru, trained", ops.GRUCell(), wide, inputs)
+
+
+def _loss(
+    implementation: Method, params: Any, batch: Any, key: Any, counter: Array | None = None
+) -> train.Losses:
+    by_newton = implementation == NAME
+    more: Any = {"return_solution": True, "counter": counter} if by_newton else {}
+    found: Any = ops.gru(params["gru"], batch["x"], implementation=implementation, **more)
+    y, solution = found if by_newton else (found, None)
     values = jnp.mean((y @ params["head"] - batch["y"]) ** 2, axis=(1, 2))
-    metrics = {} if solution is None else solution._asdict()
-    metrics = {name: value.astype(values.dtype) for name, value in metrics.items()}
-    return train.Losses(values, metrics=metrics)
+    return train.Losses(values, metrics={} if solution is None else solution.metrics)
 
 
 # -- tables and figures ------------------------------------------------------------------
@@ -225,13 +242,13 @@ def _training(config: Newton, histories: dict[str, list[dict[str, Any]]]) -> Tab
     made = table(
         f"the same training both ways: GRU {_WIDTH}, T {config.train_steps}, batch {_BATCH}",
         ["epoch"],
-        ["scan, validation MSE", "newton", "difference", "iterations", "fell back"],
+        ["scan, validation MSE", "newton", "difference", "iterations", "fell back", "backwards"],
     )
     for a, b in zip(*(histories[way] for way in METHODS), strict=True):
         loop, ours = a["validation_loss"], b["validation_loss"]
-        share = f"{b['validation_fallbacks']:.0%}"
         cells = [f"{loop:.6f}", f"{ours:.6f}", f"{abs(ours - loop) / loop:.1e}"]
-        made.add_row(str(a["epoch"]), *cells, f"{b['validation_iterations']:.1f}", share)
+        shares = (f"{b[name]:.0%}" for name in ("fallbacks", "backward_fallbacks"))
+        made.add_row(str(a["epoch"]), *cells, f"{b['validation_iterations']:.1f}", *shares)
     return made
 
 

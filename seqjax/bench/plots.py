@@ -134,6 +134,7 @@ def _generate(figures: Sequence[Figure], folder: Path) -> list[Path]:
 
 def _newton(figures: Sequence[Figure], folder: Path) -> list[Path]:
     """Iterations against each axis, hollow where the loop had to run; losses by epoch."""
+    figures = [f for f in figures if f.labels["quantity"] != "difference"]
     axes = list(dict.fromkeys(f.labels["axis"] for f in figures))
     picture, grid = _panels(1 + ("epoch" in axes), len(AXES))
     titles = AXES | {"epoch": "epoch of a training"}

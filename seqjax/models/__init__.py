@@ -16,7 +16,6 @@ from seqjax.models.model import (
     Params as Params,
     example as example,
     from_layer as from_layer,
-    in_dtype as in_dtype,
     make as make,
 )
 from seqjax.models.sampling import sampler as sampler, stream as stream
@@ -25,3 +24,4 @@ from seqjax.models.seq2seq import (
     captioner as captioner,
     seq2seq as seq2seq,
 )
+from seqjax.models.variants import in_dtype as in_dtype, in_implementation as in_implementation

@@ -1,6 +1,5 @@
 """Any layer as a tuple of pure functions."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from jax import Array
 
 from seqjax import nn, ops
 from seqjax.nn.layer import Context, Inputs, Tokens, check_context
+from seqjax.nn.newton import COUNTER, iterates
 from seqjax.storage.same import same
 from seqjax.storage.strict_json import nearest
 
@@ -22,13 +22,16 @@ class Model(NamedTuple):
     Attributes:
         init: ``key -> params``.
         apply: ``(params, x, initial_carry=None, *, key=None, seq_lengths=None,
-            return_carry=False, context=None, return_solution=False) -> y``, or ``(carry, y)``;
+            return_carry=False, context=None, return_solution=False, guess=None,
+            counter=None) -> y``, or ``(carry, y)``;
             x is [batch, time, inputs] (tokens [batch, time]), y [batch, time, outputs] ([batch,
             outputs] for a model that answers at the end only). Dropout acts where `key` is
             given; `context` is what else the layers read, arrays by name (see
-            `seqjax.nn.WaveNet`). With `return_solution` comes last what layers with
-            ``implementation="newton"`` counted, added up: `seqjax.ops.Solution`, whose arrays
-            [batch] are metrics that `fit` can track.
+            `seqjax.nn.WaveNet`). The rest is of layers with ``implementation="newton"``: with
+            `return_solution` comes last what they counted, added up: `seqjax.ops.Solution`,
+            whose arrays [batch] are metrics that `fit` can track, and whose `guess` a later call
+            on the same sequences begins with; `counter` is as in `seqjax.ops.Options`, and its
+            gradient the sum over the layers.
         initial_carry: ``batch -> carry`` before the first step; its leaves begin with the
             batch.
         step: ``(params, carry, x, *, context=None) -> (carry, y)``, x [batch, inputs], y
@@ -60,8 +63,8 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
         The model.
 
     Raises:
-        ValueError: (of the functions) for shapes that do not fit, or a context that no layer
-            reads.
+        ValueError: (of the functions) for shapes that do not fit, a context that no layer reads,
+            or a guess that is none of these layers.
 
     Example:
         >>> model = from_layer(nn.Bidirectional(nn.GRU(features=4)), inputs=3)
@@ -86,9 +89,17 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
         return_carry: bool = False,
         context: Context | None = None,
         return_solution: bool = False,
+        guess: Any = None,
+        counter: Array | None = None,
     ) -> Any:
+        if counter is not None:
+            if not iterates(layer):
+                raise ValueError(_NONE_ITERATES)
+            context = {**(context or {}), COUNTER: counter}
+        iterated = return_solution or guess is not None
+        known = {"guess": guess} if isinstance(guess, Mapping) else {}
         result = layer.apply(
-            {"params": params},
+            {"params": params, **known},
             x,
             initial_carry,
             seq_lengths=seq_lengths,
@@ -97,12 +108,21 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
             context=context,
             rngs=None if key is None else {"dropout": key},
             method="last" if last else None,
-            mutable=["newton"] if return_solution else False,
+            mutable=["newton"] if iterated else False,
         )
-        if not return_solution:
+        if not iterated:
             return result
         result, sown = result
-        return (*result, _added(sown)) if return_carry else (result, _added(sown))
+        solution = _added(sown)
+        # A layer looks for its own and no further: what is another's would do nothing.
+        if guess is not None and jax.tree.structure(guess) != jax.tree.structure(solution.guess):
+            raise ValueError(
+                "guess: it must be the guess of a solution of the same layers,"
+                f" {jax.tree.map(jnp.shape, solution.guess)}, not {jax.tree.map(jnp.shape, guess)}."
+            )
+        if not return_solution:
+            return result
+        return (*result, solution) if return_carry else (result, solution)
 
     def step(
         params: Params, carry: Any, x: Array, *, context: Context | None = None
@@ -117,55 +137,28 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
     return Model(jax.jit(same(init)), apply, initial_carry, step, layer, inputs, last)
 
 
+_NONE_ITERATES = (
+    "return_solution, guess, counter: no layer of this model iterates: none has"
+    ' implementation="newton", or their recurrences are linear, and solved at once.'
+)
+
+
 def _added(sown: Any) -> ops.Solution:
     """All solutions that layers left behind, as one."""
-    found = jax.tree.leaves(sown, is_leaf=lambda node: isinstance(node, ops.Solution))
+
+    def is_one(node: Any) -> bool:
+        return isinstance(node, ops.Solution)
+
+    found = jax.tree.leaves(sown, is_leaf=is_one)
     if not found:
-        raise ValueError(
-            'return_solution: no layer of this model iterates: none has implementation="newton", or'
-            " their recurrences are linear, and solved at once."
-        )
+        raise ValueError(_NONE_ITERATES)
     # Of layers that a loop repeats they stand along axes of their own.
-    of_one = [jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]).sum(0), one) for one in found]
-    return jax.tree.map(lambda *counts: sum(counts), *of_one)
-
-
-def in_dtype(model: Model, dtype: Any) -> Model:
-    """A model that computes in another dtype; its parameters, carries and sums stay wide.
-
-    Args:
-        model: of `from_layer` or `make`.
-        dtype: such as "bfloat16".
-
-    Returns:
-        The model, with the same parameters.
-
-    Example:
-        >>> model = in_dtype(make("gru", inputs=1, features=(4,), outputs=1), "bfloat16")
-        >>> params = model.init(jax.random.key(0))
-        >>> model.apply(params, jnp.ones((2, 5, 1))).dtype
-        dtype(bfloat16)
-        >>> {str(leaf.dtype) for leaf in jax.tree.leaves(params)}
-        {'float32'}
-    """
-    made: dict[int, Any] = {}
-
-    def cast(value: Any) -> Any:
-        if isinstance(value, tuple | list):
-            return type(value)(map(cast, value))
-        if not isinstance(value, nn.Layer):
-            return value
-        if id(value) not in made:  # one that stands there twice shares its parameters
-            names = [f.name for f in dataclasses.fields(value) if f.name not in ("parent", "name")]
-            fields = {name: cast(getattr(value, name)) for name in names}
-            if "dtype" in fields:
-                fields["dtype"] = jnp.dtype(dtype)
-            made[id(value)] = value.clone(**fields)
-        return made[id(value)]
-
-    if model.layer is None or model.inputs is None:
-        raise ValueError("in_dtype: the model does not say its layers and inputs.")
-    return from_layer(cast(model.layer), model.inputs, last=model.last)
+    of_one = [
+        jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]).sum(0), one._replace(guess=None))
+        for one in found
+    ]
+    guess = jax.tree.map(lambda one: one.guess, sown["newton"], is_leaf=is_one)
+    return jax.tree.map(lambda *counts: sum(counts), *of_one)._replace(guess=guess)
 
 
 def example(inputs: Inputs, steps: int) -> Array:

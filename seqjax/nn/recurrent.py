@@ -17,8 +17,10 @@ from jax import Array
 
 from seqjax import ops
 from seqjax.nn.layer import Call, Context, Inputs, Layer, at_last, checked_rate, with_carry
+from seqjax.nn.newton import COUNTER, iterates, leave_behind, options_of
 from seqjax.ops.bounds import Count, Rate
 from seqjax.ops.cell import in_float32
+from seqjax.ops.recurrent_kernel import vector_of
 from seqjax.ops.wavefront import refuses
 
 SETTINGS = get_type_hints(ops.Settings, include_extras=True)
@@ -54,7 +56,8 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
         param_dtype: of the parameters.
         kernel_init: of the input kernel, in place of the cell's own; drawn as one
             packed matrix (as in Keras).
-        recurrent_init: of the recurrent kernel, likewise.
+        recurrent_init: of the recurrent kernel, likewise; where it is diagonal, of a vector
+            [gates * features].
         bias_init: of the biases, likewise.
     """
 
@@ -89,6 +92,8 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
         def declare(name: str, shape: Any, init: Any, *, keep_dtype: bool = False) -> Array:
             used.add(name)
             init = given.get(name, init)
+            if name == "recurrent_kernel" and len(shape) == 1:
+                init = vector_of(init, f"{type(self).__name__}: recurrent_init")
             array = self.declare(name, shape, init, self.param_dtype, inputs)
             return array if self.dtype is None or keep_dtype else array.astype(self.dtype)
 
@@ -119,7 +124,7 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
                 shape = (batch, self.features)
                 recurrent_mask = self._mask(self.recurrent_dropout, shape, jnp.float32)
         cell = self.cell
-        iterates = self.implementation == "newton" and not isinstance(cell.form, ops.Linear)
+        by_iteration = iterates(self)
         result = ops.run(
             cell,
             params,
@@ -128,15 +133,19 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
             recurrent_mask=recurrent_mask,
             seq_lengths=call.seq_lengths,
             return_carry=True,
-            return_solution=iterates,
+            **(options_of(self, call) if by_iteration else {}),
             **{name: getattr(self, name) for name in SETTINGS},
         )
-        if not iterates:
+        if not by_iteration:
             return result
         carry, y, solution = result
-        if not self.is_initializing():  # or the variables would hold it
-            self.sow("newton", "solution", solution)
+        leave_behind(self, solution)
         return carry, y
+
+    def context_names(self) -> frozenset[str]:
+        """What counts the backward pass of "newton"; a step does not read it."""
+        linear = isinstance(self.cell.form, ops.Linear)
+        return frozenset({COUNTER} if self.implementation == "newton" and not linear else ())
 
     def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
         """One step: ``(carry, y)``."""

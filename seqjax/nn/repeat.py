@@ -47,7 +47,7 @@ class Repeat(Layer):
         checked_rate(self, self.dropout)
         loop = nn.scan(
             one,
-            variable_axes={"params": 0, "newton": 0},
+            variable_axes={"params": 0, "newton": 0, "guess": 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=((0, 1),),  # type: ignore[arg-type] # carries begin with the batch, then the depth
             out_axes=1,

@@ -93,6 +93,11 @@ def damped(factors: Factors, where: Array) -> Factors:
     """Factors made smaller, `where` that is True, until no row's sum of sizes is above 1.
 
     No product of such factors grows, however many they are.
+
+    Example:
+        >>> a = ((jnp.full(1, 3.0), jnp.full(1, -1.0)),)
+        >>> [float(u[0]) for u in damped(a, jnp.array(True))[0]]
+        [0.75, -0.25]
     """
     if isinstance(factors, tuple):
         sums = [sum(map(jnp.abs, row[1:]), jnp.abs(row[0])) for row in factors]

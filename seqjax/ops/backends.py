@@ -136,6 +136,7 @@ def run_form(
     implementation: str,
     loop: Loop,
     guess: Array | None = None,
+    counter: Array | None = None,
 ) -> tuple[Carry, Array]:
     """Run a cell's recurrence.
 
@@ -149,6 +150,7 @@ def run_form(
         implementation: from `choose`.
         loop: how.
         guess: of ``h`` [T, B, H], of "newton"; or None.
+        counter: [B], of "newton"; or None.
 
     Returns:
         The final carry, and the outputs [T, B, H].
@@ -157,8 +159,8 @@ def run_form(
     over_time = BACKENDS[implementation].loops[type(form)]
     if isinstance(form, Elementwise):
         weights, own = cell.weights(params, dtype)
-        more = () if guess is None else (guess,)
-        return over_time(form, loop, own, weights, x, carry, mask, recurrent_mask, *more)
+        more = {"guess": guess, "counter": counter} if over_time is newton.scan else {}
+        return over_time(form, loop, own, weights, x, carry, mask, recurrent_mask, **more)
     if isinstance(form, Linear):
         end, h = over_time(loop, *form.coefficients(params, x, dtype), carry, mask)
         return end, form.output(params, h, x, dtype)

@@ -15,6 +15,7 @@ class Iterated(NamedTuple):
 
     Attributes:
         unknown: arrays.
+        sizes: of each, the largest that every unit of every sequence is [B, H].
         damped: whether it is from here on, as a change overflowed.
         moved: the last change, of the unit that changed most for its size.
         iterations: so far.
@@ -23,6 +24,7 @@ class Iterated(NamedTuple):
     """
 
     unknown: tuple[Array, ...]
+    sizes: tuple[Array, ...]
     damped: Array
     moved: Array
     iterations: Array
@@ -59,10 +61,10 @@ def iterate(
     tolerance = _tolerance(max(float(jnp.finfo(narrow).eps), float(jnp.finfo(dtype).eps)))
     limit = choices().newton_iterations
 
-    def sizes(tree: tuple[Array, ...]) -> list[Array]:  # [B, H] each
-        return [along(jnp.max(jnp.abs(a), axis=0)) for a in tree]
+    def sizes(tree: tuple[Array, ...]) -> tuple[Array, ...]:  # [B, H] each
+        return tuple(along(jnp.max(jnp.abs(a), axis=0)) for a in tree)
 
-    def relative(these: list[Array], to: list[Array]) -> Array:
+    def relative(these: tuple[Array, ...], to: tuple[Array, ...]) -> Array:
         # A unit much smaller than its neighbours is not asked for more digits than they leave it;
         # a carry that counts (an LSTM's c) is not among them.
         floor = jnp.min(jnp.stack([jnp.max(a, axis=-1, keepdims=True) for a in to]), axis=0)
@@ -85,12 +87,14 @@ def iterate(
         ratio = moved / state.moved
         to_come = jnp.where(ratio < 1, moved * jnp.maximum(1, ratio / (1 - ratio)), jnp.inf)
         # The residual is that of the last unknown: a change out of all proportion excuses none.
-        exact = relative(sizes(residual), sizes(state.unknown)) <= rounding
+        exact = relative(sizes(residual), state.sizes) <= rounding
         done = (to_come <= tolerance) | exact
         # Damped from the start an LSTM would lose its memory, and more iterations than it saves.
-        unknown = jax.tree.map(lambda a, b: jnp.where(finite, a, b), unknown, state.unknown)
+        found, last = (unknown, scales), (state.unknown, state.sizes)
+        unknown, scales = jax.tree.map(lambda a, b: jnp.where(finite, a, b), found, last)
         return Iterated(
             unknown=unknown,
+            sizes=scales,
             damped=~finite | state.damped,
             moved=jnp.where(finite, moved, jnp.inf),
             iterations=state.iterations + 1,
@@ -101,7 +105,10 @@ def iterate(
     no = jnp.zeros_like(skip)
     zero = jnp.zeros_like(skip, dtype=jnp.int32)
     much = jnp.full_like(skip, jnp.inf, dtype=dtype)
-    return lax.while_loop(more, again, vary_alike(Iterated(start, no, much, zero, no, skip)))
+    # Not those of the start: where it is zeros XLA would fold them, for seconds.
+    small = tuple(jnp.zeros_like(a[0]) for a in start)
+    begun = Iterated(start, small, no, much, zero, no, skip)
+    return lax.while_loop(more, again, vary_alike(begun))
 
 
 def _tolerance(eps: float) -> float:

@@ -11,14 +11,15 @@ is elementwise) and the known ``U``. With all of it this is Newton's method: few
 matrices. With the diagonal of ``U`` alone it is a quasi-Newton method: more iterations, elementwise
 (and Newton's where ``U`` is diagonal). Either way the first k steps are right after k iterations,
 and what they converge to is the loop's solution. Where products of factors overflow, they are
-damped from there on (`affine.damped`).
+damped from there on (`affine.damped`; before that, damping cost iterations: docs/newton.md).
 
 The gradient is that of the solution (implicit function theorem): the cotangents of the carries
 solve a linear recurrence in reverse, by the same iteration; parameters take one product each.
 
 Where an iteration does not converge, or is not finite, the engine's loop runs instead, inside the
-same compiled program, and `Solution` says so. (Under `jax.vmap` it runs always, as any `lax.cond`.)
-Weights whose dynamics are chaotic take about as many iterations as steps: they are the loop's.
+same compiled program, and `Solution` says so. Under `jax.vmap` all iterate until the last has
+converged, and the loop runs if one has not. Weights whose dynamics are chaotic take about as many
+iterations as steps: they are the loop's.
 
 It has first derivatives, in reverse mode: for others take "scan" or "autodiff".
 
@@ -45,7 +46,7 @@ from seqjax.ops.iteration import iterate
 from seqjax.ops.jacobian import linearise, recurrent_parts
 from seqjax.ops.layout import dot, project, shift_by_one, vary_alike
 from seqjax.ops.recurrent_kernel import product_back
-from seqjax.ops.solution import Counted, Solution, counted as counted
+from seqjax.ops.solution import Counted, Solution
 
 
 class Over(NamedTuple):
@@ -81,6 +82,7 @@ def scan(
     mask: Array | None = None,
     recurrent_mask: Array | None = None,
     guess: Array | None = None,
+    counter: Array | None = None,
     over: Over = _ONE_DEVICE,
 ) -> tuple[Carry | Counted, Array]:
     """`seqjax.ops.engine.scan` by Newton's method.
@@ -95,13 +97,14 @@ def scan(
         mask: [T, B, 1], False where the carry stands still; None for all True.
         recurrent_mask: [B, H] or None, as the engine's.
         guess: of ``h`` [T, B, H], such as that of an earlier call; zeros by default.
+        counter: [B]; its gradient is how often the backward pass was left to the loop.
         over: where the steps lie.
 
     Returns:
         The final carry, and ``h`` [T, B, H] after every step.
     """
     before = carry.carry if isinstance(carry, Counted) else carry
-    arguments = vary_alike((own, weights, x, before, mask, recurrent_mask, guess))
+    arguments = vary_alike((own, weights, x, before, mask, recurrent_mask, guess, counter))
     final, h, solution = _solve(cell, loop, over, *arguments)
     if isinstance(carry, Counted):
         return Counted(final, jax.tree.map(jnp.add, carry.solution, solution)), h
@@ -130,6 +133,7 @@ def _solve_forward(
     mask: Array | None,
     recurrent_mask: Array | None,
     guess: Array | None,
+    counter: Array | None,
 ):
     """``(final, h, solution)``; keeps the carry before each step, as the engine does."""
     leaves, tree = jax.tree.flatten(carry)
@@ -180,11 +184,8 @@ def _solve_forward(
         solved = iterate(improve, tuple(jax.tree.leaves(start)), no, narrow, over.along, over.agree)
         last = 0 if loop.reverse else -1
 
-        def parallel() -> tuple[Carry, Carry]:
-            final = tree.unflatten([a[last] for a in solved.unknown])
-            return final, previous_of(solved.unknown)
-
-        final, previous = lax.cond(solved.converged, parallel, one_by_one)
+        found = tree.unflatten([a[last] for a in solved.unknown]), previous_of(solved.unknown)
+        final, previous = _unless(solved.converged, found, one_by_one)
         counts = 1, solved.iterations, (~solved.converged).astype(jnp.int32)
         converged = solved.converged
     else:
@@ -192,13 +193,13 @@ def _solve_forward(
     h = shift_by_one(cell.hidden(final), cell.hidden(previous), reverse=not loop.reverse)
     ones = jnp.ones_like(leaves[0][:, 0], dtype=jnp.int32)
     solution = Solution(*(ones * count for count in counts))
-    saved = own, weights, x, previous, mask, recurrent_mask, converged
+    saved = own, weights, x, previous, mask, recurrent_mask, counter, converged
     return (final, h, solution), saved
 
 
 def _solve_backward(cell: Elementwise, loop: Loop, over: Over, saved, cotangents):
     """Cotangents of the carries, iterated; then those of all else, one product each."""
-    own, weights, x, previous, mask, recurrent_mask, converged = saved
+    own, weights, x, previous, mask, recurrent_mask, counter, converged = saved
     d_final, d_h, _ = cotangents
     dtype, back = d_h.dtype, not loop.reverse
     steps, batch = x.shape[:2]
@@ -245,22 +246,22 @@ def _solve_backward(cell: Elementwise, loop: Loop, over: Over, saved, cotangents
         return over.backwards(cell, loop, everything, (d_final, d_h))[:4]
 
     if converged is None:  # there was nothing to solve
-        return *one_by_one(), None, None, None
+        return *one_by_one(), *(None,) * 4
     start = vary_alike((tuple(map(jnp.zeros_like, outside)), d_h))[0]
     narrow = weights.recurrent_kernel.dtype
     solved = iterate(improve, start, ~converged, narrow, over.along, over.agree)
 
-    def parallel() -> Any:
-        before, d_own, d_z, d_r = through(solved.unknown)
-        h = engine._masked(cell.hidden(previous), mask_of_steps)
-        d_weights = engine._weight_gradients(weights, x, h, d_z, d_r)
-        d_weights = jax.tree.map(lambda d, w: d.astype(w.dtype), d_weights, weights)
-        kernel_back = weights.kernel.T.astype(jnp.result_type(x, weights.kernel))
-        d_x = dot(d_z, kernel_back, dtype).astype(x.dtype)
-        first = -1 if loop.reverse else 0
-        return d_own, d_weights, d_x, tree.unflatten([a[first] for a in before])
-
-    return *lax.cond(solved.converged, parallel, one_by_one), None, None, None
+    before, d_own, d_z, d_r = through(solved.unknown)
+    h = engine._masked(cell.hidden(previous), mask_of_steps)
+    d_weights = engine._weight_gradients(weights, x, h, d_z, d_r)
+    d_weights = jax.tree.map(lambda d, w: d.astype(w.dtype), d_weights, weights)
+    kernel_back = weights.kernel.T.astype(jnp.result_type(x, weights.kernel))
+    d_x = dot(d_z, kernel_back, dtype).astype(x.dtype)
+    d_initial = tree.unflatten([a[-1 if loop.reverse else 0] for a in before])
+    found = _unless(solved.converged, (d_own, d_weights, d_x, d_initial), one_by_one)
+    failed = (~solved.converged).astype(jnp.float32)
+    times = None if counter is None else jnp.full_like(counter, failed)
+    return *found, None, None, None, times
 
 
 _solve.defvjp(_solve_forward, _solve_backward)
@@ -270,3 +271,16 @@ def _side_by_side(parts: tuple[Array, ...], like: Array) -> Array:
     """Rows of gates [T * B, H] each as [T, B, K*H]."""
     together = jnp.concatenate(parts, axis=-1)
     return together.reshape(*like.shape[:2], together.shape[-1])
+
+
+def _unless(converged: Array, found: Any, one_by_one: Callable[[], Any]) -> Any:
+    """What was found, or where it did not converge what the loop gives.
+
+    As a loop of one turn or none, for under `jax.vmap` that turns if one did not converge; of a
+    `lax.cond` both branches would always run there.
+    """
+
+    def again(_: Any) -> Any:
+        return vary_alike((jnp.ones_like(converged), one_by_one()))
+
+    return lax.while_loop(lambda state: ~state[0], again, vary_alike((converged, found)))[1]

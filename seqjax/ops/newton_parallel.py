@@ -26,7 +26,7 @@ from seqjax.ops.layout import Choices, carry_dtype, choices, shift_by_one, vary_
 from seqjax.ops.lengths import as_lengths, length_mask
 from seqjax.ops.linear_parallel import devices_along, sequence_parallel_linear_recurrence
 from seqjax.ops.mesh import DATA_AXIS, data_devices
-from seqjax.ops.solution import Solution, counted
+from seqjax.ops.solution import Solution, checked_counter, counted
 
 _OP = "sequence_parallel"
 
@@ -42,6 +42,7 @@ def sequence_parallel(
     seq_lengths: Integer[ArrayLike, " _batch"] | None = None,
     reverse: bool = False,
     return_solution: bool = False,
+    counter: Float[Array, " _batch"] | None = None,
 ) -> Any:
     """A cell over sequences longer than one device holds, their time split over a mesh axis.
 
@@ -64,6 +65,7 @@ def sequence_parallel(
             the inputs (`seqjax.ops.run` has that as `keep_order`).
         return_solution: return, as a third, how it was solved: `seqjax.ops.Solution`. A linear
             cell has none.
+        counter: as in `seqjax.ops.Options`; a linear cell takes none.
 
     Returns:
         ``(carry, y)``, the last carry and the outputs [batch, time, features], split as `x` is;
@@ -71,7 +73,8 @@ def sequence_parallel(
 
     Raises:
         ValueError: where shapes do not fit each other, for a cell that "newton" cannot run, for a
-            mesh without the axis, and for steps that its devices do not divide.
+            solution or a counter of a linear one, for a mesh without the axis, and for steps that
+            its devices do not divide.
 
     Example:
         >>> from seqjax import ops
@@ -91,14 +94,17 @@ def sequence_parallel(
     dtype = carry_dtype(x, cell.kernel(params))
     out_dtype = jnp.result_type(x, cell.kernel(params))
     carry = checked_carry(_OP, cell, initial_carry, batch, features, dtype)
-    form, options = cell.form, {"implementation": "newton"}
+    form, options = cell.form, {"implementation": "newton", "counter": counter}
     call = Call(_OP, form, x.shape, features, out_dtype, options)
     if reason := BACKENDS["newton"].reason(call):
         raise ValueError(f"{_OP}: {cell} cannot run so: {reason}.")
     lengths = as_lengths(seq_lengths, batch=batch, steps=steps)
     if isinstance(form, Linear):
-        if return_solution:
-            raise ValueError(f"{_OP}: {cell.name} is linear, and has no solution to return.")
+        if return_solution or counter is not None:
+            raise ValueError(
+                f"{_OP}: {cell.name} is linear, and solved at once: there is no solution to return,"
+                " and nothing for a counter to count."
+            )
         valid = None if lengths is None else length_mask(lengths, steps).T[:, :, None]
         if valid is not None:  # padding reaches no gradient
             x = jnp.where(valid, x, jnp.zeros_like(x))
@@ -113,7 +119,7 @@ def sequence_parallel(
     parts = data_devices(mesh)
     data = DATA_AXIS if parts > 1 and batch % parts == 0 and axis != DATA_AXIS else None
     run = _over_devices(cell, Loop(reverse=reverse), axis, devices, data, mesh, choices())
-    ends, y, solutions = run(params, x, carry, lengths)
+    ends, y, solutions = run(params, x, carry, lengths, checked_counter(_OP, batch, options))
     # Of a carry's gradient the device has a part that has its end; the others' ends are nobody's.
     end = jax.tree.map(lambda a: a[0 if reverse else -1], ends)
     y = y.astype(out_dtype)
@@ -141,7 +147,7 @@ def _over_devices(
         jax.shard_map(
             partial(_on_one_device, cell, loop, axis, devices, axes),
             mesh=mesh,
-            in_specs=(PartitionSpec(), sequences, PartitionSpec(data), PartitionSpec(data)),
+            in_specs=(PartitionSpec(), sequences, *(PartitionSpec(data),) * 3),
             out_specs=(of_ends, sequences, of_ends),
             axis_names=set(axes),
         )
@@ -158,19 +164,24 @@ def _on_one_device(
     x: Array,
     carry: Carry,
     lengths: Array | None,
+    counter: Array | None,
 ) -> tuple[Carry, Array, Solution]:
     """A device's piece, batch-major: what leaves it [1, B, H], its outputs, how it was solved."""
-    params, x, carry, lengths = vary_alike((params, x, carry, lengths))
+    params, x, carry, lengths, counter = vary_alike((params, x, carry, lengths, counter))
     x, mask = jnp.swapaxes(x, 0, 1), None
     if lengths is not None:
         mask = length_mask(lengths - lax.axis_index(axis) * x.shape[0], x.shape[0])[:, :, None]
         x = jnp.where(mask, x, jnp.zeros_like(x))
     weights, own = cell.weights(params, carry_dtype(x, cell.kernel(params)))
     first = _is_first(axis, devices, loop.reverse)
-    carry = jax.tree.map(lambda a: jnp.where(first, a, jnp.zeros_like(a)), carry)
+    # Whose gradient is the sum over the devices.
+    carry, counter = jax.tree.map(
+        lambda a: jnp.where(first, a, jnp.zeros_like(a)), (carry, counter)
+    )
     form, over = cell.form, _over(axis, devices, axes)
     assert isinstance(form, Elementwise)
-    found, y = newton.scan(form, loop, own, weights, x, counted(carry), mask, over=over)
+    given = own, weights, x, counted(carry), mask
+    found, y = newton.scan(form, loop, *given, counter=counter, over=over)
     if mask is not None:
         y = jnp.where(mask, y, jnp.zeros_like(y))
     end, solution = jax.tree.map(lambda a: a[None], tuple(found))

@@ -96,6 +96,27 @@ def _uniform(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
 uniform: Initializer = in_float32(_uniform)
 
 
+def vector_of(init: Initializer, name: str) -> Initializer:
+    """An initialiser that draws a diagonal kernel; ValueError where it draws matrices alone.
+
+    Args:
+        init: such as `jax.nn.initializers.normal`; an orthogonal one is no use.
+        name: what to call it in an error.
+    """
+
+    def drawn(key: Array, shape: tuple[int, ...], dtype: Any) -> Any:
+        try:
+            return init(key, shape, dtype)
+        except ValueError as error:
+            raise ValueError(
+                f"{name} cannot draw the {list(shape)} of recurrent='diagonal' ({error}); take one"
+                " that draws vectors, such as jax.nn.initializers.normal(0.1), or None (uniform"
+                " from -1 to 1)."
+            ) from None
+
+    return drawn
+
+
 @dataclasses.dataclass(frozen=True)
 class KernelCell(Cell):
     """A cell that sees ``h`` through a recurrent kernel, which may be diagonal.

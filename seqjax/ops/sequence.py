@@ -24,7 +24,13 @@ from seqjax.ops.layout import carry_dtype, choices, vary_alike
 from seqjax.ops.lengths import as_lengths, flip_sequences, length_mask
 from seqjax.ops.mesh import over_batch
 from seqjax.ops.pieces import in_pieces
-from seqjax.ops.solution import checked_guess, counted
+from seqjax.ops.solution import (
+    OF_NEWTON,
+    check_newton,
+    checked_counter,
+    checked_guess,
+    counted,
+)
 
 
 class Settings(TypedDict, total=False):
@@ -83,6 +89,9 @@ class Options(Settings, total=False):
     return_solution: bool
     """Of "newton": return last `seqjax.ops.Solution`, how many iterations it took and how
     often it fell back to the loop."""
+    counter: Float[ArrayLike, " batch"] | None
+    """Of "newton": any floats. The output does not depend on them, but their gradient is how many
+    solutions of the backward pass fell back to the loop."""
 
 
 def run(
@@ -130,29 +139,32 @@ def run(
     implementation = choose(Call(name, cell.form, x.shape, features, out_dtype, options))
     run_piece = partial(run_form, cell, implementation=implementation, loop=loop_of(options))
     iterates = implementation == "newton" and not isinstance(cell.form, Linear)
-    guess = checked_guess(name, iterates, x.shape[:2], features, options)
+    check_newton(name, iterates, options)
+    guess = checked_guess(name, x.shape[:2], features, options)
+    counter = checked_counter(name, batch, options)
     return_carry = options.get("return_carry")
     if options.get("return_solution"):
         carry, options = counted(carry), Options(**{**options, "return_carry": True})
 
     def loop(shared: Any, inputs: Any, carry: Any, mask: Array | None) -> tuple[Any, Array]:
-        params, recurrent_mask = shared
+        params, recurrent_mask, counter = shared
         x, guess = inputs
-        return run_piece(params, x, carry, mask, recurrent_mask, guess=guess)
+        return run_piece(params, x, carry, mask, recurrent_mask, guess=guess, counter=counter)
 
     result = over_sequence(
         name,
         loop,
-        (params, recurrent_mask),
+        (params, recurrent_mask, counter),
         (x, guess),
         carry,
-        Options(**{key: options[key] for key in options if key not in _OF_NEWTON}),
-        shared_axes=(None, 0),
+        Options(**{key: options[key] for key in options if key not in OF_NEWTON}),
+        shared_axes=(None, 0, 0),
         dtype=out_dtype,
     )
     if not options.get("return_solution"):
         return result
     (carry, solution), y = result
+    solution = solution._replace(guess=y)
     return (carry, y, solution) if return_carry else (y, solution)
 
 
@@ -272,12 +284,8 @@ def in_reverse(options: Options) -> bool:
     return bool(options.get("reverse")) and not cut
 
 
-# Those that `run` sees to; who else runs a sequence has no use for them.
-_OF_NEWTON = ("guess", "return_solution")
-
-
 def _check_names(op: str, options: Options) -> None:
-    known = [name for name in Options.__annotations__ if name not in _OF_NEWTON]
+    known = [name for name in Options.__annotations__ if name not in OF_NEWTON]
     for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)

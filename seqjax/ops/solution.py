@@ -7,24 +7,37 @@ import jax.numpy as jnp
 from jax import Array
 
 from seqjax.ops.cell import Carry
+from seqjax.ops.checks import check_shape
 from seqjax.ops.lengths import as_lengths, flip_sequences
+
+OF_NEWTON = ("guess", "return_solution", "counter")  # options that are of use to no other
 
 
 class Solution(NamedTuple):
-    """How "newton" solved sequences: counts of the forward pass.
+    """How "newton" solved sequences: what it counted forwards, and what a next call may begin with.
 
     All sequences of a call (of its part on a device) are solved together, and so are their counts
-    alike; they are arrays so that `fit` can take them for metrics of each example.
+    alike; they are arrays so that `fit` can take them for metrics of each example. (The backward
+    pass is counted by the gradient of `counter`, see `seqjax.ops.Options`.)
 
     Attributes:
         solves: [batch], how many solutions there were to find: one, or one for each chunk.
         iterations: [batch], of all of them together.
         fallbacks: [batch], how many of them did not converge, and were left to the loop.
+        guess: the outputs, as the `guess` of a next call takes them; of a model
+            (`seqjax.models.Model.apply`) those of all its layers; None of
+            `seqjax.ops.sequence_parallel`, which takes none.
     """
 
     solves: Array
     iterations: Array
     fallbacks: Array
+    guess: Any = None
+
+    @property
+    def metrics(self) -> dict[str, Array]:
+        """What a loss may report of it (`seqjax.train.Losses`), [batch] each."""
+        return {"iterations": self.iterations, "fallbacks": self.fallbacks}
 
 
 class Counted(NamedTuple):
@@ -40,27 +53,41 @@ def counted(carry: Carry) -> Counted:
     return Counted(carry, Solution(none, none, none))
 
 
-def checked_guess(
-    op: str, iterates: bool, shape: tuple[Any, ...], features: int, options: Any
-) -> Array | None:
+def check_newton(op: str, iterates: bool, options: Any) -> None:
+    """ValueError for an option that only an iteration has, where the call does not iterate."""
+    given = [one for one in OF_NEWTON if options.get(one) is not None and options[one] is not False]
+    if given and not iterates:
+        raise ValueError(
+            f"{op}: {' and '.join(given)}: only with implementation='newton', and with a cell that"
+            " it iterates for (a linear recurrence is solved at once)."
+        )
+
+
+def checked_counter(op: str, batch: Any, options: Any) -> Array | None:
+    """The counter, or None; ValueError for one of another shape, or of no floats."""
+    counter = options.get("counter")
+    if counter is None:
+        return None
+    counter = jnp.asarray(counter)
+    check_shape(op, "counter", counter, batch)
+    if not jnp.issubdtype(counter.dtype, jnp.floating):
+        raise ValueError(f"{op}: the counter must be floats, to have a gradient: {counter.dtype}.")
+    return counter
+
+
+def checked_guess(op: str, shape: tuple[Any, ...], features: int, options: Any) -> Array | None:
     """The guess, in the order of the inputs; None where there is none.
 
     Args:
         op: what to call it in an error.
-        iterates: whether the call has use for one.
         shape: of the inputs, the first two dimensions.
         features: the width.
         options: of the call.
 
     Raises:
-        ValueError: for another shape, and for what only an iteration has.
+        ValueError: for another shape.
     """
     guess, time_major = options.get("guess"), options.get("time_major")
-    if not iterates and (guess is not None or options.get("return_solution")):
-        raise ValueError(
-            f"{op}: guess and return_solution are options of implementation='newton', and of a"
-            " cell that it iterates for (a linear recurrence is solved at once)."
-        )
     if guess is None:
         return None
     guess = jax.lax.stop_gradient(jnp.asarray(guess))

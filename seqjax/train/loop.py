@@ -66,7 +66,8 @@ class Options(TypedDict, total=False):
     optimizer; "learning_rate", of an `optax.inject_hyperparams`."""
     track_metrics: Collection[str]
     """Of the loss's metrics (`Losses`) those whose means over an epoch's training examples stand
-    in every line, too, under their own names."""
+    in every line, too, under their own names. "backward_fallbacks" counts, of a loss that takes a
+    `counter` (see `Loss`), how often the backward pass of "newton" was left to the loop."""
     callbacks: Sequence[Callback]
     """Hear of every epoch; see `Callback`."""
     progress: str | None

@@ -1,5 +1,6 @@
 """Losses: what a loss function may return, and its sums over a batch."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,22 +33,40 @@ class Losses(NamedTuple):
 Loss: TypeAlias = Callable[..., Array | Losses]
 """``(params, batch, key) -> losses [batch]``, or `Losses`; `key` is None in validation.
 
-With a carry (see `fit`): ``(params, batch, key, carry)``.
+With a carry (see `fit`): ``(params, batch, key, carry)``. Where `BACKWARD_FALLBACKS` are tracked
+it takes `counter`, too, by name: floats [batch] whose gradient is a count, of
+`seqjax.ops.Options` or `seqjax.models.Model.apply`; None, its default, in validation. A loss that
+does not hand it on counts 0.
 """
+
+BACKWARD_FALLBACKS = "backward_fallbacks"  # a metric that only a gradient knows
 
 Sums = dict[str, tuple[Array, Array]]  # by name: a sum of weighted values, and that of weights
 
 
 def loss_sums(
-    loss: Loss, params: Params, examples: Any, weights: Array, key: Array | None, carry: Any
+    loss: Loss,
+    params: Params,
+    examples: Any,
+    weights: Array,
+    key: Array | None,
+    carry: Any,
+    counter: Array | None = None,
 ) -> tuple[Sums, Any]:
     """Sums of a batch, "loss" and every metric, and the carry after it.
 
     Raises:
-        ValueError: for values or weights of other shapes, or another carry.
+        ValueError: for values or weights of other shapes, or another carry; for a loss that has
+            no use for a counter.
         TypeError: for losses that are no real numbers.
     """
-    found = loss(params, examples, key) if carry is None else loss(params, examples, key, carry)
+    given = (params, examples, key) if carry is None else (params, examples, key, carry)
+    if counter is not None and not _takes_counter(loss):
+        raise ValueError(
+            f"track_metrics names {BACKWARD_FALLBACKS}, but this loss function takes no counter:"
+            " let it take counter=None, and hand that on to Model.apply or to ops.run."
+        )
+    found = loss(*given) if counter is None else loss(*given, counter=counter)
     if not isinstance(found, Losses | Array | np.ndarray):
         raise TypeError(
             f"The loss function must return an array or Losses, not {type(found).__name__}."
@@ -61,12 +80,19 @@ def loss_sums(
         )
     _check_carry(carry, found.carry)
     sums = {"loss": _weighted_sum("loss function", found.values, found.weights, weights)}
+    if BACKWARD_FALLBACKS in found.metrics:
+        raise ValueError(f"A metric cannot be named {BACKWARD_FALLBACKS!r}: `fit` counts them.")
     if "loss" in found.metrics:
         raise ValueError("A metric cannot be named 'loss': that is the mean of the values.")
     for name, values in found.metrics.items():
         values, own = values if isinstance(values, tuple) else (values, None)
         sums[name] = _weighted_sum(f"metric {name!r}", values, own, weights)
     return sums, found.carry
+
+
+def _takes_counter(loss: Loss) -> bool:
+    taken = inspect.signature(loss).parameters
+    return "counter" in taken or any(one.kind is one.VAR_KEYWORD for one in taken.values())
 
 
 def _check_carry(given: Any, returned: Any) -> None:

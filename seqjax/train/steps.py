@@ -13,7 +13,7 @@ import optax
 from jax import Array, lax
 
 from seqjax.train.batches import MakeBatch
-from seqjax.train.losses import Loss, Params, Sums, loss_sums
+from seqjax.train.losses import BACKWARD_FALLBACKS, Loss, Params, Sums, loss_sums
 from seqjax.train.mesh import split_batch
 
 
@@ -170,7 +170,8 @@ def train_steps(
 
         def differentiate(examples: Any, weights: Array) -> Any:
             before = state.params, examples, weights, noise, state.carry
-            gradient, (sums, carry) = gradient_and_total(program.loss, *before)
+            counting = BACKWARD_FALLBACKS in (state.metric_sums or {})
+            gradient, (sums, carry) = gradient_and_total(program.loss, *before, counting=counting)
             return gradient, (sums["loss"], _tracked(state.metric_sums, sums), carry)
 
         gradient, ((total, weight), metrics, carry) = program.on_batch(data, row, differentiate)
@@ -219,17 +220,33 @@ def train_steps(
 
 
 def gradient_and_total(
-    loss: Loss, params: Params, examples: Any, weights: Array, noise: Array, carry: Any = None
+    loss: Loss,
+    params: Params,
+    examples: Any,
+    weights: Array,
+    noise: Array,
+    carry: Any = None,
+    *,
+    counting: bool = False,
 ) -> tuple[Params, tuple[Sums, Any]]:
-    """The gradient of the mean loss over a batch; its sums of losses and of metrics, the carry."""
+    """The gradient of the mean loss over a batch; its sums of losses and of metrics, the carry.
 
-    def mean_loss(params: Params) -> tuple[Array, tuple[Sums, Any]]:
-        sums, carry_after = loss_sums(loss, params, examples, weights, noise, carry)
+    Where it is `counting`, `BACKWARD_FALLBACKS` is one more metric.
+    """
+
+    def mean_loss(params: Params, counter: Array | None) -> tuple[Array, tuple[Sums, Any]]:
+        given = params, examples, weights, noise, carry, counter
+        sums, carry_after = loss_sums(loss, *given)
         total, weight = sums["loss"]
         # Of a batch that counts nothing the mean is 0, and so is its gradient.
         return total / jnp.where(weight == 0, 1, weight), (sums, carry_after)
 
-    return jax.grad(mean_loss, has_aux=True)(params)
+    counter = jnp.zeros_like(weights) if counting else None
+    differentiate = jax.grad(mean_loss, (0, 1), has_aux=True)
+    (gradient, backward), (sums, carry) = differentiate(params, counter)
+    if counting:
+        sums |= {BACKWARD_FALLBACKS: (jnp.sum(backward * weights), jnp.sum(weights))}
+    return gradient, (sums, carry)
 
 
 def _tracked(wanted: Sums | None, found: Sums) -> Sums | None:

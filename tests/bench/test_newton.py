@@ -34,5 +34,6 @@ def test_a_quick_run_counts_trains_and_draws(tmp_path):
 def test_a_diagonal_kernel_takes_few_iterations_and_draws_are_counted():
     situation = Situation("rnn diagonal", "steps", steps=64, features=4, radius=0.9)
     assert newton.solve(situation, 0).iterations < 20
-    with pytest.raises(BenchError, match="--draws must be at least 1"):
-        newton.run(Newton(draws=0))
+    for name, config in (("draws", Newton(draws=0)), ("agree", Newton(agree=(16, 0)))):
+        with pytest.raises(BenchError, match=f"--{name} must be at least 1"):
+            newton.run(config)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from seqjax import models, nn
+from seqjax.ops.layout import choices, choose_layout
 
 X = jax.random.normal(jax.random.key(0), (2, 5, 4))
 
@@ -54,11 +55,30 @@ def test_dropout_stands_between_the_layers():
     assert not np.allclose(*run(3, 0))
 
 
-def test_newtons_iterations_in_it_are_counted():
+def test_newton_in_it_is_counted_and_begins_where_it_ended():
+    """And in a layer that stands there twice, each time with a guess of its own."""
     one, other = (nn.GRU(4, implementation="newton") for _ in range(2))
-    model = models.from_layer(nn.Stack((one, nn.Repeat(other, 3))), 4)
-    solution = model.apply(model.init(jax.random.key(1)), X, return_solution=True)[1]
-    np.testing.assert_array_equal(solution.solves, [4, 4])
+    model = models.from_layer(nn.Stack((one, nn.Repeat(other, 3), one)), 4)
+    params = model.init(jax.random.key(1))
+
+    def loss(params, counter, guess):
+        given = {"guess": guess, "counter": counter, "return_solution": True}
+        y, solution = model.apply(params, X, **given)
+        return jnp.sum(y), (y, solution)
+
+    def solve(guess=None):
+        with choose_layout(choices()._replace(newton_iterations=1 if guess is None else 64)):
+            derivative = jax.jit(jax.grad(lambda *given: loss(*given), (0, 1), has_aux=True))
+            return derivative(params, jnp.zeros(2), guess)
+
+    (_, backward), (y, solution) = solve()
+    for count in (*solution[:3], backward):
+        np.testing.assert_array_equal(count, [5, 5])
+    (_, backward), (again, better) = solve(solution.guess)
+    np.testing.assert_allclose(again, y, atol=1e-5)
+    for count in (backward, better.fallbacks):
+        assert not count.any()
+    assert (better.iterations <= 2 * 5).all()
 
 
 def test_what_it_refuses():

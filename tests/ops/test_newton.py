@@ -10,8 +10,10 @@ import pytest
 from jax.sharding import AxisType
 
 from seqjax import ops
-from seqjax.ops import affine
+from seqjax.ops import affine, engine, newton
+from seqjax.ops.cell import Loop
 from seqjax.ops.layout import choices, choose_layout
+from seqjax.ops.solution import counted
 from tests.ops.cells import CASES, MASK, B, H, assert_close, make, total
 
 ITERATED = {
@@ -22,21 +24,28 @@ DIAGONAL, WHOLE = {"newton_units": 0}, {"newton_units": 64}
 
 
 def with_gradients(cell, *arguments, how: Any = None, **options):
-    """``(gradients, (carry, y, solution))`` of a loss of carry and outputs."""
+    """``(gradients, (carry, y))`` of a loss of both; with solution and counter's gradient."""
 
-    def value(*arguments):
-        result = ops.run(cell, *arguments, return_carry=True, **options)
+    def value(counter, *arguments):
+        result = ops.run(cell, *arguments, return_carry=True, counter=counter, **options)
         return total(result[:2]), result
 
+    iterated = options.get("implementation") == "newton"
+    counter = jnp.zeros(arguments[1].shape[0], np.float32) if iterated else None
     with choose_layout(choices()._replace(**how or {})):
-        return jax.jit(jax.grad(value, (0, 1, 2), has_aux=True))(*arguments)
+        derivative = jax.jit(jax.grad(value, (0, 1, 2, 3), has_aux=True))
+        (backward, *gradients), result = derivative(counter, *arguments)
+    return tuple(gradients), (*result, backward) if iterated else result
 
 
 def beside_scan(cell, *arguments, how: Any = None, tolerance: Any = 1e-9, **options):
     """Newton's solution, once it has been held to the loop's."""
     expected = with_gradients(cell, *arguments, **options)
-    newton = {"implementation": "newton", "return_solution": True}
-    gradients, (*found, solution) = with_gradients(cell, *arguments, how=how, **options, **newton)
+    options |= {"implementation": "newton", "return_solution": True}
+    run = with_gradients(cell, *arguments, how=how, **options)
+    gradients, (*found, solution, backward) = run
+    assert not backward.any()
+    np.testing.assert_array_equal(solution.guess, found[1])
     for ours, loops in ((found, expected[1]), (gradients, expected[0])):
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(tuple(loops)), strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(initial=0))
@@ -65,13 +74,12 @@ def test_values_and_gradients_are_those_of_scan(case, x64):
         assert (solution.iterations <= 9).all()
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru"])
-def test_whole_jacobians_take_few_iterations(name, x64):
-    params, x, carry = make(ITERATED[name], steps=17)
+def test_whole_jacobians_take_few_iterations(x64):
+    params, x, carry = make(ITERATED["lstm"], steps=17)
     options = {"seq_lengths": LENGTHS, "recurrent_mask": MASK}
-    solution = beside_scan(ITERATED[name].cell, params, x, carry, how=WHOLE, **options)
+    solution = beside_scan(ops.LSTMCell(), params, x, carry, how=WHOLE, **options)
     assert not solution.fallbacks.any()
-    by_diagonal = beside_scan(ITERATED[name].cell, params, x, carry, how=DIAGONAL, **options)
+    by_diagonal = beside_scan(ops.LSTMCell(), params, x, carry, how=DIAGONAL, **options)
     assert (solution.iterations < by_diagonal.iterations).all()
 
 
@@ -144,14 +152,14 @@ def test_what_is_small_is_solved_as_well_as_what_is_large():
 def test_what_does_not_converge_is_left_to_the_loop(x64):
     """Its very numbers, and the count says so: once for each chunk."""
     params, x, carry = make(ITERATED["peephole_lstm"], steps=20)
-    cell, newton = ops.PeepholeLSTMCell(), {"implementation": "newton", "return_solution": True}
-    for options, solves in (({}, 1), ({"chunk_size": 8}, 3)):
-        one = DIAGONAL | {"newton_iterations": 1}
-        found = with_gradients(cell, params, x, carry, how=one, **newton, **options)
-        expected = with_gradients(cell, params, x, carry, **options)
-        assert_close((found[0], found[1][:2]), expected, 1e-13)
-        for counts in found[1][2]:
-            assert (counts == solves).all()
+    cell, how = ops.PeepholeLSTMCell(), {"implementation": "newton", "return_solution": True}
+    one, options = DIAGONAL | {"newton_iterations": 1}, {"chunk_size": 8}
+    found = with_gradients(cell, params, x, carry, how=one, **how, **options)
+    expected = with_gradients(cell, params, x, carry, **options)
+    assert_close((found[0], found[1][:2]), expected, 1e-13)
+    solution, backward = found[1][2:]
+    for counts in (*solution[:3], backward):
+        assert (counts == 3).all()
 
 
 def test_chunks_and_truncation(x64):
@@ -166,22 +174,22 @@ def test_what_is_not_finite_is_as_in_the_loop():
     params, x, carry = drawn(ops.LSTMCell(), steps=12, batch=2)
     for bad in (np.nan, np.inf):
         x = x.at[0, 5].set(bad)
-        gradients, (_, y, solution) = with_gradients(
+        gradients, (_, y, solution, backward) = with_gradients(
             ops.LSTMCell(), params, x, carry, implementation="newton", return_solution=True
         )
         expected, (_, loops) = with_gradients(ops.LSTMCell(), params, x, carry)
         assert_close((y, gradients), (loops, expected), 1e-5)
         assert np.isfinite(y[1]).all()
         assert (solution.fallbacks == 1).all()
+        assert (backward == 1).all()
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru"])
-def test_a_guess_saves_iterations_and_changes_nothing(name, x64):
+def test_a_guess_saves_iterations_and_changes_nothing(x64):
     """Outputs of slightly other parameters, as of the training step before."""
-    cell = ITERATED[name].cell
+    cell = ops.LSTMCell()
     params, x, _ = drawn(cell, steps=40, batch=3, dtype=np.float64)
-    options = {"reverse": True, "seq_lengths": np.array([40, 0, 23]), "time_major": name == "gru"}
-    x = jnp.swapaxes(x, 0, 1) if options["time_major"] else x
+    options = {"reverse": True, "seq_lengths": np.array([40, 0, 23]), "time_major": True}
+    x = jnp.swapaxes(x, 0, 1)
     solve = functools.partial(ops.run, implementation="newton", return_solution=True, **options)
     before = jax.tree.map(lambda a: a * (1 + 1e-6), params)
     guess = ops.run(cell, before, x, **options)
@@ -189,15 +197,16 @@ def test_a_guess_saves_iterations_and_changes_nothing(name, x64):
     warm_y, warm = solve(cell, params, x, guess=guess)
     assert_close(warm_y, y, 1e-9)
     assert (warm.iterations < cold.iterations).all()
-    _, again = solve(cell, params, x, guess=y)
+    _, again = solve(cell, params, x, guess=cold.guess)
     assert (again.iterations <= 2).all()
 
 
 def test_bfloat16_has_a_carry_of_float32():
     params, x, carry = drawn(ops.GRUCell(), steps=50, batch=3, dtype=jnp.bfloat16)
     carry = carry.astype(jnp.float32)
-    newton = {"implementation": "newton", "return_solution": True}
-    gradients, (end, y, solution) = with_gradients(ops.GRUCell(), params, x, carry, **newton)
+    how: Any = {"implementation": "newton", "return_solution": True}
+    run = with_gradients(ops.GRUCell(), params, x, carry, **how)
+    gradients, (end, y, solution, _) = run
     expected, (_, loops) = with_gradients(ops.GRUCell(), params, x, carry)
     assert (end.dtype, y.dtype) == (jnp.float32, jnp.bfloat16)
     assert not solution.fallbacks.any()
@@ -236,6 +245,34 @@ def test_seeds_side_by_side_and_devices(x64):
     assert solution.iterations[2] < solution.iterations[0]
 
 
+def test_under_vmap_the_loop_runs_only_where_one_does_not_converge(x64):
+    cell, ran = ops.GRUCell(), []
+    params, x, carry = drawn(cell, steps=17, dtype=np.float64)
+
+    def loop(*arguments):
+        jax.debug.callback(lambda: ran.append(1))
+        return engine._scan_forward(*arguments)
+
+    @jax.jit
+    @jax.vmap
+    def solve(scale):
+        own = params._replace(recurrent_kernel=scale * params.recurrent_kernel)
+        weights, of_cell = cell.weights(own, x.dtype)
+        over = newton.Over(forwards=loop)
+        given = of_cell, weights, jnp.swapaxes(x, 0, 1), counted(carry)
+        (_, solution), h = newton.scan(cell.form, Loop(), *given, over=over)
+        expected = ops.gru(own, x, implementation="scan")
+        return jnp.max(jnp.abs(jnp.swapaxes(h, 0, 1) - expected)), solution.fallbacks[0]
+
+    with choose_layout(choices()._replace(**DIAGONAL, newton_iterations=12)):
+        for scales, expected in (([0.1, 0.2], [0, 0]), ([0.1, 9.0], [0, 1])):
+            errors, fallbacks = solve(jnp.array(scales))
+            assert errors.max() < 1e-9
+            assert fallbacks.tolist() == expected
+            jax.effects_barrier()
+            assert bool(ran) == any(expected)
+
+
 def test_what_it_cannot_run_has_a_reason():
     original = ops.GRUCell(reset_after=False)
     params, x, _ = drawn(original, steps=3)
@@ -243,10 +280,14 @@ def test_what_it_cannot_run_has_a_reason():
         ops.run(original, params, x, implementation="newton")
     params, x, _ = drawn(ops.RNNCell(), steps=3)
     guess = jnp.zeros((1, 3, H))
-    with pytest.raises(ValueError, match="rnn: guess and return_solution are options of impl"):
+    with pytest.raises(ValueError, match="rnn: guess: only with implementation='newton'"):
         ops.rnn(params, x, guess=guess)
     with pytest.raises(ValueError, match=r"rnn: the guess must be \[1, 3, 5\], .* \(1, 2, 5\)"):
         ops.rnn(params, x, guess=guess[:, 1:], implementation="newton")
+    with pytest.raises(ValueError, match=r"rnn: the counter must be \[1\], .* \(3,\)"):
+        ops.rnn(params, x, counter=jnp.zeros(3), implementation="newton")
+    with pytest.raises(ValueError, match="rnn: the counter must be floats"):
+        ops.rnn(params, x, counter=jnp.zeros(1, int), implementation="newton")
     with pytest.raises(TypeError, match="linear_recurrence: no option is named 'guess'"):
         ops.linear_recurrence(guess, guess, guess=guess)
 

@@ -22,7 +22,8 @@ def with_gradients(run, *arguments):
         carry, y, *solution = run(*arguments)
         return total((carry, y)), (carry, y, solution)
 
-    return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(*arguments)
+    every = tuple(range(len(arguments)))
+    return jax.jit(jax.value_and_grad(loss, every, has_aux=True))(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -38,18 +39,21 @@ def with_gradients(run, *arguments):
 def test_values_and_gradients_are_those_of_one_device(case, options, limit, x64):
     """Also after three iterations, which are not enough: the loop goes from device to device."""
     arguments = make(case, steps=T)
-    more: Any = {} if limit is None else {"return_solution": True}
 
     def one(params, x, carry):
         return ops.run(case.cell, params, x, carry, return_carry=True, keep_order=True, **options)
 
-    def split(params, x, carry):
-        return ops.sequence_parallel(case.cell, params, x, carry, mesh=TIME, **options, **more)
+    def split(params, x, carry, counter):
+        more: Any = {} if limit is None else {"return_solution": True, "counter": counter}
+        given: Any = options | more
+        return ops.sequence_parallel(case.cell, params, x, carry, mesh=TIME, **given)
 
     with choose_layout(choices()._replace(newton_iterations=limit or 0)):
-        (_, (*values, solution)), gradients = with_gradients(split, *arguments)
+        found = with_gradients(split, *arguments, jnp.zeros(3))
+    (_, (*values, solution)), (*gradients, backward) = found
     (_, (*expected, _)), expected_gradients = with_gradients(one, *arguments)
-    assert_close((values, gradients), (expected, expected_gradients), 1e-9)
+    assert_close((values, tuple(gradients)), (expected, expected_gradients), 1e-9)
+    assert backward.tolist() == [int(limit is not None and limit < T)] * 3
     if limit is not None:
         assert solution[0].fallbacks.tolist() == [int(limit < T)] * 3
         assert 1 < solution[0].iterations[0] <= limit
@@ -98,5 +102,7 @@ def test_what_cannot_be_split_is_told():
     params = ops.init(cell, jax.random.key(0), 3, 4)
     with pytest.raises(ValueError, match="4 devices do not divide 6 steps"):
         ops.sequence_parallel(cell, params, x[:, :6], mesh=TIME)
-    with pytest.raises(ValueError, match="lru is linear, and has no solution"):
-        ops.sequence_parallel(cell, params, x, mesh=TIME, return_solution=True)
+    given: Any
+    for given in ({"return_solution": True}, {"counter": jnp.zeros(2)}):
+        with pytest.raises(ValueError, match="lru is linear, and solved at once: there is no solu"):
+            ops.sequence_parallel(cell, params, x, mesh=TIME, **given)

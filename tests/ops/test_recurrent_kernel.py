@@ -79,6 +79,11 @@ def test_what_cannot_run_or_is_no_kernel_says_so():
         ops.run(ops.LSTMCell(), params, x)
     with pytest.raises(ValueError, match=r"recurrent_kernel must be \[4 \* features\], but its"):
         ops.run(cell, ops.init(ops.LSTMCell(), jax.random.key(0), 3, 4), x)
+    layer = nn.LSTM(4, recurrent="diagonal", recurrent_init=jax.nn.initializers.orthogonal())
+    with pytest.raises(ValueError, match=r"LSTM: recurrent_init cannot draw the \[16\] of recurr"):
+        layer.init(jax.random.key(0), x)
+    layer = nn.LSTM(4, recurrent="diagonal", recurrent_init=jax.nn.initializers.ones)
+    assert (layer.init(jax.random.key(0), x)["params"]["recurrent_kernel"] == 1).all()
     with pytest.raises(ValueError, match="no room for the layer above"):
         ops.wavefront(cell, [params], x)
     arrays = [np.ones((3, 16)), np.ones(16)]

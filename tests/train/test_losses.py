@@ -1,6 +1,8 @@
 """What a loss may return beside one loss for each example: weights, a carry, metrics."""
 
 import functools
+import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from seqjax.train import (
     evaluate_metrics,
     fit,
     fit_seeds,
+    stream,
     tunable,
     with_running_statistics,
 )
@@ -212,25 +215,40 @@ def test_callbacks_learning_rate_and_gradient_norm():
 
 
 def test_metrics_of_training_are_tracked_by_name():
-    """The mean over an epoch's examples; such as how often "newton" fell back to the loop."""
-    model = models.make("gru", inputs=1, features=(3,), outputs=1, implementation="newton")
-    params = model.init(jax.random.key(0))
+    """The mean over an epoch's examples; such as how often "newton" fell back to the loop.
 
-    def loss(params, x, key, most=0):
-        y, solution = model.apply(params, x[:, :, None], return_solution=True)
-        seen = {"fallbacks": solution.fallbacks, "iterations": solution.iterations, "x": x[:, 0]}
-        return Losses(jnp.mean(y**2, axis=(1, 2)), metrics=seen)
+    Each solution begins with that of the step before, which travels as a carry.
+    """
+    model = models.make("gru", inputs=1, features=(12,), outputs=1, implementation="newton")
+    params, x = model.init(jax.random.key(0)), X[..., None]
 
-    batches, optimizer = array_batches(X, 3), optax.sgd(0.1)
-    done = fit(loss, params, optimizer, batches, epochs=2, track_metrics=("fallbacks", "x"))
+    def loss(params, x, key, carry, most=0, counter=None):
+        known = {"guess": carry, "counter": counter}
+        y, solution = model.apply(params, x, return_solution=True, **known)
+        seen = {"fallbacks": solution.fallbacks, "iterations": solution.iterations, "x": x[:, 0, 0]}
+        return Losses(jnp.mean(y**2, axis=(1, 2)), carry=solution.guess, metrics=seen)
+
+    batches = stream(lambda number: itertools.repeat(x), steps=1)
+    unknown = jax.eval_shape(functools.partial(model.apply, return_solution=True), params, x)[1]
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape), unknown.guess)
+    counts = ("fallbacks", "iterations", "backward_fallbacks")
+    how: Any = {"carry": zeros, "track_metrics": (*counts, "x")}
+    done = fit(loss, params, optax.sgd(1e-3), batches, epochs=4, **how)
     for line in done.history:
-        assert line["fallbacks"] == 0
+        assert line["fallbacks"] == line["backward_fallbacks"] == 0
         assert line["x"] == pytest.approx(float(np.mean(X[:, 0])), rel=1e-5)
-        assert "iterations" not in line
+    assert done.history[-1]["iterations"] < done.history[0]["iterations"]
     with choose_layout(choices()._replace(newton_iterations=1)):
-        again = functools.partial(loss, most=1)  # compiled anew, for this layout
-        done = fit(again, params, optimizer, batches, epochs=1, track_metrics=["fallbacks"])
-    assert done.history[0]["fallbacks"] == 1
+
+        def again(*given, **options):  # compiled anew, for this layout
+            return loss(*given, most=1, **options)
+
+        how: Any = {"carry": zeros, "track_metrics": counts}
+        done = fit(again, params, optax.sgd(1e-3), batches, epochs=1, **how)
+    assert {done.history[0][name] for name in counts} == {1}
+    with pytest.raises(ValueError, match=r"backward_fallbacks, but .* takes no counter: let it"):
+        fit(squares, START, optax.sgd(0.1), BATCHES, epochs=1, track_metrics=counts[2:])
+    optimizer = optax.sgd(0.1)
     with pytest.raises(ValueError, match=r"track_metrics names near, but the .* loss are none"):
         fit(squares, START, optimizer, BATCHES, epochs=1, track_metrics=("near",))
     for name in ("epoch", "validation_loss", "seed"):
