@@ -29,7 +29,7 @@ CHILDREN = {
 PYTHON = Path(".venv-forecast/bin/python")
 LIMIT = 3600  # seconds of one contestant
 
-Name = Literal["hourly", "monthly", "daily"]
+Name = Literal["hourly", "daily", "weekly", "monthly", "intermittent"]
 Model = Literal["gru", "lstm"]
 
 
@@ -49,8 +49,10 @@ class Source(NamedTuple):
 
 PANELS: Mapping[Name, Source] = {
     "hourly": Source("hourly", "h", 24),
-    "monthly": Source("monthly", "MS", 12),
     "daily": Source("counts", "D", 7),
+    "weekly": Source("weekly", "W", 52),
+    "monthly": Source("monthly", "MS", 12),
+    "intermittent": Source("intermittent", "D", 7),
 }
 
 
@@ -61,13 +63,17 @@ class Forecast(Options):
     Every contestant has its own defaults and is told the horizon and the frequency, no more: here
     the seasons are found in the data, and the forecast is the median of two networks. Each
     fits and forecasts in a process of its own, which starts anew for each round; what is timed
-    begins with the frame in memory and ends with the forecasts, compilation included.
+    begins with the frame in memory and ends with the forecasts, compilation included. Seconds of
+    processors stand beside those that passed: other programs on the machine change them less.
     """
 
     only: tuple[Name, ...] = tuple(PANELS)
-    """Generated panels: hours (seasons 24 and 168), months (12), counts of days (7)."""
+    """Generated panels: hours (seasons 24 and 168), counts of days (7), weeks (52), months (12),
+    days of which three in four are 0 (7)."""
     models: tuple[Model, ...] = ("gru", "lstm")
     """Networks, each beside the peer's of that name."""
+    ours: bool = True
+    """Run ours."""
     peer: bool = True
     """Run neuralforecast, too."""
     python: Path = PYTHON
@@ -80,6 +86,10 @@ class Forecast(Options):
     """Steps to forecast."""
     rounds: int = 1
     """Turns of each contestant, each with a seed of its own."""
+    steps: int = 0
+    """Of ours, of each network; 0: its default."""
+    seeds: int = 0
+    """Networks of ours; 0: its default."""
     memory: bool = False
     """Measure instead how much memory ours needs, of a frame that is made in place; for example
     with --series 100000 --length 1000."""
@@ -133,7 +143,8 @@ def run(config: Forecast) -> Report:
     """
     if config.memory:
         return _memory(config)
-    settings: dict[str, dict[str, Any]] = {OURS: {}, THEIRS: {}}
+    own = {name: getattr(config, name) for name in ("steps", "seeds") if getattr(config, name)}
+    settings: dict[str, dict[str, Any]] = {OURS: own, THEIRS: {}}
     if config.quick:
         config = dataclasses.replace(config, only=config.only[:1], models=config.models[:1])
         config = dataclasses.replace(config, series=min(config.series, 100))
@@ -143,9 +154,8 @@ def run(config: Forecast) -> Report:
             f"--python {config.python}: there is no such file; ./scripts/bench forecast makes an"
             " environment with neuralforecast, or leave it out: --no-peer."
         )
-    contestants = {OURS: Path(sys.executable)}
-    if config.peer:
-        contestants[THEIRS] = config.python
+    ours = {OURS: Path(sys.executable)} if config.ours else {}
+    contestants = ours | ({THEIRS: config.python} if config.peer else {})
     figures = []
     with Progress(transient=True) as progress:
         total = len(config.only) * config.rounds * len(config.models) * len(contestants)
@@ -228,7 +238,7 @@ def _figure(who: str, labels: dict[str, Any], rounds: Sequence[dict[str, Any]]) 
             return Figure(who, labels, [], one["problem"])
     errors = {name: float(np.mean([one[name] for one in rounds])) for name in _ERRORS}
     facts = {name: rounds[0][name] for name in ("parameters", "settings", "versions")}
-    facts |= {name: [one[name] for one in rounds] for name in ("fit", "predict")}
+    facts |= {name: [one[name] for one in rounds] for name in ("fit", "predict", "processors")}
     return Figure(who, labels | errors | facts, [one["fit"] + one["predict"] for one in rounds])
 
 
@@ -255,7 +265,7 @@ def make_table(figures: Sequence[Figure]) -> Table:
         f"{shape['series']} series of {shape['length']} steps, {shape['horizon']} ahead: fitted"
         " and forecast",
         ["panel", "contestant", "model"],
-        ["seconds", f"/ {OURS}", "MASE", "MAE", "sMAPE, %", "parameters"],
+        ["seconds", f"/ {OURS}", "of processors", "MASE", "MAE", "sMAPE, %", "parameters"],
     )
     ours = {
         (figure.labels["panel"], figure.labels["model"]): figure
@@ -272,10 +282,11 @@ def make_table(figures: Sequence[Figure]) -> Table:
                 found.add_row(*start, figure.problem)
                 continue
             base = ours.get((panel, labels["model"]))
-            times = ["", ""]
+            times = ["", "", ""]
             if figure.rounds:
                 times[0] = f"{figure.median:.1f}"
                 times[1] = "" if base is None else f"{ratio(figure, base):.2f}"
+                times[2] = f"{np.median(labels['processors']):.1f}"
             errors = (f"{labels['mase']:.4f}", f"{labels['mae']:.4g}", f"{labels['smape']:.2f}")
             size = f"{labels['parameters']:,}" if "parameters" in labels else ""
             found.add_row(*start, *times, *errors, size)

@@ -12,14 +12,14 @@ import pandas as pd
 from rich.table import Table
 
 from seqjax.data import DataError
-from seqjax.forecast import evaluate, frames, pages, results, seasons
+from seqjax.forecast import evaluate, frames, naive, pages, results, seasons
 from seqjax.forecast.forecaster import Forecaster
 from seqjax.forecast.found import describe, step_of
 from seqjax.forecast.inputs import (
     check_beside,
     check_unchanged,
-    read_beside,
     read_inputs,
+    read_known,
     with_columns_of,
     write_record,
 )
@@ -70,34 +70,29 @@ def run(options: Options, folder: Path, *, seed: int, seeds: int) -> Found:
         DataError: for a file or an option that cannot be used.
         TrainingStopped: when asked to stop.
     """
-    options.forecaster(seed, seeds)  # refuses what does not fit before a file is read
+    asked = options.forecaster(seed, seeds)  # refuses what does not fit before a file is read
     assert options.file is not None
     source, inputs = options.file.name, read_inputs(options, options.file)
     options, panel, frame = inputs.options, inputs.panel, inputs.frame
     if options.futr_exog and inputs.known is None:
         raise DataError("--futr-exog needs --futr-csv: those columns at the times to forecast.")
     check_unchanged(folder, options)
-    forecaster = options.forecaster(seed, seeds, "measuring")
+    horizon = asked.settings.horizon
     if inputs.known is not None:  # told now, not after the training
-        frames.known_future(
-            panel,
-            inputs.known,
-            forecaster.settings.horizon,
-            id_column=options.id_column,
-            time_column=options.time_column,
-        )
-    found = describe(panel, options.season or seasons.find(panel))
+        columns = {"id_column": options.id_column, "time_column": options.time_column}
+        frames.known_future(panel, inputs.known, horizon, **columns)
+    windows = options.windows or windows_of(panel, horizon)
+    before = hold_back(panel, windows * horizon)
+    periods, periods_before = _periods(options, panel), _periods(options, before)
+    found = describe(panel, periods)
     notes = list(inputs.notes)
     if options.quick:
         notes.append("A quick look, by one network of 50 steps: without --quick it does better.")
     for line in (*(f"{name}: {text}" for name, text in found.items()), *notes):
         print(f"  {line}", file=sys.stderr)
-    windows = options.windows or windows_of(panel, forecaster.settings.horizon)
-    settings = forecaster.settings
-    if not options.season:
-        before = hold_back(panel, windows * settings.horizon)
-        settings = dataclasses.replace(settings, seasons=seasons.find(before))
-    levels = _measurable(options.level, settings, panel, windows)
+    measured = dataclasses.replace(options, season=periods_before or (1,))
+    forecaster = measured.forecaster(seed, seeds, "measuring")
+    levels = _measurable(options.level, forecaster.settings, panel, windows)
     if untold := [f"{one:g} %" for one in options.level if one not in levels]:
         notes.append(
             f"Before the held-out windows there are too few values to calibrate intervals of"
@@ -119,8 +114,10 @@ def run(options: Options, folder: Path, *, seed: int, seeds: int) -> Found:
     else:
         # Of "auto": what was measured is what is trained.
         model = next(key for key, name in NAMES.items() if name in crossed)
-        forecaster = dataclasses.replace(options, model=model).forecaster(seed, seeds, "training")
-        forecaster.fit(frame, inputs.static, folder=folder / "checkpoints")
+        trained = dataclasses.replace(options, model=model, season=periods or (1,))
+        forecaster = trained.forecaster(seed, seeds, "training")
+        kept = None if options.quick else folder / "checkpoints"  # of seconds: written longer
+        forecaster.fit(frame, inputs.static, folder=kept)
         forecaster.save(folder / MODEL)
     notes += [note for note in forecaster.notes if note not in notes]
     if (folder / _MEASURED).is_file():
@@ -190,13 +187,12 @@ def predict(options: Predict, of_run: Options) -> pd.DataFrame:
     )
     how: dict[str, Any] = {"horizon": options.horizon}
     if options.file is not None:
-        inputs = read_inputs(now, options.file)
-        how |= {"frame": inputs.frame, "static_df": inputs.static, "futr_df": inputs.known}
-        for line in inputs.notes:
-            print(f"  {line}", file=sys.stderr)
+        _, how["frame"], _, how["static_df"], how["futr_df"], notes = read_inputs(now, options.file)
     else:
         texts = forecaster.ids.dtype.kind not in "iu"
-        how["futr_df"], _ = read_beside(now.futr_csv, now, now.futr_exog, texts)
+        how["futr_df"], notes = read_known(now, texts, several=len(forecaster.ids) > 1)
+    for line in notes:
+        print(f"  {line}", file=sys.stderr)
     try:
         if options.level is not None:
             return forecaster.predict(level=options.level, **how)
@@ -278,6 +274,11 @@ def _kept(
             found[name] = pd.to_datetime(found[name], utc=True).dt.tz_convert(times.tz)
         found[name] = found[name].astype(times)
     return found
+
+
+def _periods(options: Options, seen: Panel) -> tuple[int, ...]:
+    """The seasons that were asked for, or those of what may be seen."""
+    return naive.periods(options.season) if options.season else seasons.find(seen)
 
 
 def _named(frame: pd.DataFrame, options: Options, panel: Panel) -> pd.DataFrame:

@@ -5,6 +5,7 @@ import functools
 import io
 import itertools
 import operator
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +15,8 @@ import pandas as pd
 from seqjax.data import DataError
 from seqjax.data.cells import ragged, read_text, short
 from seqjax.forecast.rows import LINE
-from seqjax.forecast.texts import MISSING, floats_of, ids_of, is_float, times_of
-from seqjax.forecast.times import FORMATS, ISO, QUARTER, read, several_offsets
+from seqjax.forecast.texts import are_dates, are_numbers, floats_of, form_of, ids_of, times_of
+from seqjax.forecast.times import ISO, offsets_note
 from seqjax.storage.strict_json import nearest
 
 _CONVENTIONS = {"id": "unique_id", "time": "ds", "target": "y"}
@@ -30,6 +31,7 @@ class Table(NamedTuple):
         id_column: the series' names; not in the frame where the file is one series.
         time_column: dates or whole numbers.
         target_column: the values, float64.
+        time_format: of the dates.
         notes: what was guessed, a sentence each.
     """
 
@@ -37,6 +39,7 @@ class Table(NamedTuple):
     id_column: str
     time_column: str
     target_column: str
+    time_format: str
     notes: tuple[str, ...]
 
 
@@ -60,8 +63,10 @@ def read_frame(
         id_column: whose values name the series; a file without `unique_id` is one series.
         time_column: dates, or whole numbers.
         target_column: the values; empty, or NA, where missing.
-        time_format: of the dates, as in `pandas.to_datetime`; ISO 8601 by default, and quarters
-            (1962Q1), months (196201) and days (19620131) in digits.
+        time_format: of the dates, as in `pandas.to_datetime`; by default ISO 8601, quarters
+            (1962Q1), months (196201) and days (19620131) in digits, and the only other form that
+            all of them fit (31/12/2023), which is told. Of a file in which none has the form
+            told they are read as by default.
         covariates: further columns of numbers, or of true and false.
 
     Returns:
@@ -83,7 +88,7 @@ def read_frame(
     choose = functools.partial(_choose, names=names, covariates=tuple(covariates))
     frame, names, notes = _read(path, choose)
     found, time = list(notes), names["time"]
-    _as_times(frame, time, time_format, found)
+    time_format = _as_times(frame, time, time_format, found)
     if names["id"] in frame.columns:
         frame[names["id"]] = ids_of(frame, names["id"])
     elif len(
@@ -96,7 +101,7 @@ def read_frame(
         else:
             frame = frame.drop(columns=others)
     _as_floats(frame, (names["target"], *covariates), found)
-    return Table(frame, names["id"], time, names["target"], tuple(found))
+    return Table(frame, names["id"], time, names["target"], time_format, tuple(found))
 
 
 def read_beside(
@@ -105,6 +110,7 @@ def read_beside(
     id_column: str,
     time_column: str,
     columns: Sequence[str],
+    needed: Sequence[str] = (),
     time_format: str = ISO,
     texts: bool = False,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -115,6 +121,7 @@ def read_beside(
         id_column: whose values name the series, where the file has it.
         time_column: of times, where the file has it.
         columns: of numbers, or of true and false.
+        needed: which of ids and times it must have.
         time_format: see `read_frame`.
         texts: ids of digits are texts, too, as those of the series are: 7 is not 007.
 
@@ -128,7 +135,7 @@ def read_beside(
 
     def choose(where: str, header: list[str], head: pd.DataFrame) -> _Choice:
         del head
-        keys = [name for name in (id_column, time_column) if name in header]
+        keys = [name for name in (id_column, time_column) if name in (*header, *needed)]
         for name in (*keys, *columns):
             _once(where, header, name)
         return {}, [*dict.fromkeys((*keys, *columns))], []
@@ -142,20 +149,24 @@ def read_beside(
     return frame, tuple(f"{path.name}: {note}" for note in found)
 
 
-def _as_times(frame: pd.DataFrame, column: str, time_format: str, notes: list[str]) -> None:
-    if pd.api.types.is_string_dtype(frame[column].dtype):
-        several = several_offsets(frame[column])
-        frame[column] = times_of(frame, column, time_format)
-        if several:
-            notes.append(f"column {short(column)}: times of several offsets are taken to UTC")
+def _as_times(frame: pd.DataFrame, column: str, told: str, notes: list[str]) -> str:
+    """Read the texts of a column as times, in the form that is given back."""
+    texts: Any = frame[column]
+    form = form_of(texts, told)
+    if form != told:
+        way = " (--time-format)" if told == ISO else f", not {told}"
+        notes.append(f"column {short(column)}: dates are read as {form}{way}")
+    if pd.api.types.is_string_dtype(texts.dtype):
+        frame[column] = times_of(frame, column, form)
+        notes += offsets_note(column, texts, pd.Index(frame[column]))
+    return form
 
 
 def _as_floats(frame: pd.DataFrame, columns: Sequence[str], notes: list[str]) -> None:
     for column in columns:
         if pd.api.types.is_string_dtype(frame[column].dtype):
-            frame[column], commas = floats_of(frame, column)
-            if commas:
-                notes.append(f"column {short(column)}: decimal commas were read")
+            frame[column], said = floats_of(frame, column)
+            notes += [f"column {short(column)}: {said}"] if said else []
 
 
 # Names by their use, the columns to read, and what was guessed.
@@ -175,7 +186,8 @@ def _read(path: Path, choose: _Choose) -> _Read:
 def _csv(path: Path, choose: _Choose) -> _Read:
     """The columns as texts."""
     text = read_text(path)
-    delimiter = max(",;\t|", key=text.partition("\n")[0].count)
+    header = re.sub('"[^"]*"', "", text.partition("\n")[0])
+    delimiter = max(",;\t|", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         header = [name.strip() for name in next(reader)]
@@ -242,17 +254,24 @@ def _choose(
     asked = [name for use, name in names.items() if name in header or name != _CONVENTIONS[use]]
     for name in (*asked, *covariates):
         _once(where, header, name)
-    spare = [k for k, name in enumerate(header) if name not in (*asked, *covariates)]
-    dates = [header[k] for k in spare if _are_dates(head.iloc[:, k])]
-    values = [header[k] for k in spare if _are_numbers(head.iloc[:, k])]
+    nameless = [name for name in header if not name or name.startswith("Unnamed: ")]  # an index
+    known = (*asked, *covariates, *nameless)
+    spare = [k for k, name in enumerate(header) if name not in known]
+    dates = [header[k] for k in spare if are_dates(head.iloc[:, k])]
+    values = [header[k] for k in spare if are_numbers(head.iloc[:, k])]
     names, notes = dict(names), []
     for use, what, fitting in (("time", "dates", dates), ("target", "numbers", values)):
         if names[use] in asked:
             continue
         if len(fitting) != 1:
+            way = f"name it: --{use}-column ({use}_column)"
+            if use == "time" and not fitting and values:
+                way += "; whole numbers can be times, too"
+            elif use == "target" and fitting and not set(header) - {*fitting, *dates}:
+                way += ", or put the series one below the other, with a column of their names"
             raise DataError(
                 f"{where}: no column {names[use]!r}, and {len(fitting)} of the others hold {what}"
-                f"; the columns are {_listed(header)}; name it: --{use}-column ({use}_column)."
+                f"; the columns are {_listed(header)}; {way}."
             )
         names[use] = fitting[0]
         notes.append(f"column {short(fitting[0])} is taken for the {use} (--{use}-column)")
@@ -272,21 +291,3 @@ def _once(where: str, header: list[str], name: str) -> None:
 def _listed(header: list[str]) -> str:
     more = f" and {len(header) - 20:,} more" if len(header) > 20 else ""
     return ", ".join(map(short, header[:20])) + more
-
-
-def _are_dates(cells: pd.Series) -> bool:
-    if not pd.api.types.is_string_dtype(cells.dtype):
-        return pd.api.types.is_datetime64_any_dtype(cells.dtype)
-    texts = cells.dropna().astype(str)
-    if not len(texts) or _are_numbers(cells):
-        return False
-    if texts.str.fullmatch(QUARTER).all():
-        return True
-    return any(not read(texts.tolist(), one).isna().any() for one in (ISO, *FORMATS))
-
-
-def _are_numbers(cells: pd.Series) -> bool:
-    if not pd.api.types.is_string_dtype(cells.dtype):
-        return pd.api.types.is_numeric_dtype(cells.dtype)
-    texts = [text for text in cells.dropna().astype(str) if text not in MISSING]
-    return bool(texts) and all(is_float(text.replace(",", ".")) for text in texts)

@@ -169,13 +169,22 @@ def _loss_of(settings: Settings, sizes: Sizes) -> Callable[..., train.Losses]:
 
 
 @functools.cache
+def _windows(settings: Settings, ahead: int) -> Callable[[Arrays, Array, Array], Windows]:
+    """Jitted: the windows of a forecast of so many steps.
+
+    Apart from the forecast, since panels of different sizes then share that program.
+    """
+    history = settings.history
+    return jax.jit(lambda arrays, series, last: windows_at(arrays, series, last, history, ahead)[0])
+
+
+@functools.cache
 def _blocks(settings: Settings, sizes: Sizes, blocks: int) -> Callable[..., Any]:
     """A jitted forecast of so many blocks of `answers` steps, each fed with those before it."""
     network, head, horizon = network_of(settings, sizes), head_of(settings), settings.answers
 
-    def forecast(params: Any, arrays: Arrays, series: Array, last: Array, added: Array) -> Any:
-        windows, _ = windows_at(arrays, series, last, settings.history, blocks * horizon)
-        length = settings.history
+    def forecast(params: Any, windows: Windows, added: Array) -> Any:
+        size, length = windows.history.shape
 
         def block(history: Array, inputs: tuple[Array, Array]) -> tuple[Array, Any]:
             number, more = inputs
@@ -195,7 +204,7 @@ def _blocks(settings: Settings, sizes: Sizes, blocks: int) -> Callable[..., Any]
         numbers = jnp.arange(blocks)
         _, (raw, point, shift, width) = lax.scan(block, windows.history, (numbers, added))
         raw, point = (jnp.moveaxis(one, 0, 1) for one in (raw, point))
-        joined = (len(series), blocks * horizon)
+        joined = (size, blocks * horizon)
         # Of the scales the first: that of what is known.
         return raw.reshape(*joined, -1), point.reshape(joined), shift[0], width[0]
 
@@ -229,7 +238,7 @@ def forecasts(
         The forecasts; `raw` behind the first block is on the scale of its own window.
     """
     blocks = -(-horizon // settings.answers)
-    run = _blocks(settings, sizes, blocks)
+    run, windows = _blocks(settings, sizes, blocks), _windows(settings, blocks * settings.answers)
     size = _round_up(len(series))
     pieces = []
     for begin in range(0, len(series), size):
@@ -240,7 +249,8 @@ def forecasts(
         if added is not None:
             split = added[of_piece].reshape(count, blocks, settings.answers)
             extra[:, :count] = np.moveaxis(split, 1, 0)
-        found = run(params, arrays, jnp.asarray(rows), jnp.asarray(places), jnp.asarray(extra))
+        read = windows(arrays, jnp.asarray(rows), jnp.asarray(places))
+        found = run(params, read, jnp.asarray(extra))
         raw, point, shift, width = (np.asarray(one, np.float64)[:count] for one in found)
         pieces.append((raw[:, :horizon], point[:, :horizon], shift, width))
     raw, point, shift, width = (np.concatenate(one) for one in zip(*pieces, strict=True))

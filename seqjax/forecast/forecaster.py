@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from seqjax.data import DataError
 from seqjax.forecast import auto, frames, naive, saving, seasons
 from seqjax.forecast.found import standing_still
-from seqjax.forecast.panel import Panel, hold_back, tail_of, unknown_at_end
+from seqjax.forecast.panel import Panel, held_out, hold_back, tail_of, unknown_at_end, within
 from seqjax.forecast.predictor import Levels, Predictor, levels_of
-from seqjax.forecast.rolling import cross_validated, held_out
+from seqjax.forecast.rolling import cross_validated
 from seqjax.forecast.settings import LONGEST_SEASON, Settings
 from seqjax.forecast.trained import Trained
 from seqjax.forecast.training import train_panel
@@ -29,7 +30,8 @@ class Forecaster(Predictor):
             chooses by validation on the last values before training.
         horizon: steps ahead that the network is trained for; `predict` takes any.
         season: length of the season in steps, or several; by default found in the data.
-        freq: of the times, a pandas alias; by default inferred.
+        freq: of the times, a pandas alias or offset, of whole numbers the step; by default
+            inferred.
         window: steps to read; by default three of the shortest season.
         futr_exog_list: columns known ahead of time.
         hist_exog_list: columns known up to now.
@@ -67,7 +69,7 @@ class Forecaster(Predictor):
         *,
         horizon: int,
         season: int | Sequence[int] | None = None,
-        freq: str | None = None,
+        freq: Any = None,
         window: int = 0,
         futr_exog_list: Sequence[str] = (),
         hist_exog_list: Sequence[str] = (),
@@ -103,7 +105,7 @@ class Forecaster(Predictor):
             "known": _names(futr_exog_list),
             "static": _names(stat_exog_list),
         }
-        self._freq: str | None = freq
+        self._freq = freq
         self._missing: frames.Missing = missing
         self._seed, self._progress = seed, progress
         self.notes: tuple[str, ...] = ()
@@ -132,6 +134,7 @@ class Forecaster(Predictor):
             DataError: for data that cannot be used; the message names series, column and row.
         """
         panel = self._read(frame, static_df, self._freq)
+        saving.freq_to_json(self._freq)  # what could not be saved is told before training
         self._prepare(panel)
         self._trained = train_panel(
             self.settings,
@@ -154,6 +157,9 @@ class Forecaster(Predictor):
 
     def _prepare(self, seen: Panel) -> None:
         """The settings that follow from what may be seen."""
+        for name, column in zip(seen.past_names, seen.past.T, strict=True):
+            if np.isnan(column[within(seen)]).all():
+                raise DataError(f"column {name!r} has no value to train on; leave it out.")
         self.settings = self._asked
         if not self._seasons_given:
             self.settings = dataclasses.replace(self._asked, seasons=seasons.find(seen))
@@ -239,7 +245,7 @@ class Forecaster(Predictor):
             trained.settings.model,
             horizon=trained.settings.horizon,
             season=trained.settings.seasons or 1,
-            freq=saved["freq"],
+            freq=saving.freq_from_json(saved["freq"]),
             futr_exog_list=columns["known"],
             hist_exog_list=columns["past"],
             stat_exog_list=columns["static"],

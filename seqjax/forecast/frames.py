@@ -28,7 +28,7 @@ from seqjax.forecast.rows import (
     static_columns,
     told,
 )
-from seqjax.forecast.times import read_times, several_offsets
+from seqjax.forecast.times import offsets_note, read_times
 from seqjax.storage.strict_json import nearest
 
 Missing = Literal["mask", "interpolate", "zero", "error"]
@@ -125,7 +125,7 @@ def panel_from_frame(
     if np.count_nonzero(begun) > np.count_nonzero(filled):
         by = f"[{id_column!r}, {time_column!r}]" if named else repr(time_column)
         fault = f"stands there a second time; add up or drop: frame.groupby({by}).sum()"
-        hint = "" if named else "; where a column names the series, pass it as id_column"
+        hint = "" if named else "; where a column names the series, say it: id_column (--id-column)"
         if isinstance(grid, pd.DatetimeIndex) and grid.tz is None and seconds(grid.freq) <= 3600:
             hint += '; where clocks were put back: dt.tz_localize(zone, ambiguous="infer")'
         rows.refuse(places.again(), time_column, f"{fault}{hint}.")
@@ -164,9 +164,8 @@ def panel_from_frame(
         _refuse_gaps(panel, absent, gaps)
     if missing == "error":
         rows.refuse(~present, target_column, 'is missing; fill it, or pass missing="mask".')
-    notes = _notes(panel, rows, absent, begun & ~present, ~begun, missing)
-    if str(getattr(grid, "tz", None)) == "UTC" and several_offsets(frame[time_column]):
-        notes = (f"column {time_column!r}: times of several offsets are taken to UTC", *notes)
+    notes = offsets_note(time_column, frame[time_column], grid)
+    notes += _notes(panel, rows, absent, begun & ~present, ~begun, missing)
     return interpolated(panel) if missing == "interpolate" and lines else panel, notes
 
 
@@ -196,6 +195,9 @@ def _on_grid(rows: Rows, column: str, freq: Any) -> Rows:
         near = grid[grid.get_indexer(pd.Index([time], dtype=grid.dtype), method="nearest")]
         expected = f"; the nearest there is {told(near[0])}" if len(grid) else ""
         way = "pass freq if most series have another" if inferred else "pass another freq"
+        if isinstance(rows.times, pd.DatetimeIndex) and (rows.times.day >= 28).all():
+            ends = f"frame[{column!r}] + pd.offsets.MonthEnd(0)"
+            way = f"write the last day of each month: {ends}"
         raise DataError(
             f"{place(rows.frame, row, column)}: {rows.of(row)} is off the grid of frequency"
             f" {_name(grid)}{expected} ({int(off.sum()):,} of {len(off):,} rows are off); move or"

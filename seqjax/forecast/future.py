@@ -11,7 +11,7 @@ from seqjax.data import DataError
 from seqjax.forecast.calendar import extend
 from seqjax.forecast.panel import Panel
 from seqjax.forecast.rows import name_of, numbers, refuse, require, told
-from seqjax.forecast.times import read_times
+from seqjax.forecast.times import in_zone_of, read_times
 
 _END = re.compile(r"-(median|lo|hi)(?:-([\d.]+))?$")
 
@@ -153,6 +153,8 @@ def known_future(
         if one
         else pd.Index(panel.ids).get_indexer(pd.Index(frame[id_column]))
     )
+    if isinstance(panel.grid, pd.DatetimeIndex):
+        frame = in_zone_of(frame, time_column, panel.grid)
     codes, times = read_times(frame, time_column)
     grid, places = future_times(panel, horizon)
     at: Any = _places_of(grid, times)
@@ -170,9 +172,10 @@ def known_future(
         step = int(series[again] * horizon + ahead[again])
         refuse(frame, again, time_column, f"{of(step)} stands there a second time; drop one.")
     if (counts == 0).any():
+        named = frame.attrs.get("source", "the frame of the future (futr_df)")
         raise DataError(
-            f"the frame of the future (futr_df) has no row of {of(int(counts.argmin()))}; it"
-            f" needs one for each of the {horizon} steps behind each of {count:,} series, and"
+            f"{named} has no row of {of(int(counts.argmin()))}; it needs one for each of the"
+            f" {horizon} steps behind each of {count:,} series, and"
             f" {int((counts == 0).sum()):,} are missing."
         )
     found = np.empty((count * horizon, len(names)), np.float32)

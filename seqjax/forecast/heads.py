@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln
-from scipy import stats
+from scipy.special import ndtri
 
 from seqjax.forecast.settings import Settings
 
@@ -79,7 +79,7 @@ def _quantile_head(levels: tuple[float, ...]) -> Head:
 
 def _between(levels: np.ndarray, learned: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """Quantiles of other levels: linear in the normal score, the outermost distance continued."""
-    x, at = stats.norm.ppf(levels), stats.norm.ppf(asked)
+    x, at = ndtri(levels), ndtri(asked)
     if len(x) == 1:
         return np.repeat(learned, len(at), axis=-1)
     right = np.clip(np.searchsorted(x, at), 1, len(x) - 1)
@@ -105,7 +105,7 @@ def _normal_quantiles(
 ) -> np.ndarray:
     del unit
     sigma = np.asarray(_spread(jnp.asarray(outputs[..., 1])), np.float64)
-    return outputs[..., :1] + sigma[..., None] * stats.norm.ppf(np.asarray(asked))
+    return outputs[..., :1] + sigma[..., None] * ndtri(np.asarray(asked))
 
 
 def _freedom(output: Array) -> Array:
@@ -123,6 +123,8 @@ def _student_losses(outputs: Array, targets: Array, unit: Array) -> Array:
 def _student_quantiles(
     outputs: np.ndarray, asked: tuple[float, ...], unit: np.ndarray
 ) -> np.ndarray:
+    from scipy import stats  # slow to import
+
     del unit
     sigma = np.asarray(_spread(jnp.asarray(outputs[..., 1])), np.float64)[..., None]
     nu = np.asarray(_freedom(jnp.asarray(outputs[..., 2])), np.float64)[..., None]
@@ -149,6 +151,8 @@ def _count_losses(outputs: Array, targets: Array, unit: Array) -> Array:
 
 
 def _count_quantiles(outputs: np.ndarray, asked: tuple[float, ...], unit: np.ndarray) -> np.ndarray:
+    from scipy import stats  # slow to import
+
     mean = np.asarray(_mean_count(jnp.asarray(outputs[..., 0])), np.float64) * unit
     alpha = np.asarray(_spread(jnp.asarray(outputs[..., 1])), np.float64)
     size = (1 / alpha)[..., None]

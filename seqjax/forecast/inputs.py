@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from seqjax.data import DataError
 from seqjax.forecast import files, frames
 from seqjax.forecast.options import Options, Predict
 from seqjax.forecast.panel import Panel
+from seqjax.forecast.times import ISO
 from seqjax.storage.files import write_json
 from seqjax.storage.strict_json import parse_object
 
@@ -58,23 +58,18 @@ def read_inputs(options: Options, path: Path) -> Inputs:
         covariates=(*options.hist_exog, *options.futr_exog),
     )
     columns = {name: getattr(table, name) for name in _COLUMNS}
-    options = dataclasses.replace(options, **columns)
-    name = options.id_column
-    texts = name in table.frame and pd.api.types.is_string_dtype(table.frame[name].dtype)
+    form = table.time_format if options.time_format == ISO else options.time_format
+    options = dataclasses.replace(options, **columns, time_format=form)
+    ids = table.frame.get(options.id_column)
+    texts = ids is not None and pd.api.types.is_string_dtype(ids.dtype)
     for file, given, named, asked in (
         ("--futr-csv", options.futr_csv, "--futr-exog", options.futr_exog),
         ("--static-csv", options.static_csv, "--stat-exog", options.stat_exog),
     ):
         if given and not asked:
             raise DataError(f"{file} is given, but none of its columns: name them, {named}.")
-    beside = (
-        read_beside(path, options, columns, texts)
-        for path, columns in (
-            (options.static_csv, options.stat_exog),
-            (options.futr_csv, options.futr_exog),
-        )
-    )
-    (static, of_static), (known, of_known) = beside
+    static, of_static = _read_static(options, texts)
+    known, of_known = read_known(options, texts, several=ids is not None and ids.nunique() > 1)
     try:
         panel, notes = frames.panel_from_frame(
             table.frame,
@@ -89,7 +84,8 @@ def read_inputs(options: Options, path: Path) -> Inputs:
         )
     except DataError as error:
         said = str(error)  # of a row with the file's name already
-        raise DataError(said if said.startswith(str(path)) else f"{path}: {said}") from None
+        named = tuple(str(one) for one in (path, options.static_csv) if one is not None)
+        raise DataError(said if said.startswith(named) else f"{path}: {said}") from None
     told = (*table.notes, *of_static, *of_known, *notes)
     return Inputs(options, table.frame, panel, static, known, told)
 
@@ -97,27 +93,41 @@ def read_inputs(options: Options, path: Path) -> Inputs:
 _COLUMNS = ("id_column", "time_column", "target_column")
 
 
-def read_beside(
-    path: Path | None, options: Options, columns: Sequence[str], texts: bool
-) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
-    """A file of covariates, where there is one, and what was found on the way.
+_Beside = tuple[pd.DataFrame | None, tuple[str, ...]]
+
+
+def _read_static(options: Options, texts: bool) -> _Beside:
+    if options.static_csv is None or not options.stat_exog:
+        return None, ()
+    return files.read_beside(
+        options.static_csv,
+        id_column=options.id_column,
+        time_column="",  # not looked at
+        columns=options.stat_exog,
+        needed=[options.id_column],
+        texts=texts,
+    )
+
+
+def read_known(options: Options, texts: bool, several: bool) -> _Beside:
+    """The covariates known ahead, where there are any, and what was found on the way.
 
     Args:
-        path: a CSV, or Parquet by its end.
-        options: the names of its columns of ids and, where it has one, of times.
-        columns: of numbers; without any the file is not read.
+        options: the file, and the names of its columns.
         texts: ids of the series are texts.
+        several: there are series to be told apart.
 
     Raises:
         DataError: for a file that cannot be read.
     """
-    if path is None or not columns:
+    if options.futr_csv is None or not options.futr_exog:
         return None, ()
     return files.read_beside(
-        path,
+        options.futr_csv,
         id_column=options.id_column,
         time_column=options.time_column,
-        columns=columns,
+        columns=options.futr_exog,
+        needed=[*([options.id_column] if several else []), options.time_column],
         time_format=options.time_format,
         texts=texts,
     )
@@ -147,8 +157,8 @@ def check_unchanged(folder: Path, options: Options) -> None:
 
 def write_record(folder: Path, options: Options) -> None:
     """Write down what a run began with."""
-    columns = {name: getattr(options, name) for name in _COLUMNS}
-    write_json(folder / RECORD, {"sha256": _sums(options), "columns": columns})
+    found = {name: getattr(options, name) for name in (*_COLUMNS, "time_format")}
+    write_json(folder / RECORD, {"sha256": _sums(options), "columns": found})
 
 
 def _sums(options: Options) -> dict[str, str]:
@@ -181,7 +191,7 @@ def check_beside(options: Predict, of_run: Options) -> None:
 
 
 def with_columns_of(folder: Path, options: Options) -> Options:
-    """The options of a run, with the names of columns that it found in its file.
+    """The options of a run, with what it found in its file: columns' names, the form of dates.
 
     Raises:
         DataError: where the folder does not tell.
@@ -189,6 +199,8 @@ def with_columns_of(folder: Path, options: Options) -> Options:
     record = folder / RECORD
     try:
         columns = parse_object(record.read_bytes())["columns"]
-        return dataclasses.replace(options, **{name: str(columns[name]) for name in _COLUMNS})
+        found = {name: str(columns[name]) for name in _COLUMNS}
+        form = columns.get("time_format", options.time_format)  # younger than the others
+        return dataclasses.replace(options, **found, time_format=form)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{record}: cannot be read: {error}.") from None

@@ -285,10 +285,8 @@ def _pinball(
             f"{name}: quantiles {quantiles.shape} must have the shape of y and one for each"
             f" level: {(*y.shape, len(levels))}."
         )
-    errors = y[..., None] - quantiles
-    return y, [
-        np.maximum(q * errors[..., i], (q - 1) * errors[..., i]) for i, q in enumerate(levels)
-    ]
+    errors = np.moveaxis(y[..., None] - quantiles, -1, 0)
+    return y, [np.maximum(q * one, (q - 1) * one) for q, one in zip(levels, errors, strict=True)]
 
 
 def _mean(loss: np.ndarray, counted: np.ndarray, axis: Axis) -> Any:

@@ -36,7 +36,7 @@ class Options:
     target_column: str = "y"
     """Of the values."""
     time_format: str = "ISO8601"
-    """How dates are written, such as %d.%m.%Y."""
+    """How dates are written, such as %d.%m.%Y; in a file with none of that form, found."""
     freq: str | None = None
     """Of the times, such as D, MS or 15min; inferred by default."""
     futr_exog: Names = ()

@@ -81,6 +81,23 @@ def hold_back(panel: Panel, steps: int | np.ndarray) -> Panel:
     return panel._replace(stops=np.maximum(panel.stops - steps, panel.starts + 1))
 
 
+def held_out(horizon: int, windows: int, step: int) -> int:
+    """Steps from the first window's start to the last one's end.
+
+    Raises:
+        ValueError: for no window, and no step between them.
+
+    Example:
+        >>> held_out(6, 3, 2)
+        10
+    """
+    if windows < 1 or step < 1:
+        raise ValueError(
+            f"cross-validation needs at least 1 window and 1 step, not {windows} and {step}."
+        )
+    return horizon + (windows - 1) * step
+
+
 def panel_of(series: dict[str, list[float] | np.ndarray]) -> Panel:
     """A panel of bare series, all beginning at time 0; for tests and small things.
 

@@ -51,7 +51,7 @@ class Predictor:
     notes: tuple[str, ...]
     tried: list[dict[str, Any]]
     _columns: dict[str, Any]
-    _freq: str | None
+    _freq: Any
     _missing: frames.Missing
     _seed: int
     _trained: Trained | None
@@ -167,7 +167,7 @@ class Predictor:
     def _as_json(self) -> dict[str, Any]:
         return {
             "columns": self._columns,
-            "freq": self._freq,
+            "freq": saving.freq_to_json(self._freq),
             "missing": self._missing,
             "seed": self._seed,
             "notes": list(self.notes),

@@ -7,7 +7,7 @@ import numpy as np
 
 from seqjax.data import DataError
 from seqjax.forecast.intervals import check_level, lowest, named
-from seqjax.forecast.panel import Panel, hold_back, typical_length
+from seqjax.forecast.panel import Panel, held_out, hold_back, typical_length
 from seqjax.forecast.settings import Settings
 from seqjax.forecast.trained import rolling
 from seqjax.forecast.training import train_panel
@@ -39,23 +39,6 @@ def windows_of(panel: Panel, horizon: int) -> int:
     """
     longer = max(int(np.quantile(panel.lengths, 0.75)), typical_length(panel))
     return max(1, min(3, longer // 2 // horizon))
-
-
-def held_out(horizon: int, windows: int, step: int) -> int:
-    """Steps from the first window's start to the last one's end.
-
-    Raises:
-        ValueError: for no window, and no step between them.
-
-    Example:
-        >>> held_out(6, 3, 2)
-        10
-    """
-    if windows < 1 or step < 1:
-        raise ValueError(
-            f"cross-validation needs at least 1 window and 1 step, not {windows} and {step}."
-        )
-    return horizon + (windows - 1) * step
 
 
 def cross_validated(

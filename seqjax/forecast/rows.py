@@ -89,7 +89,7 @@ class Rows(NamedTuple):
 
 
 def require(frame: Any, columns: Sequence[str], what: str = "the frame") -> None:
-    """Each of the columns is there once, and there are rows.
+    """Each of the columns is there once, and there are rows; of a file its name is told.
 
     Raises:
         DataError: naming the column, and the nearest of those that are there.
@@ -101,7 +101,7 @@ def require(frame: Any, columns: Sequence[str], what: str = "the frame") -> None
         elif hasattr(frame, "to_pandas"):
             advice = "pass frame.to_pandas()"
         raise DataError(f"{what} is a {type(frame).__name__}; {advice}.")
-    names = list(frame.columns)
+    names, what = list(frame.columns), frame.attrs.get("source", what)
     for column in columns:
         if (times := names.count(column)) == 1:
             continue
@@ -231,8 +231,9 @@ def static_columns(
         refuse(frame, row, id_column, fault)
     at = pd.Index(frame[id_column]).get_indexer(pd.Index(ids))
     if (at < 0).any():
+        named = frame.attrs.get("source", "the frame of static covariates")
         raise DataError(
-            f"the frame of static covariates lacks {int((at < 0).sum()):,} of {len(ids):,} series"
+            f"{named} lacks {int((at < 0).sum()):,} of {len(ids):,} series"
             f" (first: {name_of(ids[int((at < 0).argmax())])}); add a row for each."
         )
     found = np.stack([numbers(frame, column) for column in columns], axis=1)[at]

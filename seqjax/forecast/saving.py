@@ -4,12 +4,14 @@ import dataclasses
 import io
 import json
 import zipfile
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pandas as pd
+from pandas.tseries.frequencies import to_offset
 
 from seqjax.data import DataError
 from seqjax.forecast.network import Sizes, network_of
@@ -136,7 +138,7 @@ def _grid_to_json(grid: pd.Index) -> dict[str, Any]:
     return {
         "start": first.isoformat(),
         "length": len(grid),
-        "freq": freq.kwds if type(freq) is pd.DateOffset else freq.freqstr,
+        "freq": freq_to_json(freq),
         "zone": None if grid.tz is None else str(grid.tz),
         "unit": grid.unit,
     }
@@ -149,9 +151,42 @@ def _grid_from_json(saved: dict[str, Any]) -> pd.Index:
     first: Any = pd.Timestamp(start)
     if saved["zone"] is not None:
         first = first.tz_convert(saved["zone"])
-    freq = saved["freq"]
-    freq = pd.DateOffset(**freq) if isinstance(freq, dict) else freq
+    freq = freq_from_json(saved["freq"])
     return pd.date_range(first, periods=length, freq=freq, unit=saved["unit"])
+
+
+def freq_to_json(freq: Any) -> Any:
+    """An alias, a step, an offset of pandas or a time span as JSON.
+
+    Raises:
+        DataError: for an offset that JSON has no words for, such as one of business days that
+            knows holidays.
+
+    Example:
+        >>> freq_to_json(pd.offsets.MonthEnd()), freq_to_json(2 * pd.DateOffset(months=1))
+        ('ME', {'n': 2, 'months': 1})
+    """
+    if freq is None or isinstance(freq, str):
+        return freq
+    if isinstance(freq, Integral):
+        return int(freq)
+    offset: Any = to_offset(freq)
+    saved = {"n": offset.n} | offset.kwds if type(offset) is pd.DateOffset else offset.freqstr
+    try:
+        same = to_offset(freq_from_json(json.loads(json.dumps(saved)))) == offset
+    except (TypeError, ValueError):
+        same = False
+    if not same:  # the alias leaves a part of it out
+        raise DataError(
+            f"freq {offset!r} cannot be saved, as no alias of pandas tells all of it; pass an"
+            " alias: of business days with holidays B, and leave the holidays missing."
+        )
+    return saved
+
+
+def freq_from_json(saved: Any) -> Any:
+    """What `freq_to_json` wrote: an alias, a step, or an offset that has no alias."""
+    return pd.DateOffset(**saved) if isinstance(saved, dict) else saved
 
 
 def _ids_to_json(ids: np.ndarray) -> dict[str, Any]:

@@ -17,9 +17,13 @@ average's correlation is not repeated.
 
 What the frequency suggests has to pass this; what nothing suggests must be the highest of its
 neighbours, and pass it with a higher floor and more standard errors, as hundreds of lags are tried.
+Noise moves that peak by a step or two, so it is refined by the mean correlation at p, 2 p and 3 p;
+where that is as high, but for a standard error of the difference, at a usual period close by or at
+a multiple of a season found, that is the season.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +37,9 @@ _SAMPLE = 200  # series that are looked at
 _VALUES = 2_000_000  # that are looked at
 _MOST = 3  # seasons
 _DAY = 86_400
+# Of steps without dates: quarters, weekdays, months, hours, ...
+_USUAL = (4, 5, 7, 12, 24, 30, 48, 52, 96, 144, 168, 288, 336, 365, 672)
+_OF_DAYS = (24, 48, 96, 144)  # seven such seasons are a week
 
 
 class _Bar(NamedTuple):
@@ -79,6 +86,7 @@ def find(panel: Panel, limit: int = 750) -> tuple[int, ...]:
     """
     typical = typical_length(panel)
     suggested = [one.period for one in cycles_of(panel.grid) if 2 <= one.period <= typical // 2]
+    usual = suggested if isinstance(panel.grid, pd.DatetimeIndex) else _USUAL
     limit = min(limit, typical // 3)
     found: list[int] = []
     sample = _Sample(panel, 3 * max(limit, *suggested, 1))
@@ -88,10 +96,13 @@ def find(panel: Panel, limit: int = 750) -> tuple[int, ...]:
     period = 2 * max(found, default=1)
     while period <= limit and len(found) < _MOST:
         if sample.has(period, found, _UNEXPECTED, peak=True):
-            period = sample.refined(period, found)
+            period = sample.refined(period, found, usual)
             echoes = {one for one in found if one < 4 or sample.explains(period, one)}
             found = [*(one for one in found if one in suggested or one not in echoes), period]
-            period *= 2
+            week, more = 7 * period, period in _OF_DAYS and len(found) < _MOST
+            if more and week <= limit and sample.has(week, found, _SUGGESTED):
+                found.append(week)
+            period = 2 * found[-1]
         else:
             period += 1
     return tuple(found)
@@ -132,7 +143,8 @@ def cycles_of(grid: pd.Index) -> list[Cycle]:
             found.append(Cycle(round(365 * _DAY / step), "years", "time of the year"))
         return [cycle for cycle in found if cycle.period > 2]
     if name in ("B", "C"):
-        return [Cycle(5, "weeks", "weekday")] if offset.n == 1 else []
+        cycles = [Cycle(5, "weeks", "weekday"), Cycle(261, "years", "time of the year")]
+        return cycles if offset.n == 1 else []
     if name.endswith("W"):
         return [Cycle(round(52 / offset.n), "years", "week")]
     days = step / _DAY
@@ -175,12 +187,11 @@ class _Sample:
         inner = max((one for one in found if period % one == 0), default=0)
         if inner and self._adds(period, inner, bar):
             return True
-        taken_out = max((one for one in found if 4 * one <= period), default=1)
+        taken_out, _ = _widths(period, found)
         for one in found:  # shows at its multiples, and beside them where it varies
             if taken_out % one and abs(period - _multiple(one, period)) <= period / 10:
                 return False
-        smooth = taken_out << max(period // (4 * taken_out), 1).bit_length() - 1
-        return any(self._stands_out(period, width, bar, peak) for width in {taken_out, smooth})
+        return any(self._stands_out(period, width, bar, peak) for width in _widths(period, found))
 
     def _stands_out(self, period: int, width: int, bar: _Bar, peak: bool) -> bool:
         at, error = self.correlation(width)
@@ -195,7 +206,8 @@ class _Sample:
             return False
         if peak and at[period] < around.max():
             return False
-        return 3 * period > len(at) or bool(4 * at[2 * period] > at[period])
+        left = 2 if period < 4 else 4  # an alternating autoregression fades, too
+        return 3 * period > len(at) or bool(left * at[2 * period] > at[period])
 
     def _adds(self, period: int, inner: int, bar: _Bar) -> bool:
         """Whether at a multiple of a season the correlation exceeds that at those beside it."""
@@ -205,19 +217,40 @@ class _Sample:
             at[period] - max(at[one] for one in beside) > bar.least(error[period])
         )
 
-    def refined(self, period: int, found: list[int]) -> int:
-        """A multiple of a season close by, where the correlation is higher there."""
-        at = self.correlation(1).at
-        for one in found:
-            multiple = _multiple(one, period)
-            if abs(multiple - period) <= period / 50 and at[multiple] > at[period]:
-                return multiple
-        return period
+    def refined(self, period: int, found: list[int], usual: Sequence[int]) -> int:
+        """The best close by over several cycles; a likely one, but for sampling error."""
+        both = [self.correlation(width) for width in _widths(period, found)]
+        at, error = max(both, key=lambda one: one.at[period])
+        likely = [*(_multiple(one, period) for one in found), *usual]
+        near = [one for one in likely if abs(one - period) <= max(1, period / 20)]
+        least = at[period] - error[period] / 2
+        beside = [one for one in (period, period - 1, period + 1) if at[one] >= least]
+        cycles = [k for k in (1, 2, 3) if 4 * k * max(beside + near) < 3 * len(at)] or [1]
+
+        def fit(one: int) -> float:
+            return float(np.mean(at[one * np.array(cycles)]))
+
+        period = max(beside, key=fit)
+        best = max(near, key=fit, default=period)
+        alike = 2 * max(0.0, 1 - at[abs(best - period)])  # close lags err alike
+        least = min(error[period], self.correlation(1).error[period]) * np.sqrt(alike)
+        return best if fit(best) >= fit(period) - least else period
 
     def explains(self, longer: int, period: int) -> bool:
         """Whether a season is but a weak echo of a longer one."""
         at = self.correlation(1).at
         return bool(2 * at[period] < at[longer])
+
+
+def _widths(period: int, found: list[int]) -> tuple[int, int]:
+    """Steps of two means, for sharp seasons and for smooth ones.
+
+    Over the first no season shows that was found; in the second noise averages out, and a smooth
+    season of the period does not.
+    """
+    taken_out = max((one for one in found if 4 * one <= period), default=1)
+    fewest = 2 if period > 5 else 1
+    return taken_out, taken_out << max(period // (4 * taken_out), fewest).bit_length() - 1
 
 
 def _multiple(season: int, period: int) -> int:
@@ -235,10 +268,9 @@ def _correlation(values: np.ndarray, ends: np.ndarray, width: int) -> _Correlati
     d = means[:, width:] - means[:, :-width]
     used = ~np.isnan(d)
     d, used = _standard(d, used)
-    size = 2 * d.shape[1]
+    lags, size = d.shape[1], 2 * d.shape[1]
     pairs = np.fft.irfft(np.square(np.abs(np.fft.rfft(used, size))).sum(0), size)
     products = np.fft.irfft(np.square(np.abs(np.fft.rfft(d, size))).sum(0), size)
-    lags = d.shape[1]
     pairs, products = np.maximum(pairs[:lags].round(), 1), products[:lags]
     at = products / pairs / max(products[0] / pairs[0], 1e-12)
     error = np.sqrt((1 + 2 * np.square(at[1 : 2 * width]).sum()) * _together(d, used, ends) / pairs)

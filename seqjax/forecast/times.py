@@ -17,12 +17,16 @@ from seqjax.forecast.rows import place, refuse
 ISO = "ISO8601"
 """What times are read as, unless told."""
 QUARTER = re.compile(r"\d{4}-?Q[1-4]")
-_OFFSET = re.compile(r"\d[ ]?(Z|[+-]\d\d:?\d\d)$")  # after a time
+_OFFSET = re.compile(r"\d[ ]?(Z|[+-](?:0\d|1[0-4]):?\d\d)$")  # 14 hours at most: -2024 is a year
 _CLOCK = ("now", "today")  # pandas reads them as the time of the call
-_DAYS = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%b %d, %Y")
+_DAYS = (
+    *("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%b %d, %Y"),
+    *("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y"),
+)
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 FORMATS = (
-    *(day + clock for clock in ("", " %H:%M", " %H:%M:%S") for day in _DAYS),
-    *("%Y%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%y", "%d/%m/%y", "%m/%d/%y"),
+    *(day + clock for clock in _CLOCKS for day in _DAYS),
+    *("%Y%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%y"),
 )
 
 
@@ -70,7 +74,7 @@ def read_times(
 def in_zone_of(frame: pd.DataFrame, column: str, grid: pd.DatetimeIndex) -> pd.DataFrame:
     """A frame with its times in the zone of a grid, whose clock and calendar were learned.
 
-    Days and what is longer stay: their dates are the same, whatever a midnight's offset.
+    Days and what is longer keep their dates, whatever a midnight's offset.
 
     Args:
         frame: the rows.
@@ -93,16 +97,19 @@ def in_zone_of(frame: pd.DataFrame, column: str, grid: pd.DatetimeIndex) -> pd.D
     codes, times = read_times(frame, column)
     if not isinstance(times, pd.DatetimeIndex) or str(times.tz) == str(grid.tz):
         return frame
-    if times.tz is None or grid.tz is None:
+    days, bare = seconds(grid.freq) >= 86_400, times.tz is None or grid.tz is None
+    # A midnight of another zone is meant as the grid's, but not what is its midnight in UTC.
+    if days and (_of_one_clock(times) if bare else _of_one_clock(times, grid[:1])):
+        there = times.tz_localize(None).tz_localize(grid.tz, nonexistent="shift_forward")
+        return frame.assign(**{column: there.take(codes)})
+    if bare:
         have, had = ("have no", f"one, {grid.tz}") if times.tz is None else ("have a", "none")
         way = "dt.tz_localize(zone)" if times.tz is None else "dt.tz_localize(None)"
         raise DataError(
             f"column {short(column)}: the times {have} zone, but those of the training had {had};"
             f" frame[{column!r}].{way} gives them the same."
         )
-    if seconds(grid.freq) >= 86_400:
-        return frame
-    return frame.assign(**{column: times.tz_convert(grid.tz).take(codes)})
+    return frame if days else frame.assign(**{column: times.tz_convert(grid.tz).take(codes)})
 
 
 def _each_once(values: pd.Series) -> tuple[np.ndarray, pd.Index]:
@@ -153,8 +160,12 @@ def _parsed(
     if time_format == ISO and all(map(QUARTER.fullmatch, texts)):
         quarters = [text.replace("-", "") for text in texts]
         return pd.PeriodIndex(quarters, freq="Q").to_timestamp()
+    several = several_offsets(texts)
     try:
-        dates = read(texts, time_format, utc=several_offsets(texts))
+        dates = read(texts, time_format, utc=several)
+        if several:
+            local = read([_OFFSET.sub(_of_clock, text) for text in texts], time_format)
+            dates = local if not local.isna().any() and _of_one_clock(local) else dates
     except ValueError as error:
         zones = [found[1] if (found := _OFFSET.search(text)) else "none" for text in texts]
         _one_zone(texts, fault, zones)
@@ -166,10 +177,46 @@ def _parsed(
     return dates
 
 
-def several_offsets(texts: Iterable[Any]) -> bool:
-    """Whether times have offsets from UTC, each its own, and not all the same: then UTC is meant.
+def _of_clock(time: re.Match[str]) -> str:
+    """The last digit of a time, without its offset."""
+    return time[0][0]
 
-    As summer and winter have where clocks are changed.
+
+def _of_one_clock(*times: pd.DatetimeIndex) -> bool:
+    """Whether all stand at the same time of the day, where they are: days, weeks, months."""
+    walls = [one.tz_localize(None) for one in times]
+    return len({clock for wall in walls for clock in wall - wall.normalize()}) == 1
+
+
+def offsets_note(column: str, given: Any, times: pd.Index) -> tuple[str, ...]:
+    """A sentence on what became of offsets from UTC that differ, where they do.
+
+    Args:
+        column: its name.
+        given: the column, as it was.
+        times: as they were read.
+
+    Example:
+        >>> texts = pd.Series(["2024-03-01T00+01:00", "2024-04-01T00+02:00"])
+        >>> offsets_note("ds", texts, pd.Index([]))
+        ("column 'ds': at the same hour of every day, with several offsets from UTC: left out",)
+    """
+    zone: Any = getattr(times, "tz", None)
+    if not pd.api.types.is_string_dtype(given) or str(zone) not in ("None", "UTC"):
+        return ()
+    if not several_offsets(given):
+        return ()
+    if zone is not None:
+        return (f"column {short(column)}: times of several offsets are taken to UTC",)
+    said = "at the same hour of every day, with several offsets from UTC: left out"
+    return (f"column {short(column)}: {said}",)
+
+
+def several_offsets(texts: Iterable[Any]) -> bool:
+    """Whether times have offsets from UTC, each its own, and not all the same.
+
+    As summer and winter have where clocks are changed. Then UTC is meant, but for days and what is
+    longer: there the offsets are left out.
 
     Example:
         >>> several_offsets(["2024-03-31T01:00+01:00", "2024-03-31T03:00+02:00"])
@@ -198,14 +245,33 @@ def read(
     return pd.DatetimeIndex(found)
 
 
+def forms_of(texts: Sequence[str]) -> list[str]:
+    """The forms of dates, but for ISO 8601, that fit all of the texts.
+
+    Years of two digits fit where none of them comes to lie ahead, as 60 does (2060).
+
+    Example:
+        >>> forms_of(["01/02/2024"]), forms_of(["01/02/2024", "13/02/2024"])
+        (['%d/%m/%Y', '%m/%d/%Y'], ['%d/%m/%Y'])
+    """
+    few = texts[:: len(texts) // 50 + 1]
+    latest = pd.Timestamp.now() + pd.DateOffset(years=1)
+
+    def fits(some: Sequence[str], form: str) -> bool:
+        dates = read(some, form)
+        return not dates.isna().any() and ("%y" not in form or bool((dates < latest).all()))
+
+    return [form for form in FORMATS if fits(few, form) and fits(texts, form)]
+
+
 def _way_out(texts: list[str], column: str, where: str) -> str:
-    few = texts[:: len(texts) // 1000 + 1]
-    fitting = [one for one in FORMATS if not read(few, one).isna().any()]
+    fitting = forms_of(texts[:: len(texts) // 1000 + 1])
     if not fitting:
         return "; write 2024-01-31, or 2024-01-31 12:00"
     told = " or ".join(map(repr, fitting[:2]))
     if ": line " in where:  # of a file
-        return f"; the dates fit {told}: pass that as time_format (--time-format)"
+        way = "pass that as time_format (--time-format), or write 2024-01-31"
+        return f"; the dates fit {told}: {way}"
     return f"; the dates fit {told}: pd.to_datetime(frame[{column!r}], format={fitting[0]!r})"
 
 

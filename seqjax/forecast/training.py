@@ -9,7 +9,7 @@ import numpy as np
 from seqjax.forecast import conformal
 from seqjax.forecast.fitting import fit_networks
 from seqjax.forecast.lines import interpolated
-from seqjax.forecast.panel import Panel, hold_back, only, tail_of, typical_length, within
+from seqjax.forecast.panel import Panel, held_out, hold_back, only, tail_of, typical_length, within
 from seqjax.forecast.settings import Settings, resolved
 from seqjax.forecast.trained import Covariates, Trained, placed, rolling, sizes_of
 from seqjax.forecast.transforms import transformed
@@ -81,7 +81,7 @@ class Plan(NamedTuple):
 
     def held(self, horizon: int) -> int:
         """Steps of a series that training leaves out."""
-        return horizon + (self.windows - 1) * self.step if self.windows else 0
+        return held_out(horizon, self.windows, self.step) if self.windows else 0
 
 
 def calibration_windows(settings: Settings, panel: Panel) -> Plan:

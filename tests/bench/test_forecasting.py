@@ -25,7 +25,8 @@ for name, one in frame.groupby("unique_id"):
     parts.append(pd.DataFrame({"ds": ds, "unique_id": name, "forecast": np.resize(cycle, len(ds))}))
 table = pd.concat(parts).sample(frac=1, random_state=0)
 table.to_csv(request["forecasts"], index=False)
-answer = {"fit": 6.0, "predict": 2.0, "parameters": 5, "settings": {}, "versions": {}}
+answer = {"fit": 6.0, "predict": 2.0, "processors": 9.0}
+answer |= {"parameters": 5, "settings": {}, "versions": {}}
 pathlib.Path(request["answer"]).write_text(json.dumps(answer))
 """
 SMALL = forecasting.Forecast(
@@ -66,6 +67,7 @@ def test_ours(tmp_path):
     whole = time.perf_counter() - begun
     answer = json.loads((tmp_path / "answer").read_text())
     assert 0 < answer["fit"] + answer["predict"] < whole
+    assert answer["processors"] > 0
     assert answer["settings"].items() >= settings.items()
     model = Forecaster("linear", horizon=12, freq="MS", **settings).fit(found.train)
     expected = model.predict().rename(columns={"Linear": "forecast"})
@@ -107,17 +109,17 @@ def test_the_known_part_ends_before_what_is_measured():
 
 def test_table():
     shape = {"panel": "hourly", "series": 8, "length": 100, "horizon": 24}
-    errors = {"mase": 0.5, "mae": 2.0, "smape": 10.0}
+    errors, gru = {"mase": 0.5, "mae": 2.0, "smape": 10.0}, shape | {"model": "GRU"}
     figures = [
         Figure("baseline", shape | {"model": "drift"} | errors, []),
-        Figure("seqjax", shape | {"model": "GRU", "parameters": 1000} | errors, [2.0]),
-        Figure("neuralforecast", shape | {"model": "GRU", "parameters": 2000} | errors, [8.0]),
+        Figure("seqjax", gru | {"parameters": 1000, "processors": [3.0]} | errors, [2.0]),
+        Figure("neuralforecast", gru | {"parameters": 2000, "processors": [9.0]} | errors, [8.0]),
         Figure("neuralforecast", shape | {"model": "LSTM"}, [], "status 1: no message"),
     ]
     same = ("0.5000", "2", "10.00")
     assert rows(forecasting.make_table(figures)) == [
-        ("hourly", "baseline", "drift", "", "", *same, ""),
-        ("hourly", "seqjax", "GRU", "2.0", "1.00", *same, "1,000"),
-        ("hourly", "neuralforecast", "GRU", "8.0", "4.00", *same, "2,000"),
-        ("hourly", "neuralforecast", "LSTM", "status 1: no message", "", "", "", "", ""),
+        ("hourly", "baseline", "drift", "", "", "", *same, ""),
+        ("hourly", "seqjax", "GRU", "2.0", "1.00", "3.0", *same, "1,000"),
+        ("hourly", "neuralforecast", "GRU", "8.0", "4.00", "9.0", *same, "2,000"),
+        ("hourly", "neuralforecast", "LSTM", "status 1: no message", *[""] * 6),
     ]

@@ -14,7 +14,7 @@ from seqjax import cli
 from seqjax.data import DataError
 from seqjax.forecast.command import _measurable
 from seqjax.forecast.forecaster import Forecaster
-from seqjax.forecast.inputs import read_inputs
+from seqjax.forecast.inputs import read_inputs, with_columns_of, write_record
 from seqjax.forecast.options import Options
 from seqjax.forecast.settings import Settings
 
@@ -126,8 +126,13 @@ def test_predict_goes_on_from_its_own_data_and_from_new(finished, capsys, monkey
     assert again == (run / "forecasts.csv").read_text()
     later = sales()
     later = later[later["day"] < "2024-03-10"]
-    later.to_csv(finished / "new.csv", index=False)
-    planned("2024-03-10").to_csv(finished / "later.csv", index=False)
+    # Each file in another form of dates than the run's.
+    for name, form, rows in (
+        ("new.csv", "%d.%m.%Y", later),
+        ("later.csv", "%d/%m/%Y", planned("2024-03-10")),
+    ):
+        days = pd.to_datetime(rows["day"]).dt.strftime(form)
+        rows.assign(day=days).to_csv(finished / name, index=False)
     args = ["predict", str(run), str(finished / "new.csv"), "--horizon", "2", "--level", "90"]
     assert cli.run([*args, "--out", str(out)]) == 2
     assert "2024-03-10" in one_line(capsys)  # of which the run's own prices say nothing
@@ -157,7 +162,11 @@ def test_predict_goes_on_from_its_own_data_and_from_new(finished, capsys, monkey
 def test_what_cannot_be_done_is_told_in_one_line(finished, capsys, tmp_path):
     file, run = str(finished / "sales.csv"), str(finished / "run")
     out = ["--out", str(tmp_path / "run")]
-    twice = tmp_path / "twice.csv"
+    twice, few, soon = (tmp_path / name for name in ("twice.csv", "few.csv", "soon.csv"))
+    pd.DataFrame({"shop": IDS[:2], "size": [3, 1]}).to_csv(few, index=False)
+    planned("2024-03-19").to_csv(soon, index=False)
+    static = ["--stat-exog", "size", "--static-csv", str(few)]
+    ahead = ["--futr-exog", "price", "--futr-csv", str(soon)]
     pd.concat([sales(), sales().tail(1)]).to_csv(twice, index=False)
     for args, message in (
         (["forecast", *out], "name a CSV or Parquet file"),
@@ -171,6 +180,8 @@ def test_what_cannot_be_done_is_told_in_one_line(finished, capsys, tmp_path):
         (["forecast", file, *HOW, *NAMES[:4], "--target-column", "unit", *out], "'units'"),
         (["forecast", file, *HOW, *NAMES, "--futr-exog", "price", *out], "--futr-csv"),
         (["forecast", file, *HOW, *NAMES, "--horizon", "79", *out], "leave nothing"),
+        (["forecast", file, *HOW, *NAMES, *static, *out], f"error: {few} lacks 1 of 3 series"),
+        (["forecast", file, *HOW, *NAMES, *ahead, "--horizon", "5", *out], f"error: {soon} has no"),
         (["predict", str(tmp_path)], "config.json"),
         (["predict", run, "nowhere.csv"], "nowhere.csv"),
         (["predict", run, "--horizon", "0"], "horizon"),
@@ -199,6 +210,8 @@ def test_what_is_measured_is_what_was_known(tmp_path):
     assert "interpolated" in " ".join(inputs.notes)
     settings = Settings("linear", 3)
     assert _measurable((30.0, 80.0), settings, inputs.panel, 3) == ()
+    write_record(tmp_path, dataclasses.replace(options, time_format="%d/%m/%Y"))
+    assert with_columns_of(tmp_path, options).time_format == "%d/%m/%Y"  # as new data are read
     whole = read_inputs(dataclasses.replace(options, missing="zero"), options.file).panel
     assert _measurable((30.0, 80.0), settings, whole, 3) == (30.0, 80.0)
 

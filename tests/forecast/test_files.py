@@ -26,7 +26,7 @@ def test_cells_parted_by(tmp_path, mark):
         "ds": list(pd.to_datetime(["2024-01-01", "2024-01-02"] * 2)),
         "y": [1.0, 2.0, pytest.approx(np.nan, nan_ok=True), 4.5],
     }
-    assert table[1:] == ("unique_id", "ds", "y", ())
+    assert table[1:] == ("unique_id", "ds", "y", "ISO8601", ())
 
 
 def test_values_survive_a_file(tmp_path):
@@ -41,7 +41,7 @@ def test_values_survive_a_file(tmp_path):
 def test_columns_are_guessed_where_there_is_no_doubt(tmp_path):
     table = read_frame(MILK_CSV)
     assert (table.time_column, table.target_column, len(table.notes)) == ("Date", "Production", 2)
-    shops = ["shop,day,sales", "b,2024-01-01,1", "a,2024-01-01,2", "a,2024-01-02,3"]
+    shops = [",shop,day,sales", "0,b,2024-01-01,1", "1,a,2024-01-01,2", "2,a,2024-01-02,3"]
     table = read_frame(write(tmp_path, shops))
     assert table[1:4] == ("shop", "day", "sales")
     assert "the series are named by column 'shop' (--id-column)" in table.notes
@@ -58,14 +58,21 @@ def test_columns_are_guessed_where_there_is_no_doubt(tmp_path):
         (("2024-01-01T00:00Z", "2024-01-01T01:00Z"), pd.Timestamp("2024-01-01", tz="UTC")),
         # Across the night that clocks are put forward in.
         (("2024-03-31T00+01:00", "2024-03-31T03+02:00"), pd.Timestamp("2024-03-30T23", tz="UTC")),
+        # Days: offsets that differ say nothing.
+        (("2024-03-31T00+01:00", "2024-04-01T00+02:00"), pd.Timestamp("2024-03-31")),
+        (("1/31/24 1:00 PM", "12/1/24 2:00 AM"), pd.Timestamp("2024-01-31T13")),
+        (("31-12-2023", "01-01-2024"), pd.Timestamp("2023-12-31")),  # no offset of 20:24
         (("1961", "1962"), 1961),
+        (("12024", "12025"), 12024),  # no months of the year 1202
     ],
 )
 def test_forms_of_times(tmp_path, times, first):
     table = read_frame(write(tmp_path, ["ds,y", *(f"{time},1" for time in times)]))
     assert table.frame["ds"].iloc[0] == first
-    told = [note for note in table.notes if "several offsets are taken to UTC" in note]
-    assert len(told) == ("+02:00" in times[1])
+    said = " ".join(table.notes)
+    assert ("several offsets" in said) == ("+02:00" in times[1])
+    assert ("taken to UTC" in said) == (times[1] == "2024-03-31T03+02:00")
+    assert ("dates are read as %m/%d/%y %I:%M %p" in said) == ("PM" in times[0])
 
 
 def test_files_beside_are_read_as_the_series_are(tmp_path):
@@ -84,8 +91,24 @@ def test_files_beside_are_read_as_the_series_are(tmp_path):
         read_beside(path, **how | {"columns": ["name"]})
     with pytest.raises(DataError, match=r"no column 'prices'.*Did you mean 'price'"):
         read_beside(path, **how | {"columns": ["prices"]})
+    with pytest.raises(DataError, match=r"no column 'id'; the columns are 'shop', 'day', 'price'"):
+        read_beside(path, **how | {"id_column": "id", "needed": ["id"]})
+    # None is of the form told.
+    frame, notes = read_beside(write(tmp_path, ["day,price", "2024-02-01,1.5"]), **how)
+    assert frame["day"].tolist() == [pd.Timestamp("2024-02-01")]
+    assert notes == ("sales.csv: column 'day': dates are read as ISO8601, not %d.%m.%Y",)
     path = write(tmp_path, ["size", "3"])
     assert read_beside(path, **how | {"columns": ["size"]})[0]["size"].tolist() == [3]
+
+
+def test_marks_of_thousands_where_a_number_tells(tmp_path):
+    for mark, *numbers in ((";", "1.234,5", "1.500", "0,500"), ("|", "1,234.5", "1,500", "5e-1")):
+        rows = [f"{day}{mark}{number}" for day, number in enumerate(numbers)]
+        path = write(tmp_path, [f"time, in days{mark}y", *rows])
+        path.write_text(path.read_text().replace("time, in days", '"time, in days"'))
+        table = read_frame(path, time_column="time, in days")
+        assert table.frame["y"].tolist() == [1234.5, 1500.0, 0.5]
+        assert "comma" in table.notes[0]
 
 
 def test_names_of_series(tmp_path):
@@ -120,9 +143,14 @@ def test_options(tmp_path):
         ([*LINES[:2], "a,2024-01-02"], "line 3: 2 cell(s) where the header has 3; column 'y'"),
         ([*LINES[:2], "a,2024-13-02,1"], "line 3, column 'ds': '2024-13-02' is not an ISO 8601"),
         ([*LINES[:2], "a,,1"], "line 3, column 'ds': the time is missing"),
+        (["ds,y", "31/12/2023,1", "NA,1"], "line 3, column 'ds': the time is missing"),
+        (["ds,y", "Dec-75,1", "Jan-60,1"], "line 2, column 'ds': 'Dec-75' is not an ISO 8601"),
         ([*LINES[:2], ",2024-01-02,1"], "line 3, column 'unique_id': the series' name is missing"),
         ([*LINES[:2], 'a,2024-01-02,"1'], "line 3: not a regular CSV: a quote is never closed"),
-        (["ds,y", "31/01/2024,1"], "the dates fit '%d/%m/%Y': pass that as time_format"),
+        (["ds,y", "03/01/2024,1"], "the dates fit '%d/%m/%Y' or '%m/%d/%Y': pass that as time_f"),
+        (["ds;y", "1;999,5", "2;1.234"], "line 3, column 'y': '1.234' may be thousands or decimal"),
+        (["ds;y", "1;1.999,5", "2;1.5"], "line 3, column 'y': '1.5' is not a number"),
+        (["ds;y", "1;1.999,5", "2;0.500"], "line 3, column 'y': '0.500' is not a number"),
         (["ds,y", "2024-01-01T00+01:00,1", "2024-01-02T00,1"], "line 3, column 'ds': '2024"),
         (["ds,yy", "2024-01-01,x"], "line 1: no column 'y', and 0 of the others hold numbers"),
         (["ds,y,y", "2024-01-01,1,1"], "line 1: 2 columns 'y'; the columns are 'ds', 'y', 'y'"),
@@ -160,6 +188,8 @@ def test_parquet(tmp_path, monkeypatch):
         np.testing.assert_array_equal(found.values, expected.values)
         assert found.ids.tolist() == expected.ids.tolist()
         assert found.grid.equals(expected.grid)
+        frame.assign(ds=frame["ds"].dt.date).to_parquet(path)  # dates without a time
+        assert read_frame(path).frame["ds"].tolist() == frame["ds"].tolist()
     path.write_bytes(b"no Parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"a.parquet: Parquet needs pyarrow: pip install pyarrow"):

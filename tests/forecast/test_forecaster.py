@@ -182,8 +182,7 @@ def test_refitting_compiles_nothing_anew():
         {"loss": "quantile"},
         {"loss": "negative_binomial", "model": "linear"},
         {"transform": "log", "model": "linear"},
-        {"transform": "difference", "model": "linear"},
-        {"strategy": "recursive", "model": "linear"},
+        {"transform": "difference", "strategy": "recursive", "model": "linear"},
         {"loss": "negative_binomial", "strategy": "recursive", "model": "linear"},
         {"strategy": "sequence", "model": "wavenet"},
     ],
@@ -320,6 +319,8 @@ def test_what_cannot_be_forecast_is_told():
     with pytest.raises(ValueError, match="periods are whole numbers of steps, 1 or more, not 0"):
         Forecaster("gru", horizon=3, season=[0, 7])
     short = FRAME.groupby("unique_id").head(1)
+    with pytest.raises(DataError, match="column 'rain' has no value to train on; leave it out"):
+        Forecaster(horizon=3, hist_exog_list="rain", **SMALL).fit(FRAME.assign(rain=np.nan))
     with pytest.raises(DataError, match="nothing to learn from"):
         Forecaster("linear", horizon=3, season=4, freq="QS", **{"steps": 2}).fit(short)
     few = FRAME[FRAME["unique_id"] == "s00"].head(9)
@@ -414,8 +415,12 @@ def test_behind_missing_values_a_forecast_is_one_of_more_steps(fitted: Forecaste
     np.testing.assert_allclose(widths.iloc[0], (early["GRU-hi-80"] - early["GRU-lo-80"]).iloc[2])
     given = {"transform": "difference"} | SMALL | {"seeds": 1}
     changes = Forecaster("linear", horizon=3, **given).fit(FRAME)
-    early, found = changes.predict(whole.iloc[:-2], horizon=5), changes.predict(late)
-    np.testing.assert_allclose(found["Linear"], early["Linear"].iloc[2:], rtol=1e-4)
+    early = changes.predict(whole.iloc[:-2], horizon=5)["Linear"]
+    found = changes.predict(late, level=[80])
+    np.testing.assert_allclose(found["Linear"], early.iloc[2:], rtol=1e-4)
+    ends = found[["Linear-lo-80", "Linear-median", "Linear-hi-80"]]
+    assert (np.diff(ends, axis=1) > 0).all()
+    assert (found["Linear"] / whole["y"].mean()).between(0.3, 3).all()  # values, not changes
 
 
 def test_lines_end_before_each_window_of_calibration():

@@ -5,10 +5,11 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
+from pandas.tseries.frequencies import to_offset
 
 from seqjax.bench.forecasters import memory
 from seqjax.data import DataError
-from seqjax.forecast import blocks, frames, rows, saving
+from seqjax.forecast import blocks, frames, rows, saving, times
 from seqjax.forecast.frames import panel_from_frame
 
 MONTHS = pd.DateOffset(months=1)  # from the fourth to the fourth
@@ -57,6 +58,8 @@ def test_a_frame_in_any_order_with_gaps(freq, tz, monkeypatch):
     assert "own end (first: 's1', " in notes[1]
     saved = json.loads(json.dumps(saving._grid_to_json(panel.grid)))
     assert saving._grid_from_json(saved).equals(grid)
+    saved = json.loads(json.dumps(saving.freq_to_json(freq)))
+    assert to_offset(saving.freq_from_json(saved)) == to_offset(freq)
     # What stands in order already is not copied.
     assert np.shares_memory(panel_from_frame(frame)[0].values, frame["y"].to_numpy())
 
@@ -255,6 +258,31 @@ def test_the_hour_at_which_clocks_are_put_back_is_there_twice():
         DataError, match=r"row 98, column 'ds'.*time zone \(UTC\) than the times be"
     ):
         panel_from_frame(pd.concat([frame, utc]))
+
+
+def test_days_keep_their_dates_whatever_the_offset():
+    days = pd.date_range("2024-03-20", periods=20, tz="Europe/Berlin")  # across a change of clocks
+    frame = pd.DataFrame({"ds": [one.isoformat() for one in days], "y": np.arange(20.0)})
+    panel, notes = panel_from_frame(frame)
+    assert panel.grid.equals(days.tz_localize(None))
+    assert "several offsets from UTC: left out" in notes[0]
+    summer = times.in_zone_of(frame.tail(5), "ds", panel.grid)  # of one offset
+    assert summer["ds"].tolist() == list(panel.grid[-5:])
+    known = panel._replace(known_names=("price",))
+    ahead = pd.DataFrame({"ds": ["2024-04-09T00:00+02:00"], "price": [3.0]})
+    assert frames.known_future(known, ahead, 1).tolist() == [[[3.0]]]
+    same = times.in_zone_of(summer, "ds", days)
+    assert same["ds"].tolist() == list(days[-5:])
+    winter, _ = panel_from_frame(frame.head(12))  # all of one offset, the next of another
+    for first in ("2024-04-01T00:00+02:00", "2024-03-31T23:00Z"):
+        ahead = pd.DataFrame({"ds": [first], "price": [3.0]})
+        known = winter._replace(known_names=("price",))
+        assert frames.known_future(known, ahead, 1).tolist() == [[[3.0]]]
+    last = pd.Timestamp("2024-01-30") + np.arange(9) * pd.DateOffset(months=1)
+    with pytest.raises(
+        DataError, match=r"or write the last day of each month: frame\['ds'\] \+ pd.o"
+    ):
+        panel_from_frame(pd.DataFrame({"ds": last, "y": 1.0}))
 
 
 def test_what_is_no_frame():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seqjax import nn
 from seqjax.forecast import naive
 from seqjax.forecast.arrays import Windows
 from seqjax.forecast.mixture import POWER, errors, gate_of, naive as naive_of, naive_names
@@ -155,3 +156,12 @@ def test_forecasts_within_a_window_end_with_that_behind_it():
     assert within.outputs.shape == (2, settings.window, 4, 1)
     last = forecast(windows).outputs
     np.testing.assert_allclose(within.outputs[:, -1], last, rtol=1e-5, atol=1e-5)
+
+
+def test_a_head_that_sees_the_last_state_alone_answers_what_it_answers_at_the_last_step():
+    _, _, network, params = forecaster(model="lstm", dropout=0.0)
+    whole = nn.Stack(network.encoder.layer.layers)
+    x = jnp.asarray(RNG.normal(size=(3, 6, network.encoder.inputs)), jnp.float32)
+    every = np.asarray(whole.apply({"params": params["encoder"]}, x))
+    one = network.encoder.apply(params["encoder"], x, key=jax.random.key(0))
+    np.testing.assert_allclose(one, every[:, -1], atol=1e-5)

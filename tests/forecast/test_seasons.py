@@ -59,6 +59,38 @@ def demand(rng, t):
     return rng.poisson(np.where(t % 7 > 4, 0.8, 0.1)).astype(float)
 
 
+def parts(rng, t):
+    return rng.poisson(0.3 * np.exp(0.9 * np.sin(TURN * t / 7))).astype(float)
+
+
+def two_waves(rng, t):
+    wave = np.sin(TURN * t / 24) + 0.5 * np.sin(2 * TURN * t / 24)
+    return 3 * wave * np.where(t // 24 % 7 > 4, 0.5, 1) + 0.7 * rng.normal(size=len(t))
+
+
+def three_and_a_week(rng, t):
+    """Seasons of 6, 42, 96 and 7 * 96 steps."""
+    wave = np.sin(TURN * t / 96) * np.where(t // 96 % 7 > 4, 0.3, 1)
+    sharp = rng.normal(size=6)[t % 6] + rng.normal(size=42)[t % 42]
+    return 4 * wave + sharp + 0.1 * rng.normal(size=len(t))
+
+
+def day_and(steps):
+    def made(rng, t):
+        peak = np.exp(-(((t % 24 - 12) / 3) ** 2))
+        return np.sin(TURN * t / steps) + 3 * peak + 0.3 * rng.normal(size=len(t))
+
+    return made
+
+
+def yearly(steps, level):
+    def made(rng, t):
+        wave = np.sin(TURN * t / steps + 6 * rng.random())
+        return 0.01 * t + level * wave + np.cumsum(0.2 * rng.normal(size=len(t)))
+
+    return made
+
+
 @pytest.mark.parametrize(
     ("made", "seasons"),
     [
@@ -75,12 +107,27 @@ def demand(rng, t):
         (panel(20, 40, lambda rng, t: walk(rng, t) + 3 * rng.normal(size=4)[t % 4], "QS"), (4,)),
         (panel(5, 2000, lambda rng, t: hourly(rng, t // 2), "30min"), (48, 336)),
         (panel(1, 309, sunspots, "YS"), (11,)),
+        (panel(8, 400, parts, "D"), (7,)),
+        (panel(1, 900, two_waves, seed=110), (24, 168)),  # one alone: 23 and 24 are as high
+        (panel(1, 96, yearly(12, 2)), (12,)),
+        (panel(1, 300, yearly(52.18, 2), seed=105), (52,)),
+        (panel(1, 80, yearly(13, 2), "28D"), (13,)),
+        (panel(3, 900, yearly(261, 9), "B"), (261,)),
+        (panel(2, 1200, day_and(150)), (24, 150)),  # and not six days
+        (panel(2, 1200, day_and(150), "h"), (24, 150)),
+        (panel(1, 2400, three_and_a_week, "4h", seed=1), (6, 42, 96)),  # three at most
         (panel(1, 600, smooth), (52,)),  # and not 2, as noise makes it look
         (panel(1, 600, lambda rng, t: 3.0 * (t % 2) + rng.normal(size=len(t))), (2,)),
     ],
 )
 def test_seasons_are_found(made, seasons):
     assert find(made) == seasons
+
+
+@pytest.mark.parametrize("season", [23, 25, 29, 31, 50, 100])
+def test_a_clear_season_is_no_usual_one_close_by(season):
+    t = np.arange(12 * season)
+    assert find(panel_of({"a": np.sin(TURN * t / season)})) == (season,)
 
 
 @pytest.mark.parametrize("freq", [None, "D", "h"])
@@ -91,6 +138,7 @@ def test_seasons_are_found(made, seasons):
         walk,
         lambda rng, t: 0.05 * t + rng.normal(size=len(t)),
         lambda rng, t: rng.poisson(0.1, size=len(t)).astype(float),
+        lambda rng, t: (y := rng.normal(size=len(t) + 2))[2:] - 0.7 * y[1:-1] + 0.4 * y[:-2],
     ],
 )
 def test_noise_has_none(make, freq):

@@ -23,11 +23,11 @@ def main(path: Path) -> None:
         seed=request["seed"],
         **request["settings"],
     )
-    begun = time.perf_counter()
+    begun, busy = time.perf_counter(), time.process_time()
     model.fit(frame)
     fitted = time.perf_counter()
     found = model.predict()
-    forecast = time.perf_counter()
+    forecast, done = time.perf_counter(), time.process_time()
     found = found.rename(columns={model.name: "forecast"})
     found[["unique_id", "ds", "forecast"]].to_csv(request["forecasts"], index=False)
     assert model._trained is not None
@@ -36,6 +36,7 @@ def main(path: Path) -> None:
     answer = {
         "fit": fitted - begun,
         "predict": forecast - fitted,
+        "processors": done - busy,  # seconds of them
         "parameters": sum(one.size for one in params),
         "settings": {name: getattr(model.settings, name) for name in names},
         "versions": {name: version(name) for name in ("seqjax", "jax")},
