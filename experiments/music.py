@@ -102,7 +102,8 @@ def trial_of(music: Music, config: Config, name: str) -> study.Trial:
     keys, parts = keys_of(music.train), music.parts()
     model, law = networks.make_model(recipe, settings.dropout, config.cast, keys), recipe.law(keys)
     most = most_at_once(parts.values()) if recipe.tied else 32
-    batches = networks.batches_of(music.train, min(settings.batch_size, most))
+    settings = settings._replace(batch_size=min(settings.batch_size, most))
+    batches = networks.batches_of(music.train, settings.batch_size)
     held = {  # the test part is for finished rows, not for a look
         name: networks.batches_of(rolls, min(32, most), shuffle=False)
         for name, rolls in parts.items()

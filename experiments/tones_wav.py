@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.tones_data import FRAME, LEVELS, RATE, Parts, Sounds
 from seqjax.data import DataError
-from seqjax.data.sound import mu_law_encode, read_wavs, wav_names, wav_seconds
+from seqjax.data.sound import mu_law_encode, read_wavs, wav_lengths
 from seqjax.train.fingerprint import digest
 
 _FEW = 10  # recordings, of which each is split
@@ -30,7 +30,7 @@ def recorded(folder: Path, minutes: float) -> Parts:
     """
     read = read_wavs(folder, RATE, 60 * minutes)
     found = [mu_law_encode(each, LEVELS) for each in read.values()]
-    lengths = {name: wav_seconds(folder / name) for name in wav_names(folder)}
+    lengths = wav_lengths(folder)
     seconds, whole = sum(map(len, found)) / RATE, sum(lengths.values())
     if (most := min(whole, 60 * minutes)) < _LEAST:
         raise DataError(f"{folder}: {most:.1f} s of sound are too few; record {_LEAST} s.")

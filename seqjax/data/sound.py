@@ -243,19 +243,23 @@ def read_wavs(folder: Path, rate: int, seconds: float | None = None) -> dict[str
         >>> {name: samples.shape for name, samples in read_wavs(folder, 16_000).items()}
         {'a.wav': (160,)}
     """
-    names = wav_names(folder)
     if seconds is None:
-        return {name: read_wav(folder / name, rate) for name in names}
-    shares = _shares({name: wav_seconds(folder / name) for name in names}, seconds)
-    return {name: read_wav(folder / name, rate, shares[name]) for name in names if name in shares}
+        return {name: read_wav(folder / name, rate) for name in _names(folder)}
+    lengths = wav_lengths(folder)
+    shares = _shares(lengths, seconds)
+    return {name: read_wav(folder / name, rate, shares[name]) for name in lengths if name in shares}
 
 
-def wav_names(folder: Path) -> list[str]:
-    """The WAV files that `read_wavs` reads, by path within the folder, in order.
+def wav_lengths(folder: Path) -> dict[str, float]:
+    """Seconds, by their headers, of the WAV files that `read_wavs` reads, as it names them.
 
     Raises:
         DataError: for a folder that is missing or holds none.
     """
+    return {name: wav_seconds(folder / name) for name in _names(folder)}
+
+
+def _names(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder.")
     # What begins with a dot is what a system keeps beside a file.

@@ -81,8 +81,9 @@ class Bidirectional(Layer):
     def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``(carries, y)``, y [batch, 2 * features]: each direction at its own end."""
         before = check_parts(self, carry, 2)
-        if are_one_kernel((self.forward, self.backward_layer), x, call):
-            carries, y = self.whole(x, carry, call)
+        layers = self.forward, self.backward_layer
+        if are_one_kernel(layers, x, call):
+            carries, y = run_both_ways(layers, x, before, call)
             width = self.forward.features
             lengths = as_lengths(call.seq_lengths, batch=x.shape[0], steps=x.shape[1])
             forwards, backwards = at_last(y[..., :width], lengths), y[:, 0, width:]
