@@ -169,23 +169,34 @@ class Stack(Layer):
     def end(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
         """``(carries, y)``, y [batch, features] when each sequence is over.
 
-        Where the topmost layer with a memory reads backwards (as in Keras), or pools over
-        time, those above it see its answer alone.
+        The layers above the topmost one with a memory see its last answer alone: a dense head
+        costs one step. Where that layer reads backwards (as in Keras), or pools over time, its
+        last answer is its own `end`.
         """
         count = len(self.layers)
-        if not self.ends_apart:
-            return super().end(x, carry, call)
-        top = self._top
         carries = check_parts(self, carry, count)
-        below, x, lengths = self._run(range(top), x, carries, call)
-        if top:
-            x = self.between(x, deterministic=call.deterministic)
-        end, y = self.layers[top].end(x, carries[top], call._replace(seq_lengths=lengths))
+        if not self.layers:
+            return super().end(x, carry, call)
+        if self.ends_apart:
+            top = self._top
+            ends, x, lengths = self._run(range(top), x, carries, call)
+            if top:
+                x = self.between(x, deterministic=call.deterministic)
+            end, y = self.layers[top].end(x, carries[top], call._replace(seq_lengths=lengths))
+            ends = (*ends, end)
+        else:
+            # What reads a context may read another at every step.
+            top = max((k for k, one in enumerate(self.layers) if one.context_names()), default=0)
+            top = max(top, self._top)
+            ends, x, lengths = self._run(range(top + 1), x, carries, call)
+            y = at_last(x, lengths)
         if top + 1 == count:
-            return (*below, end), y
+            return ends, y
         y = self.between(y[:, None], deterministic=call.deterministic)
-        above, y, _ = self._run(range(top + 1, count), y, carries, call._replace(seq_lengths=None))
-        return (*below, end, *above), y[:, 0]
+        some = None if lengths is None else jnp.minimum(lengths, 1)
+        call = call._replace(seq_lengths=some)
+        above, y, _ = self._run(range(top + 1, count), y, carries, call)
+        return (*ends, *above), y[:, 0]
 
     def _run(
         self, which: range, x: Array, carries: tuple[Any, ...], call: Call
