@@ -46,14 +46,10 @@ class Config(study.TableConfig):
         "lstm": "LSTM",
         "gru": "GRU",
     }
-
-    def rows(self) -> tuple[str, ...]:
-        """Those asked for; for a look, one."""
-        return ("gru",) if self.quick and self.only is None else super().rows()
+    look: ClassVar[tuple[str, ...]] = ("gru",)
 
     def resolved(self) -> dict[str, Any]:
         """Every row's settings; raises for bad options."""
-        self.rows()
         if self.copies < 1:
             raise launch.RunError(f"--copies must be at least 1, not {self.copies}.")
         return {"settings": self.settings()._asdict()}

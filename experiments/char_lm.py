@@ -56,18 +56,17 @@ class Config(study.TableConfig):
     """Generate from the most likely characters of this probability alone."""
 
     titles: ClassVar = {name: recipe.title for name, recipe in RECIPES.items()}
+    look: ClassVar[tuple[str, ...]] = ("lstm",)
     may_differ: ClassVar = (*study.TableConfig.may_differ, *_OF_GENERATION)
     not_swept: ClassVar = ("text", "unit", *_OF_GENERATION)
 
     def rows(self) -> tuple[str, ...]:
         """The rows to train: the best model only where it is asked for."""
-        if self.only is not None:
-            return super().rows()
-        return ("lstm",) if self.quick else tuple(name for name in self.titles if name != "best")
+        found = super().rows()
+        return found if self.only is not None else tuple(name for name in found if name != "best")
 
     def resolved(self) -> dict[str, Any]:
         """Nothing to add (the rest follows from the text); raises for bad options."""
-        self.rows()
         self.check_numbers(above_zero=("characters", "learning_rate"), rates=("dropout",))
         return {}
 

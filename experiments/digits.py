@@ -33,7 +33,6 @@ from experiments.digits_models import (
 from seqjax import launch, study, train
 
 NAME = "experiments.digits"
-QUICK = ("pixel-rnn", "row-gru")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +57,10 @@ class Config(study.TableConfig):
         for order, (steps, inputs) in ORDERS.items()
         for architecture in ARCHITECTURES
     }
-
-    def rows(self) -> tuple[str, ...]:
-        """Those asked for; for a look, a few."""
-        return QUICK if self.quick and self.only is None else super().rows()
+    look: ClassVar[tuple[str, ...]] = ("pixel-rnn", "row-gru")
 
     def resolved(self) -> dict[str, Any]:
         """Every row's settings."""
-        self.rows()
         return {"settings": {name: self.settings(name)._asdict() for name in ARCHITECTURES}}
 
     def settings(self, architecture: str) -> Settings:

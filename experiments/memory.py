@@ -27,7 +27,6 @@ from experiments.memory_models import ARCHITECTURES, CURES, Settings, make_model
 from seqjax import launch, sensitivity, study, train
 
 NAME = "experiments.memory"
-QUICK = ("adding-rnn", "adding-gru", "copy-lru")
 LAG, QUICK_LAG, QUICK_STEPS = 200, 20, 600
 PAPER_LAGS = {"adding": 600, "copy": 1000}
 MEASURED = 16  # sequences to average a gradient over
@@ -58,14 +57,10 @@ class Config(study.TableConfig):
         )
         for name, title in names.items()
     }
-
-    def rows(self) -> tuple[str, ...]:
-        """Those asked for; for a look, a few."""
-        return QUICK if self.quick and self.only is None else super().rows()
+    look: ClassVar[tuple[str, ...]] = ("adding-rnn", "adding-gru", "copy-lru")
 
     def resolved(self) -> dict[str, Any]:
         """Every row's lag and settings."""
-        self.rows()
         return {"rows": {row: self.settings(row)._asdict() for row in self.titles}}
 
     def lag_of(self, row: str) -> int:

@@ -58,16 +58,12 @@ class Config(study.TableConfig):
     """Write so many steps by a network of the run in --out as MIDI and sound, and end."""
 
     titles: ClassVar = {name: recipe.title for name, recipe in networks.RECIPES.items()}
+    look: ClassVar[tuple[str, ...]] = ("gru-tied-nade",)
     may_differ: ClassVar = (*study.TableConfig.may_differ, "generate")
     not_swept: ClassVar = ("data", "midi", "steps_per_beat", "generate")
 
-    def rows(self) -> tuple[str, ...]:
-        """Those asked for; for a look, the one that learns most in two epochs."""
-        return ("gru-tied-nade",) if self.quick and self.only is None else super().rows()
-
     def resolved(self) -> dict[str, Any]:
         """The settings; raises for bad options."""
-        self.rows()
         if self.data is not None and self.midi is not None:
             raise launch.RunError("--data and --midi: give one of them.")
         for name, least in (("steps_per_beat", 1), ("transpose", 0), ("generate", 0)):

@@ -55,12 +55,12 @@ class Config(study.TableConfig, TextOptions):
         "bilstm": "bidirectional LSTM, maximum and mean over time",
         "cnn": "convolutions over 3, 4 and 5 tokens, maximum over time",
     }
+    look: ClassVar[tuple[str, ...]] = ("bigru",)
     may_differ: ClassVar = (*study.TableConfig.may_differ, "predict")
     not_swept: ClassVar = (*TEXT_OPTIONS, "fold", "predict")
 
     def resolved(self) -> dict[str, Any]:
         """Nothing to add (the rest follows from the data); raises for bad options."""
-        self.rows()
         self.settings(0)
         self.check()
         return {}
@@ -81,10 +81,6 @@ class Config(study.TableConfig, TextOptions):
             for end, one in super().swept().items()
             for fold in (range(self.folds) if self.folds else (None,))
         }
-
-    def rows(self) -> tuple[str, ...]:
-        """Those asked for; for a look, one."""
-        return ("bigru",) if self.quick and self.only is None else super().rows()
 
     def settings(self, count: int) -> Settings:
         """Those for so many texts, with what was asked for."""

@@ -50,7 +50,6 @@ class Config(study.TableConfig):
 
     def resolved(self) -> dict[str, Any]:
         """Nothing to add (each row keeps its own settings); raises for bad options."""
-        self.rows()
         self.epochs_of(1)
         return {}
 

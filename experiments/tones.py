@@ -56,16 +56,12 @@ class Config(study.TableConfig):
     """Of what is said; below 1 with less noise."""
 
     titles: ClassVar = {name: recipe.title for name, recipe in RECIPES.items()}
+    look: ClassVar[tuple[str, ...]] = ("wavenet",)
     may_differ: ClassVar = (*study.TableConfig.may_differ, *_OF_SPEECH)
     not_swept: ClassVar = ("wav", "minutes", *_OF_SPEECH)
 
-    def rows(self) -> tuple[str, ...]:
-        """Those asked for; for a look, one."""
-        return ("wavenet",) if self.quick and self.only is None else super().rows()
-
     def resolved(self) -> dict[str, Any]:
         """Nothing to add; raises for bad options."""
-        self.rows()
         self.check_numbers(above_zero=("minutes", "samples", "learning_rate"))
         return {}
 

@@ -52,6 +52,7 @@ class Config(study.TableConfig):
         name: f"{one.architecture.upper()}, {one.attention or 'no'} attention"
         for name, one in RECIPES.items()
     }
+    look: ClassVar[tuple[str, ...]] = ("gru",)
 
     def preview(self) -> str | None:
         """The list of rows, or the translations asked for."""
@@ -60,13 +61,8 @@ class Config(study.TableConfig):
         found = predict(self.out or launch.RUNS / "translate_dates", self.predict, self.beams)
         return "\n".join(f"{iso}  {text}" for text, iso in zip(self.predict, found, strict=True))
 
-    def rows(self) -> tuple[str, ...]:
-        """The names of the rows to train; one for a look."""
-        return ("gru",) if self.quick and self.only is None else super().rows()
-
     def resolved(self) -> dict[str, Any]:
         """Nothing to add; raises for bad options."""
-        self.rows()
         self.epochs_of(1)
         if self.beams < 1:
             raise launch.RunError(f"--beams must be at least 1, not {self.beams}.")

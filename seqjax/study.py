@@ -172,20 +172,25 @@ class TableConfig(Config):
     list_rows: Annotated[bool, tyro.conf.arg(name="list")] = False
     """List the rows and end."""
 
+    look: ClassVar[tuple[str, ...]] = ()
+    """Rows of ``--quick``; none for all."""
     may_differ: ClassVar[tuple[str, ...]] = ("only", "seeds", "list_rows", "sweep")
 
     def preview(self) -> str | None:
-        """The list of rows."""
+        """The list of rows; RunError for a row asked for that is not there."""
         if not self.list_rows:
+            self.rows()
             return None
         return "\n".join(f"{name:<14} {title}" for name, title in self.titles.items())
 
     def rows(self) -> tuple[str, ...]:
-        """The names of the rows to train.
+        """The names of the rows to train: those asked for, or of a look its own.
 
         Raises:
             RunError: for one that is not there.
         """
+        if self.only is None and self.quick and self.look:
+            return self.look
         if self.only in (None, "all"):
             return tuple(self.titles)
         names = str(self.only).replace(" ", "").split(",")
