@@ -57,7 +57,8 @@ def cosine_adamw(
         clip: the largest norm of a whole gradient; None for none.
 
     Returns:
-        The transformation; another learning rate or weight decay compiles nothing anew.
+        The transformation; another learning rate or weight decay compiles nothing anew, and
+        `fit` can track "learning_rate": that of an epoch's last step.
 
     Example:
         >>> import jax.numpy as jnp
@@ -69,7 +70,7 @@ def cosine_adamw(
     Source: Loshchilov and Hutter, arXiv 1711.05101 and 1608.03983; clipping after Pascanu et
     al., arXiv 1211.5063.
     """
-    numbers = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+    numbers = {"highest": learning_rate, "weight_decay": weight_decay}
     return tunable(_cosine_adamw(steps, warm_up, clip), **numbers)
 
 
@@ -81,8 +82,12 @@ def _cosine_adamw(
     if warm_up:
         shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, warm_up, steps)
 
-    def make(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
-        adamw = optax.adamw(lambda step: learning_rate * shape(step), weight_decay=weight_decay)
+    def make(highest: Any, weight_decay: Any) -> optax.GradientTransformation:
+        def constant(learning_rate: Any) -> optax.GradientTransformation:
+            return optax.adamw(learning_rate, weight_decay=weight_decay)
+
+        # Injected, so that the state holds the rate of each step, which `fit` can track.
+        adamw = optax.inject_hyperparams(constant)(lambda step: highest * shape(step))
         return adamw if clip is None else optax.chain(optax.clip_by_global_norm(clip), adamw)
 
     return make

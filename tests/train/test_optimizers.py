@@ -19,9 +19,13 @@ def test_a_cosine_is_optax_s_own(warm_up, clip):
     plain = optax.adamw(rate if warm_up else optax.cosine_decay_schedule(0.1, 6), weight_decay=0.3)
     plain = plain if clip is None else optax.chain(optax.clip_by_global_norm(clip), plain)
     how = {"warm_up": warm_up, "clip": clip, "weight_decay": 0.3}
-    ours = fit(loss, start, cosine_adamw(0.1, 6, **how), BATCHES, epochs=2)
+    optimizer = cosine_adamw(0.1, 6, **how)
+    ours = fit(loss, start, optimizer, BATCHES, epochs=2, track=["learning_rate"])
     theirs = fit(loss, start, plain, BATCHES, epochs=2)
     for name in start:
         np.testing.assert_allclose(ours.params[name], theirs.params[name], rtol=1e-5)
+    if warm_up:  # of the last step of each epoch
+        rates = [line["learning_rate"] for line in ours.history]
+        np.testing.assert_allclose(rates, [rate(2), rate(5)], rtol=1e-5)
     again = cosine_adamw(0.2, 6, **how | {"weight_decay": 0.1})
     assert again.update is cosine_adamw(0.1, 6, **how).update  # which is what compiles
