@@ -77,8 +77,8 @@ def from_torch(
     state: Mapping[str, Any],
     *,
     prefix: str = "",
-    layer: int = 0,
-    reverse: bool = False,
+    layer: int | None = None,
+    reverse: bool | None = None,
 ) -> Any:
     """Parameters out of the state of a PyTorch module.
 
@@ -91,9 +91,10 @@ def from_torch(
             `ops.causal_conv1d` with ``padding="valid"``) or "dense" (Linear).
         state: arrays by name.
         prefix: what stands before the layer's own names, such as "encoder.".
-        layer: which one of a recurrent module with several, from 0.
+        layer: which one of a recurrent module, from 0; to be said where it has several.
         reverse: the backward layer of a bidirectional module, for
-            ``ops.lstm(..., reverse=True, keep_order=True)``.
+            ``ops.lstm(..., reverse=True, keep_order=True)``; to be said (False for the forward
+            one) where there is one.
 
     Returns:
         `ops.RNNParams`, `ops.LSTMParams`, `ops.GRUParams` or `ops.ConvParams`; for "dense"
@@ -101,7 +102,8 @@ def from_torch(
 
     Raises:
         ValueError: for an unknown kind, a name that the state lacks, an array of another
-            shape than such a layer has, or an LSTM with a projection (`proj_size`).
+            shape than such a layer has, an LSTM with a projection (`proj_size`), or several
+            layers or directions where none was said.
 
     Example:
         >>> state = {"weight_ih_l0": np.ones((6, 3)), "weight_hh_l0": np.ones((6, 2))}
@@ -127,7 +129,15 @@ def from_torch(
     if cell is None:
         names = (prefix + "weight", prefix + "bias")
         return _feedforward("from_torch", kind, need("weight").T, find("bias"), names, flip=True)
-    suffix = f"_l{layer}{'_reverse' if reverse else ''}"
+    for value, say, other in (
+        (layer, "layer=0 or 1", "_l1"),
+        (reverse, "reverse=False or True", "_l0_reverse"),
+    ):
+        if value is None and (name := prefix + "weight_ih" + other) in state:
+            raise ValueError(
+                f"from_torch: the state has a {name!r}, too; say {say}, one at a time."
+            )
+    suffix = f"_l{layer or 0}{'_reverse' if reverse else ''}"
     if find("weight_hr" + suffix) is not None:
         raise ValueError(
             f"from_torch: {prefix}weight_hr{suffix} is the projection of an LSTM with proj_size,"

@@ -77,6 +77,13 @@ def test_from_keras_names_the_array_and_both_shapes(kind, weights, words):
             {},
             r"bias_hh_l0, a bias, must be \[8\]",
         ),
+        (
+            "lstm",
+            TORCH,
+            {"prefix": "e."},
+            "the state has a 'e.weight_ih_l1', too; say layer=0 or 1",
+        ),
+        ("rnn", {"weight_ih_l0_reverse": ones(2, 2)}, {}, "too; say reverse=False or True"),
     ],
 )
 def test_from_torch_names_the_array_and_both_shapes(kind, state, options, words):
