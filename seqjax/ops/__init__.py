@@ -1,4 +1,4 @@
-"""Pure functions of arrays: recurrences and causal convolutions. Imports JAX alone.
+"""Pure functions of arrays: recurrences and causal convolutions. Needs JAX and jaxtyping.
 
 `lstm(params, x)` enters `lstm.py`, goes to `sequence.run`, to one of the `backends`, and out.
 """
@@ -35,12 +35,8 @@ from seqjax.ops.linear_parallel import (
 )
 from seqjax.ops.linear_recurrence import linear_recurrence as linear_recurrence
 from seqjax.ops.newton_parallel import sequence_parallel as sequence_parallel
+from seqjax.ops.options import Options as Options, Settings as Settings
 from seqjax.ops.registry import *
-from seqjax.ops.sequence import (
-    Options as Options,
-    Settings as Settings,
-    run as run,
-    step as step,
-)
+from seqjax.ops.sequence import run as run, step as step
 from seqjax.ops.solution import Solution as Solution
 from seqjax.ops.wavefront import wavefront as wavefront

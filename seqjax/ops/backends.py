@@ -12,7 +12,7 @@ from jax import Array, lax
 
 from seqjax.ops import cudnn, engine, linear, newton
 from seqjax.ops.cell import Carry, Cell, Elementwise, Form, Linear, Loop, Params, Steps
-from seqjax.ops.layout import carry_dtype, choices, widen
+from seqjax.ops.layout import carry_dtype, choices, compiled, widen
 
 Implementation = Literal["scan", "autodiff", "associative", "newton", "cudnn", "pallas"]
 
@@ -148,15 +148,34 @@ def run_form(
         mask: [T, B, 1], False where the carry stands still; None for all True.
         recurrent_mask: [B, H] or None.
         implementation: from `choose`.
-        loop: how.
+        loop: its direction, and steps per iteration.
         guess: of ``h`` [T, B, H], of "newton"; or None.
         counter: [B], of "newton"; or None.
 
     Returns:
         The final carry, and the outputs [T, B, H].
     """
+    over_time = BACKENDS[implementation].loops[type(cell.form)]
+    run = _run_form if implementation in _AS_IT_STANDS else _compiled
+    return run(cell, over_time, loop, params, x, carry, mask, recurrent_mask, guess, counter)
+
+
+_AS_IT_STANDS = ("cudnn", "pallas")  # what they trace depends on the device, too
+
+
+def _run_form(
+    cell: Cell,
+    over_time: Callable[..., tuple[Carry, Array]],
+    loop: Loop,
+    params: Params,
+    x: Array,
+    carry: Carry,
+    mask: Array | None,
+    recurrent_mask: Array | None,
+    guess: Array | None,
+    counter: Array | None,
+) -> tuple[Carry, Array]:
     form, dtype = cell.form, carry_dtype(x, cell.kernel(params))
-    over_time = BACKENDS[implementation].loops[type(form)]
     if isinstance(form, Elementwise):
         weights, own = cell.weights(params, dtype)
         more = {"guess": guess, "counter": counter} if over_time is newton.scan else {}
@@ -173,6 +192,9 @@ def run_form(
         return form.step(narrow, carry, inputs, recurrent_mask)
 
     return over_time(step, form.hidden, form.project(params, x, dtype), carry, mask, loop)
+
+
+_compiled = compiled(0, 1, 2)(_run_form)
 
 
 def run_step(cell: Cell, params: Params, x: Array, carry: Carry) -> tuple[Carry, Array]:

@@ -10,7 +10,8 @@ from seqjax.ops.backends import Call, choose
 from seqjax.ops.cell import Cell, Elementwise, Params
 from seqjax.ops.checks import check_params, check_shape, checked_carry
 from seqjax.ops.layout import carry_dtype
-from seqjax.ops.sequence import Options, over_sequence, run
+from seqjax.ops.options import Options
+from seqjax.ops.sequence import over_sequence, run
 from seqjax.ops.solution import check_newton
 
 _NOT_TAKEN = ("reverse", "keep_order", "guess", "return_solution")

@@ -255,6 +255,11 @@ class Cell:
         return jnp.zeros((batch, features), dtype)
 
 
+def is_bias(name: str) -> bool:
+    """Whether that is the name of a parameter that may be None."""
+    return name.endswith("bias")
+
+
 def in_float32(draw: Initializer) -> Initializer:
     """Drawn in float32 or wider: narrow types have no QR, and lose the tails."""
 
@@ -269,7 +274,15 @@ glorot_uniform: Initializer = initializers.glorot_uniform()
 orthogonal: Initializer = in_float32(initializers.orthogonal())
 
 
-def init(cell: Cell, key: Array, inputs: int, features: int, dtype: Any = jnp.float32) -> Params:
+def init(
+    cell: Cell,
+    key: Array,
+    inputs: int,
+    features: int,
+    dtype: Any = jnp.float32,
+    *,
+    use_bias: bool = True,
+) -> Params:
     """Parameters of a cell, drawn as its layer would.
 
     Args:
@@ -278,6 +291,7 @@ def init(cell: Cell, key: Array, inputs: int, features: int, dtype: Any = jnp.fl
         inputs: input features.
         features: width.
         dtype: of the parameters.
+        use_bias: False leaves biases out (None).
 
     Returns:
         The cell's named tuple of parameters.
@@ -292,9 +306,11 @@ def init(cell: Cell, key: Array, inputs: int, features: int, dtype: Any = jnp.fl
 
     def declare(
         name: str, shape: tuple[int, ...], init: Initializer, *, keep_dtype: bool = False
-    ) -> Array:
+    ) -> Array | None:
         nonlocal count
         count += 1
+        if not use_bias and is_bias(name):
+            return None
         return init(jax.random.fold_in(key, count), shape, dtype)
 
     return cell.parameters(declare, inputs, features)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from seqjax.ops.cell import Cell, Params
+from seqjax.ops.cell import Cell, Params, is_bias
 from seqjax.ops.lengths import BatchSize
 
 
@@ -31,7 +31,7 @@ def check_params(op: str, cell: Cell, params: Params, x: Array, ndim: int) -> in
             f"{op}: params must be {cell.Params.__name__}, not {type(params).__name__}."
         )
     for field, given in zip(params._fields, params, strict=True):
-        if given is None and field not in params._field_defaults and not field.endswith("bias"):
+        if given is None and field not in params._field_defaults and not is_bias(field):
             raise ValueError(f"{op}: {field} is missing.")
     inputs, features = x.shape[-1], cell.features(params)
 

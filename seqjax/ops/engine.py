@@ -26,6 +26,7 @@ from jax import Array, lax
 
 from seqjax.ops.cell import Carry, Derivative, Elementwise, Loop, Weights
 from seqjax.ops.layout import (
+    compiled,
     dot,
     outer,
     over_rows,
@@ -108,7 +109,7 @@ def scan(
 
     Args:
         cell: the cell.
-        loop: how.
+        loop: its direction, and steps per iteration.
         own: the cell's own parameters.
         weights: kernels and bias.
         x: [T, B, I].
@@ -162,6 +163,7 @@ def _scan_forward(cell: Elementwise, loop: Loop, own, weights, x, carry, mask, r
 # -- backwards -----------------------------------------------------------------
 
 
+@compiled(0, 1)
 def _scan_backward(cell: Elementwise, loop: Loop, saved, cotangents):
     """A reverse scan over pieces: in each, one over its steps, then the products of them all.
 

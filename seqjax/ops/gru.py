@@ -19,8 +19,9 @@ from seqjax.ops.cell import (
     Weights,
 )
 from seqjax.ops.layout import project
+from seqjax.ops.options import Options
 from seqjax.ops.recurrent_kernel import KernelCell, product, recurrent_of
-from seqjax.ops.sequence import Options, run, step
+from seqjax.ops.sequence import run, step
 
 __all__ = ["GRUCell", "GRUParams", "gru", "gru_cell"]
 

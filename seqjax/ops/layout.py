@@ -10,7 +10,8 @@ Dimensions: T time, B batch, I input features, H features (width), K gates.
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +82,29 @@ def choose_layout(chosen: Choices) -> Iterator[None]:
         yield
     finally:
         _of_context.reset(token)
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(*static: int) -> Callable[[_Function], _Function]:
+    """`jax.jit` of what loops over time: called outside of it, a loop would compile every time.
+
+    Inlined: within another jitted function nothing is left of it.
+
+    Args:
+        *static: places of the arguments that are no arrays; all are given by place.
+    """
+
+    def decorate(function: Any) -> Any:
+        # The choices are read by what is traced: others are another program.
+        def run(_: Choices, *arguments: Any) -> Any:
+            return function(*arguments)
+
+        jitted = jax.jit(run, static_argnums=(0, *(k + 1 for k in static)), inline=True)
+        return wraps(function)(lambda *arguments: jitted(choices(), *arguments))
+
+    return decorate
 
 
 def carry_dtype(*arrays: Array) -> jnp.dtype:

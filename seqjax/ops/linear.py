@@ -17,16 +17,17 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from seqjax.ops.cell import Loop
-from seqjax.ops.layout import shift_by_one, vary_alike
+from seqjax.ops.layout import compiled, shift_by_one, vary_alike
 
 
+@compiled(0)
 def scan(
     loop: Loop, a: Array, b: Array, carry: Array, mask: Array | None = None
 ) -> tuple[Array, Array]:
     """The recurrence step by step, with the backward pass below.
 
     Args:
-        loop: how.
+        loop: its direction, and steps per iteration.
         a: [T, B, F] or [F].
         b: [T, B, F].
         carry: ``h`` before the first step [B, F]; all three in one dtype.
@@ -44,6 +45,7 @@ def scan(
     return _run(_scan, loop, *_still(a, b, carry, mask))
 
 
+@compiled(0)
 def associative(
     loop: Loop, a: Array, b: Array, carry: Array, mask: Array | None = None
 ) -> tuple[Array, Array]:
@@ -51,6 +53,7 @@ def associative(
     return _run(_associative, loop, *_still(a, b, carry, mask))
 
 
+@compiled(0)
 def autodiff(
     loop: Loop, a: Array, b: Array, carry: Array, mask: Array | None = None
 ) -> tuple[Array, Array]:
@@ -124,6 +127,7 @@ def _run_forward(solve, loop: Loop, a: Array, b: Array, carry: Array, mask: Arra
     return (final, h), (a, carry, h, mask)
 
 
+@compiled(0, 1)
 def _run_backward(solve, loop: Loop, saved: Any, cotangents: tuple[Array, Array]):
     """The cotangents ``g_t = dh_t + a_{t+1} g_{t+1}`` by a recurrence in reverse.
 

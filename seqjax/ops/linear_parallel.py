@@ -21,7 +21,8 @@ from seqjax.ops.cell import Linear, Loop
 from seqjax.ops.layout import Choices, choices, shift_by_one, vary_alike
 from seqjax.ops.lengths import as_lengths, length_mask
 from seqjax.ops.linear_recurrence import FORM, first_carry
-from seqjax.ops.sequence import Options, loop_of
+from seqjax.ops.options import Options
+from seqjax.ops.sequence import loop_of
 
 _OP = "sequence_parallel_linear_recurrence"
 
@@ -178,8 +179,8 @@ def _solve(how: _How, loop: Loop, a: Array, b: Array, carry: Array) -> tuple[Arr
     """What enters and what leaves this device's piece [B, F], and its ``h`` [T, B, F].
 
     Args:
-        how: how.
-        loop: how, too.
+        how: how pieces are run, and over which devices.
+        loop: its direction, and steps per iteration.
         a: [T, B, F] or [F].
         b: [T, B, F].
         carry: [B, F], of the recurrence on the first device, zero on the others.

@@ -11,7 +11,8 @@ from seqjax.ops.backends import BACKENDS, Call, choose
 from seqjax.ops.cell import Linear
 from seqjax.ops.checks import check_shape
 from seqjax.ops.layout import carry_dtype
-from seqjax.ops.sequence import Options, loop_of, over_sequence
+from seqjax.ops.options import Options
+from seqjax.ops.sequence import loop_of, over_sequence
 
 FORM = Linear(coefficients=lambda params, x, dtype: (params, x))
 

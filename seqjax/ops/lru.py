@@ -13,7 +13,8 @@ from jaxtyping import Complex, Float
 from seqjax.ops.bounds import Bounds, Count, Fraction
 from seqjax.ops.cell import Cell, Declare, Linear
 from seqjax.ops.layout import dot
-from seqjax.ops.sequence import Options, run, step
+from seqjax.ops.options import Options
+from seqjax.ops.sequence import run, step
 
 __all__ = ["LRUCell", "LRUParams", "lru", "lru_cell"]
 

@@ -14,8 +14,9 @@ from seqjax.ops.cell import (
     Initializer,
     Peer,
 )
+from seqjax.ops.options import Options
 from seqjax.ops.recurrent_kernel import KernelCell, recurrent_of
-from seqjax.ops.sequence import Options, run, step
+from seqjax.ops.sequence import run, step
 
 __all__ = ["LSTMCarry", "LSTMCell", "LSTMParams", "lstm", "lstm_cell"]
 

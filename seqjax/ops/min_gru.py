@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from seqjax.ops.cell import Cell, Declare, Linear, glorot_uniform
 from seqjax.ops.layout import project
-from seqjax.ops.sequence import Options, run, step
+from seqjax.ops.options import Options
+from seqjax.ops.sequence import run, step
 
 __all__ = ["MinGRUCell", "MinGRUParams", "min_gru", "min_gru_cell"]
 

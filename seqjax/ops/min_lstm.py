@@ -10,7 +10,8 @@ from jaxtyping import Float
 from seqjax.ops.cell import Linear
 from seqjax.ops.layout import project
 from seqjax.ops.min_gru import InputGatesCell
-from seqjax.ops.sequence import Options, run, step
+from seqjax.ops.options import Options
+from seqjax.ops.sequence import run, step
 
 __all__ = ["MinLSTMCell", "MinLSTMParams", "min_lstm", "min_lstm_cell"]
 

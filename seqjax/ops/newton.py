@@ -44,7 +44,7 @@ from seqjax.ops import affine, engine
 from seqjax.ops.cell import Carry, Elementwise, Loop, Weights
 from seqjax.ops.iteration import iterate
 from seqjax.ops.jacobian import linearise, recurrent_parts
-from seqjax.ops.layout import dot, project, shift_by_one, vary_alike
+from seqjax.ops.layout import compiled, dot, project, shift_by_one, vary_alike
 from seqjax.ops.recurrent_kernel import product_back
 from seqjax.ops.solution import Counted, Solution
 
@@ -197,6 +197,7 @@ def _solve_forward(
     return (final, h, solution), saved
 
 
+@compiled(0, 1, 2)
 def _solve_backward(cell: Elementwise, loop: Loop, over: Over, saved, cotangents):
     """Cotangents of the carries, iterated; then those of all else, one product each."""
     own, weights, x, previous, mask, recurrent_mask, counter, converged = saved

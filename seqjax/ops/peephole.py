@@ -10,8 +10,9 @@ from jaxtyping import Float
 
 from seqjax.ops.cell import Declare, Elementwise, Weights
 from seqjax.ops.lstm import LSTMCarry, LSTMCell
+from seqjax.ops.options import Options
 from seqjax.ops.recurrent_kernel import recurrent_of
-from seqjax.ops.sequence import Options, run, step
+from seqjax.ops.sequence import run, step
 
 __all__ = ["PeepholeLSTMCell", "PeepholeLSTMParams", "peephole_lstm", "peephole_lstm_cell"]
 

@@ -11,8 +11,9 @@ from jaxtyping import Float
 
 from seqjax.ops.activations import Activation, activation_function
 from seqjax.ops.cell import Declare, Elementwise, Form, Peer, Weights
+from seqjax.ops.options import Options
 from seqjax.ops.recurrent_kernel import KernelCell, recurrent_of
-from seqjax.ops.sequence import Options, run, step
+from seqjax.ops.sequence import run, step
 
 __all__ = ["LayerNormParams", "RNNCell", "RNNParams", "rnn", "rnn_cell"]
 
@@ -76,7 +77,7 @@ class RNNCell(KernelCell):
     ``h_t = activation(layer_norm(x_t W + b + h_{t-1} U))``
 
     Attributes:
-        activation: "tanh", "relu", another name (`seqjax.ops.activations`), or an
+        activation: "tanh", "relu", another name (`seqjax.ops.activations`), or a pure
             elementwise function of one array, which must not close over traced arrays
             (use ``implementation="autodiff"`` where it does).
         layer_norm: normalise before the activation.

@@ -1,28 +1,25 @@
 """Around the loop: the options of every recurrent op, and what they do.
 
-`Options` is the only list of them. `run` runs any cell over sequences, `step` a single step;
-`rnn`, `lstm` and the others are faces of these with their equation and parameters.
+`seqjax.ops.Options` is the only list of them. `run` runs any cell over sequences, `step` a single
+step; `rnn`, `lstm` and the others are faces of these with their equation and parameters.
 """
 
 import difflib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import AbstractMesh, Mesh
-from jax.typing import ArrayLike
-from jaxtyping import Float, Integer
 
-from seqjax.ops.backends import Call, Implementation, choose, run_form, run_step
-from seqjax.ops.bounds import Count
+from seqjax.ops.backends import Call, choose, run_form, run_step
 from seqjax.ops.cell import Cell, Linear, Loop, Params
 from seqjax.ops.checks import check_params, check_shape, checked_carry
 from seqjax.ops.layout import carry_dtype, choices, vary_alike
 from seqjax.ops.lengths import as_lengths, flip_sequences, length_mask
 from seqjax.ops.mesh import over_batch
+from seqjax.ops.options import Options
 from seqjax.ops.pieces import in_pieces
 from seqjax.ops.solution import (
     OF_NEWTON,
@@ -32,68 +29,34 @@ from seqjax.ops.solution import (
     counted,
 )
 
-
-class Settings(TypedDict, total=False):
-    """The options that a layer keeps as its fields: how to run, whatever the inputs.
-
-    Left out, False or None is the default.
-    """
-
-    reverse: bool
-    """Run from each sequence's last step to its first."""
-    keep_order: bool
-    """With `reverse`, outputs in the order of the inputs, not in that of computation."""
-    unroll: Count | None
-    """Steps per loop iteration, as in `jax.lax.scan`; by default 1, or what was measured
-    to be best on this kind of device (`seqjax.ops.layout.Choices`)."""
-    chunk_size: Count | None
-    """Recompute the backward pass in chunks of so many steps: memory grows as about
-    ``time / chunk_size + chunk_size``."""
-    truncation: Count | None
-    """Let the gradient pass only within groups of so many steps, counted from each
-    sequence's first in the loop: truncated back-propagation through time."""
-    implementation: Implementation | None
-    """None (the best for this platform), "scan" (a loop; where the cell has no products in
-    its step, with a hand-written backward pass), "autodiff" (the loop differentiated by JAX:
-    forward mode works, but an infinite derivative of a cell in the padding reaches its
-    gradients), "associative" (in parallel over time, of a recurrence that is linear in
-    its state), "newton" (in parallel over time, of any cell without products in its step: by
-    iteration, to a tolerance; first derivatives only; see `seqjax.ops.newton`), "cudnn"
-    (NVIDIA's library: a float32 LSTM on a GPU; see `seqjax.ops.cudnn`), or "pallas" (one kernel
-    for all steps, bfloat16 on a Hopper GPU; see docs/gpu-kernels.md)."""
+if TYPE_CHECKING:
+    from seqjax.ops.options import Values
 
 
-class Options(Settings, total=False):
-    """Everything that `run`, `rnn`, `lstm`, `gru`, `min_gru`, ... take by name.
-
-    Left out, False or None is the default.
-    """
-
-    seq_lengths: Integer[ArrayLike, " batch"] | None
-    """Number of valid steps of each right-padded sequence; more than there are count as
-    all. Outputs after the end are zero, whatever the padding holds; the carry is the one
-    at the sequence's own end."""
-    return_carry: bool
-    """Return ``(carry, y)`` in place of ``y``, with a carry of float32 or wider."""
-    time_major: bool
-    """x and y are [time, batch, ...]."""
-    recurrent_mask: Float[ArrayLike, "batch features"] | None
-    """Multiplied with ``h`` in the product with the recurrent kernel, the same at every
-    step: recurrent dropout (Gal and Ghahramani, arXiv 1512.05287). It gets no gradient."""
-    mesh: Mesh | AbstractMesh | None
-    """The mesh over whose axis "data" the batch is split; by default the one of
-    `jax.set_mesh`."""
-    guess: Float[ArrayLike, "batch time features"] | None
-    """Of "newton": where it starts, outputs of an earlier call with these options (such as of
-    other parameters); zeros by default. It gets no gradient."""
-    return_solution: bool
-    """Of "newton": return last `seqjax.ops.Solution`, how many iterations it took and how
-    often it fell back to the loop."""
-    counter: Float[ArrayLike, " batch"] | None
-    """Of "newton": any floats. The output does not depend on them, but their gradient is how many
-    solutions of the backward pass fell back to the loop."""
-
-
+@overload
+def run(
+    cell: Cell,
+    params: Params,
+    x: Array,
+    initial_carry: Any = None,
+    *,
+    return_carry: Literal[False] = False,
+    **options: Unpack["Values"],
+) -> Array: ...
+@overload
+def run(
+    cell: Cell,
+    params: Params,
+    x: Array,
+    initial_carry: Any = None,
+    *,
+    return_carry: Literal[True],
+    **options: Unpack["Values"],
+) -> tuple[Any, Array]: ...
+@overload
+def run(
+    cell: Cell, params: Params, x: Array, initial_carry: Any = None, **options: Unpack[Options]
+) -> Any: ...
 def run(
     cell: Cell, params: Params, x: Array, initial_carry: Any = None, **options: Unpack[Options]
 ) -> Any:
@@ -270,8 +233,11 @@ def over_sequence(
 
 
 def loop_of(options: Options) -> Loop:
-    """How the loop itself goes."""
-    return Loop(in_reverse(options), options.get("unroll") or choices().unroll)
+    """How the loop itself goes; ValueError for an `unroll` below 1."""
+    unroll = options.get("unroll")
+    if unroll is not None and unroll < 1:
+        raise ValueError(f"unroll must be at least 1, not {unroll}.")
+    return Loop(in_reverse(options), choices().unroll if unroll is None else unroll)
 
 
 def in_reverse(options: Options) -> bool:

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from seqjax.ops.cell import Cell, Derivative, Elementwise
-from seqjax.ops.sequence import Options, run, step
+from seqjax.ops.cell import Derivative, Elementwise
+from seqjax.ops.options import Options
+from seqjax.ops.recurrent_kernel import KernelCell, recurrent_of
+from seqjax.ops.sequence import run, step
 
 __all__ = ["UGRNNCell", "UGRNNParams", "ugrnn", "ugrnn_cell"]
 
@@ -18,12 +20,12 @@ class UGRNNParams(NamedTuple):
 
     Attributes:
         kernel: [inputs, 2 * features]
-        recurrent_kernel: [features, 2 * features]
+        recurrent_kernel: [features, 2 * features], or [2 * features] where it is diagonal
         bias: [2 * features], or None
     """
 
     kernel: Float[Array, "inputs gates"]
-    recurrent_kernel: Float[Array, "features gates"]
+    recurrent_kernel: Float[Array, "features gates"] | Float[Array, " gates"]
     bias: Float[Array, " gates"] | None = None
 
 
@@ -40,11 +42,14 @@ def _backward(
     return (), d_h * g, d_gates
 
 
-class UGRNNCell(Cell):
+class UGRNNCell(KernelCell):
     """The update gate RNN: a single gate between the old state and a new one.
 
     ``g, n = split(x_t W + b + h_{t-1} U)``,
     ``h_t = sigmoid(g) h_{t-1} + (1 - sigmoid(g)) tanh(n)``
+
+    Attributes:
+        recurrent: "full" or "diagonal"; see `KernelCell`.
 
     Source: Collins, Sohl-Dickstein and Sussillo, "Capacity and trainability in recurrent
     neural networks", arXiv 1611.09913, 2016.
@@ -69,7 +74,7 @@ def ugrnn_cell(
         >>> y.tolist()
         [[0.5, 0.5]]
     """
-    return step(UGRNNCell(), params, carry, x)
+    return step(UGRNNCell(recurrent=recurrent_of(params)), params, carry, x)
 
 
 def ugrnn(
@@ -92,4 +97,4 @@ def ugrnn(
         >>> ugrnn(params, jnp.ones((2, 5, 3))).shape
         (2, 5, 4)
     """
-    return run(UGRNNCell(), params, x, initial_carry, **options)
+    return run(UGRNNCell(recurrent=recurrent_of(params)), params, x, initial_carry, **options)

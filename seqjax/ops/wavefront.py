@@ -25,8 +25,9 @@ from jaxtyping import Float
 from seqjax.ops import engine
 from seqjax.ops.cell import Cell, Elementwise, Loop, Params, Weights
 from seqjax.ops.checks import check_input, check_params, checked_carry
-from seqjax.ops.layout import carry_dtype, choices
-from seqjax.ops.sequence import Options, over_sequence
+from seqjax.ops.layout import carry_dtype, choices, compiled
+from seqjax.ops.options import Options
+from seqjax.ops.sequence import over_sequence
 
 
 def pays(features: int, layers: int) -> bool:
@@ -79,7 +80,7 @@ def wavefront(
         raise ValueError(f"{op} has no option {', '.join(unknown)}; run the layers in turn.")
     assert isinstance(form, Elementwise)
     check_input(op, x, 3)
-    batch, steps, inputs = x.shape
+    batch, _, inputs = x.shape
     width = cell.features(layers[0])
     for params, features in zip(layers, [inputs] + [width] * (len(layers) - 1), strict=True):
         check_params(op, cell, params, jnp.zeros((1, 1, features)), ndim=3)
@@ -97,32 +98,16 @@ def wavefront(
             f"{op}: {len(layers)} layers have as many carries, not {len(initial_carries)}."
         )
     carries = [checked_carry(op, cell, carry, batch, width, dtype) for carry in initial_carries]
-    more = len(layers) - 1
-    together = form._replace(summed=form.summed + 2 * form.split, split=0)
-
-    def side_by_side(*leaves: Array) -> Array:
-        return jnp.concatenate(leaves, axis=-1)
 
     def loop(shared: Sequence[Any], x: Array, carry: Any, mask: Array | None) -> tuple[Any, Array]:
-        weights, own = zip(*(cell.weights(params, dtype) for params in shared), strict=True)
-        active = _active(steps, len(layers), width, mask)
-        end, h = engine.scan(
-            together,
-            Loop(),
-            jax.tree.map(side_by_side, *own),
-            _weights(form, weights, inputs),
-            jnp.concatenate([x, jnp.zeros((more, *x.shape[1:]), x.dtype)]),
-            carry,
-            active,
-        )
-        return end, h[more:, :, more * width :]
+        return _run(cell, tuple(shared), x, carry, mask)
 
     result = over_sequence(
         op,
         loop,
         tuple(layers),
         x,
-        jax.tree.map(side_by_side, *carries),
+        jax.tree.map(_side_by_side, *carries),
         options,
         shared_axes=(None,) * len(layers),
         dtype=jnp.result_type(x),
@@ -132,6 +117,31 @@ def wavefront(
     end, y = result
     slices = [slice(k * width, (k + 1) * width) for k in range(len(layers))]
     return tuple(jax.tree.map(lambda a, s=s: a[:, s], end) for s in slices), y
+
+
+@compiled(0)
+def _run(
+    cell: Cell, layers: tuple[Params, ...], x: Array, carry: Any, mask: Array | None
+) -> tuple[Any, Array]:
+    """All layers over `x` [T, B, I]: the carry of all, and ``h`` [T, B, H] of the last."""
+    form, dtype, width = cell.form, carry_dtype(x), cell.features(layers[0])
+    assert isinstance(form, Elementwise)
+    weights, own = zip(*(cell.weights(params, dtype) for params in layers), strict=True)
+    more = len(layers) - 1
+    end, h = engine.scan(
+        form._replace(summed=form.summed + 2 * form.split, split=0),
+        Loop(),
+        jax.tree.map(_side_by_side, *own),
+        _weights(form, weights, x.shape[-1]),
+        jnp.concatenate([x, jnp.zeros((more, *x.shape[1:]), x.dtype)]),
+        carry,
+        _active(x.shape[0], len(layers), width, mask),
+    )
+    return end, h[more:, :, more * width :]
+
+
+def _side_by_side(*leaves: Array) -> Array:
+    return jnp.concatenate(leaves, axis=-1)
 
 
 def refuses(cell: Cell) -> str | None:

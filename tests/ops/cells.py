@@ -98,29 +98,25 @@ def make(case: Case, dtype=np.float64, seed=0, steps=T):
     return params, x, jax.tree.map(draw, case.cell.initial_carry(B, H, jnp.dtype(dtype)))
 
 
-def loop(case, params, x, carry, *, recurrent_mask=None, seq_lengths=None, reverse=False, **order):
-    """The definition: a Python loop over the one-step cell, sequence by sequence: (carry, y)."""
-    steps = x.shape[1]
+def loop(case, params, x, carry, valid, mask=None):
+    """The definition: a Python loop over the one-step cell, sequence by sequence: (carry, y).
 
-    def row(x, carry, length, mask):
+    A sequence stands still, and answers zero, at the steps where `valid` [batch, time] is false.
+    """
+
+    def row(x, carry, valid, mask):
         # (h * mask) U = h (diag(mask) U)
         own = params if mask is None else masked(params, mask)
-        outputs = {}
-        for t in reversed(range(steps)) if reverse else range(steps):
+        outputs = []
+        for t in range(len(x)):
             before = jax.tree.map(lambda leaf: leaf[None], carry)
             after, y = case.step(own, before, x[t][None])
-            valid = t < length
-            carry = jax.tree.map(lambda a, b, v=valid: jnp.where(v, a[0], b), after, carry)
-            outputs[t] = jnp.where(valid, y[0], jnp.zeros_like(y[0]))
-        return carry, jnp.stack([outputs[t] for t in range(steps)])
+            carry = jax.tree.map(lambda a, b, v=valid[t]: jnp.where(v, a[0], b), after, carry)
+            outputs.append(jnp.where(valid[t], y[0], jnp.zeros_like(y[0])))
+        return carry, jnp.stack(outputs)
 
-    lengths = np.full(len(x), steps) if seq_lengths is None else np.asarray(seq_lengths)
-    mask = None if recurrent_mask is None else jnp.asarray(recurrent_mask)
     axes = (0, 0, 0, None if mask is None else 0)
-    carry, y = jax.vmap(row, in_axes=axes)(x, carry, lengths, mask)
-    if reverse and not order.get("keep_order"):
-        y = jnp.stack([jnp.r_[u[:n][::-1], u[n:]] for u, n in zip(y, lengths, strict=True)])
-    return carry, y
+    return jax.vmap(row, in_axes=axes)(x, carry, valid, mask)
 
 
 def masked(params, mask):
@@ -135,10 +131,11 @@ def total(tree):
     return sum(jnp.sum(jnp.sin(u.real)) + jnp.sum(jnp.cos(2 * u.imag)) for u in leaves)
 
 
-def assert_close(a, b, tolerance=1e-12):
-    jax.tree.map(
-        lambda u, v: np.testing.assert_allclose(u, v, rtol=tolerance, atol=tolerance), a, b
-    )
+def assert_close(a, b, tolerance=1e-12, of=""):
+    def close(u, v):
+        np.testing.assert_allclose(u, v, rtol=tolerance, atol=tolerance, err_msg=of)
+
+    jax.tree.map(close, a, b)
 
 
 def alone(tree, b):

@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from seqjax import ops
@@ -15,6 +16,26 @@ def test_the_best_implementation_depends_on_the_platform(monkeypatch):
     for backend, best in (("cpu", "scan"), ("gpu", "associative"), ("tpu", "associative")):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
         assert choose(asked(ops.Linear(None))) == best
+
+
+def test_a_call_outside_of_jit_is_compiled_once():
+    x, params = jnp.ones((2, 5, 3)), ops.LSTMParams(jnp.ones((3, 16)), jnp.ones((4, 16)))
+    compilations = []
+
+    def listen(event, _, **more):
+        if event.endswith("backend_compile_duration"):
+            compilations.append(event)
+
+    def differentiate():
+        jax.grad(lambda params: jnp.sum(ops.lstm(params, x)))(params)
+
+    differentiate()
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        differentiate()
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not compilations
 
 
 def test_a_backend_answers_for_a_call_with_its_reason(monkeypatch):
@@ -40,13 +61,15 @@ def test_a_backend_answers_for_a_call_with_its_reason(monkeypatch):
     monkeypatch.setitem(backends._ORDER, "cpu", ("fused", "scan"))
 
     def run(cell, dtype="bfloat16", features=4, **options):
-        params = ops.init(cell, jax.random.key(0), 3, features, dtype)
+        def drawn_and_run(key, x):  # a choice is made where it is traced
+            return ops.run(cell, ops.init(cell, key, 3, features, dtype), x, **options)
+
         ran.clear()
-        y = ops.run(cell, params, jnp.ones((2, 5, 3), dtype), **options)
-        assert y.shape == (2, 5, features)
+        x = jax.ShapeDtypeStruct((2, 5, 3), dtype)
+        assert jax.eval_shape(drawn_and_run, jax.random.key(0), x).shape == (2, 5, features)
         return bool(ran)
 
-    mask = {"recurrent_mask": jnp.ones((2, 4))}
+    mask = {"recurrent_mask": np.ones((2, 4), np.float32)}
     for cell, given, reason in (
         (ops.LSTMCell(), {}, None),
         (ops.LSTMCell(), {"dtype": "float32"}, "it computes in bfloat16, not float32"),

@@ -1,3 +1,4 @@
+import functools
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import pytest
 from seqjax import ops
 from seqjax.ops import Elementwise, Weights, engine
 from seqjax.ops.cell import Loop
+from tests.compiled import run
 
 
 def test_a_cell_with_parameters_of_its_own_gets_their_gradients(x64):
@@ -28,15 +30,15 @@ def test_a_cell_with_parameters_of_its_own_gets_their_gradients(x64):
         jnp.asarray(rng.normal(size=4)),
     )
     x, h = jnp.asarray(rng.normal(size=(6, 3, 2))), jnp.asarray(rng.normal(size=(3, 4)))
-    mask = jnp.arange(6)[:, None, None] < jnp.array([6, 2, 0])[None, :, None]
+    mask = np.arange(6)[:, None, None] < np.array([6, 2, 0])[None, :, None]
 
     def loss(params, weights, x, h, run):
-        end, outputs = run(cell, Loop(reverse=True), params, weights, x, h, mask)
+        end, outputs = run(cell, Loop(reverse=True), params, weights, x, h, jnp.asarray(mask))
         return jnp.sum(jnp.sin(end)) + jnp.sum(jnp.cos(outputs))
 
     by_hand, by_jax = (
-        jax.grad(loss, (0, 1, 2, 3))(params, weights, x, h, run)
-        for run in (engine.scan, engine.autodiff)
+        run(jax.grad(functools.partial(loss, run=by), (0, 1, 2, 3)), params, weights, x, h)
+        for by in (engine.scan, engine.autodiff)
     )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), by_hand, by_jax
@@ -81,19 +83,19 @@ def test_a_carry_of_any_rank_stands_still_in_the_padding(options, x64):
     """Batch and features alike, where a mask of the wrong axis would go unnoticed."""
     cell, rng = FastWeightsCell(), np.random.default_rng(0)
     params = MemoryParams(jnp.asarray(rng.normal(size=(2, 6))))
-    x, lengths = jnp.asarray(rng.normal(size=(3, 5, 2))), np.array([5, 0, 2])
-    end, y = ops.run(cell, params, x, seq_lengths=lengths, return_carry=True, **options)
+    x, lengths = rng.normal(size=(3, 5, 2)), np.array([5, 0, 2])
+    whole = functools.partial(ops.run, cell, return_carry=True, **options)
+    end, y = run(whole, params, x, seq_lengths=lengths)
     for b, n in enumerate(lengths):
         if n:
-            own = ops.run(cell, params, x[b : b + 1, :n], return_carry=True, **options)
             jax.tree.map(
                 lambda a, c, b=b: np.testing.assert_allclose(a[b : b + 1], c, atol=1e-12),
                 (end, y[:, :n]),
-                own,
+                run(whole, params, x[b : b + 1, :n]),
             )
-    carry, _ = ops.step(cell, params, end, x[:, 0])
+    carry, _ = run(functools.partial(ops.step, cell), params, end, x[:, 0])
     assert carry[1].shape == (3, 3, 3)
     with pytest.raises(
         ValueError, match=r"the carry must be \[3, 3, 3\], but its shape is \(3, 3\)"
     ):
-        ops.run(cell, params, x, (end[0], end[0]))
+        ops.run(cell, params, jnp.asarray(x), (jnp.asarray(end[0]), jnp.asarray(end[0])))

@@ -21,7 +21,7 @@ def four(case):
 
 
 @every_form
-@pytest.mark.parametrize("options", [{}, {"chunk_size": 2}, {"reverse": True}])
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 2, "reverse": True}])
 def test_loss_and_gradient_equal_those_of_one_device(case, options):
     op, (params, x), lengths = case.op, four(case), LENGTHS
 

@@ -21,6 +21,7 @@ DIAGONAL = (
     ops.PeepholeLSTMCell(recurrent="diagonal"),
     ops.GRUCell(recurrent="diagonal"),
     ops.GRUCell(recurrent="diagonal", reset_after=False),
+    ops.UGRNNCell(recurrent="diagonal"),
 )
 
 
@@ -34,7 +35,8 @@ def test_values_and_gradients_are_those_of_the_full_kernel_with_zeros(cell, x64)
         return params._replace(recurrent_kernel=jnp.concatenate([*blocks], axis=1))
 
     def with_gradients(run):
-        return jax.value_and_grad(lambda *a: total(run(*a)), argnums=(0, 1, 2))(params, x, carry)
+        value = jax.value_and_grad(lambda *a: total(run(*a)), argnums=(0, 1, 2))
+        return jax.jit(value)(params, x, carry)
 
     options = {"seq_lengths": LENGTHS, "recurrent_mask": MASK, "return_carry": True}
     found = with_gradients(lambda *a: ops.run(cell, *a, **options))
@@ -44,9 +46,13 @@ def test_values_and_gradients_are_those_of_the_full_kernel_with_zeros(cell, x64)
     names = {"reset_after"} & {field.name for field in dataclasses.fields(cell)}
     given = {name: getattr(cell, name) for name in names}
     face, one_step = getattr(ops, cell.name), getattr(ops, f"{cell.name}_cell")
-    carry, _ = face(params, x, carry, **given, return_carry=True)
-    expected = one_step(filled(params), carry, x[:, 0], **given)
-    assert_close(one_step(params, carry, x[:, 0], **given), expected)
+
+    @jax.jit
+    def on_one_step(params, x, carry):
+        carry, _ = face(params, x, carry, **given, return_carry=True)
+        return [one_step(p, carry, x[:, 0], **given) for p in (params, filled(params))]
+
+    assert_close(*on_one_step(params, x, carry))
 
 
 def test_a_layer_draws_vectors_goes_to_json_and_runs_in_bfloat16():
@@ -54,14 +60,15 @@ def test_a_layer_draws_vectors_goes_to_json_and_runs_in_bfloat16():
     again = layer_from_json(layer_to_json(layer))
     assert again == layer
     x = jnp.ones((2, 5, 3))
-    variables: Any = again.init(jax.random.key(0), x)
+    variables: Any = jax.jit(again.init)(jax.random.key(0), x)
     kernel = variables["params"]["layers_1"]["recurrent_kernel"]
     assert kernel.shape == (24,)
     assert -1 <= kernel.min() < -0.5 < 0.5 < kernel.max() <= 1
-    wide: Any = layer.apply(variables, x)
+    apply = jax.jit(layer.apply)
+    wide: Any = apply(variables, x)
     half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), variables)
-    narrow: Any = layer.apply(half, x.astype(jnp.bfloat16))
-    np.testing.assert_allclose(narrow, wide, atol=0.02)
+    narrow: Any = apply(half, x.astype(jnp.bfloat16))
+    np.testing.assert_allclose(narrow.astype(np.float32), wide, atol=0.02)
     assert layer_from_json({"kind": "GRU", "features": 8}).recurrent == "full"  # of old files
 
 

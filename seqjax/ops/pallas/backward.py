@@ -87,7 +87,7 @@ def backward(
         plan: how the recurrence is cut.
         step: ``(rows, (*previous, *saved, *d_carry)) -> (*d_previous, *d_gates)``.
         hidden: which leaf of the carry is ``h``.
-        inputs: see there.
+        inputs: what it reads.
         own: there are own parameters.
         exchange: how the shares of ``h``'s gradient are added up.
         interpret: None, or how Pallas shall interpret it.

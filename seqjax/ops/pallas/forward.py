@@ -91,7 +91,7 @@ def forward(
         plan: how the recurrence is cut.
         step: ``(rows, (*carry, *gates)) -> (*carry, *saved)``.
         hidden: which leaf of the carry is ``h``.
-        inputs: see there.
+        inputs: what it reads.
         keep: what the backward pass wants.
         exchange: how the parts of ``h`` come together.
         interpret: None, or how Pallas shall interpret it.
