@@ -1,7 +1,10 @@
 """What `import seqjax` does, in a process of its own."""
 
+import ast
+import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 PROBE = """
 import os, sys
@@ -23,6 +26,7 @@ assert not heavy, f"heavy imports: {heavy}"
 pallas = {"jax.experimental.pallas.mosaic_gpu", "seqjax.ops.pallas.recurrence"}
 assert len(seqjax.ops.CELLS) > 5 and not pallas & set(sys.modules), "Pallas was imported"
 assert seqjax.train.fit and seqjax.data.read_series and seqjax.forecast.rmse
+assert seqjax.losses.bits and seqjax.forecast.naive and "matplotlib" not in sys.modules
 assert {"ops", "nn", "models", "data", "train"} <= set(dir(seqjax))
 """
 
@@ -37,3 +41,21 @@ def test_an_unknown_name_is_an_attribute_error():
 
     assert seqjax.__version__.count(".") == 2
     assert not hasattr(seqjax, "transformer")
+    assert not hasattr(seqjax.forecast, "plot")
+
+
+def test_every_part_is_an_attribute():
+    import seqjax
+
+    parts = {module.name for module in pkgutil.iter_modules(seqjax.__path__)}
+    assert parts - {"__main__", "cli"} == parts & set(dir(seqjax))
+    assert seqjax.forecast.plots.plot_losses is seqjax.forecast.plot_losses
+    assert {"plots", "plot_losses", "DataError", "naive", "conformal"} <= set(dir(seqjax.forecast))
+
+
+def test_a_type_checker_is_told_every_part():
+    import seqjax
+
+    body = ast.parse(Path(seqjax.__file__).read_text()).body
+    told = next(one for one in body if isinstance(one, ast.If)).body[0]
+    assert tuple(alias.name for alias in told.names) == seqjax._LAZY

@@ -4,6 +4,7 @@ from seqjax.models.architectures import (
     classifier as classifier,
     language_model as language_model,
     layers as layers,
+    make as make,
 )
 from seqjax.models.beam import Beam as Beam, beam_search as beam_search
 from seqjax.models.generate import generate as generate
@@ -16,7 +17,6 @@ from seqjax.models.model import (
     Params as Params,
     example as example,
     from_layer as from_layer,
-    make as make,
 )
 from seqjax.models.sampling import sampler as sampler, stream as stream
 from seqjax.models.seq2seq import (

@@ -1,16 +1,21 @@
 """Models for what recurrent networks are used for, by the name of an architecture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from seqjax import nn
-from seqjax.models.model import Model, checked_kind, from_layer
+from seqjax.models.model import Model, from_layer
 from seqjax.nn.layer import Inputs, Tokens
 from seqjax.ops.cell import Linear
+from seqjax.storage.strict_json import nearest
+
+Features = int | Sequence[int]  # the width of one layer, or of each, from the input upwards
+
+_KINDS: dict[str, Any] = {**nn.LAYERS, "conv": nn.CausalConv, "wavenet": nn.WaveNet}
 
 
 def layers(
-    architecture: str, features: Sequence[int], *, dropout: float = 0.0, **options: Any
+    architecture: str, features: Features, *, dropout: float = 0.0, **options: Any
 ) -> tuple[nn.Layer, ...]:
     """Sequence layers of an architecture, one above the other, without a head.
 
@@ -18,10 +23,14 @@ def layers(
     whose gates are the nonlinearity that they lack.
 
     Args:
-        architecture: the name of a cell (`seqjax.ops.CELLS`), or "wavenet".
-        features: width of each layer; of a WaveNet that of its residual channels and its output.
+        architecture: the name of a cell (`seqjax.ops.CELLS`: "rnn", "lstm", "gru", ...), "conv"
+            (causal convolutions of two taps with relu, dilated by 1, 2, 4, ... from layer to
+            layer), or "wavenet".
+        features: width of each layer, from the input upwards, or of the only one; of a WaveNet
+            that of its residual channels and of its output.
         dropout: rate within residual blocks and WaveNets; elsewhere it belongs between layers.
-        **options: further attributes of every layer (`seqjax.nn.LSTM`, `seqjax.nn.WaveNet`, ...).
+        **options: further attributes of every layer (`seqjax.nn.Recurrent`, `LSTM`,
+            `CausalConv`, `WaveNet`, ...).
 
     Raises:
         ValueError: for no widths, or an unknown architecture or option.
@@ -30,21 +39,91 @@ def layers(
         >>> [type(layer).__name__ for layer in layers("lru", (16, 16))]
         ['Dense', 'Residual', 'Residual']
     """
-    kind = checked_kind(architecture, {"wavenet": nn.WaveNet}, features, options)
+    widths = widths_of(features)
+    kind = _checked_kind(architecture, options)
     if architecture == "wavenet":
-        residual, output = features[0], features[-1]
-        return (
-            nn.WaveNet(output, **{"residual_features": residual, "dropout": dropout} | options),
-        )
-    made = [kind(width, **options) for width in features]
+        sizes = {"residual_features": widths[0], "dropout": dropout}
+        return (nn.WaveNet(widths[-1], **sizes | options),)
+    if architecture == "conv":
+        options = {"kernel_size": 2, "activation": "relu"} | options
+        each = [{"dilation": 2**depth} | options for depth in range(len(widths))]
+        return tuple(kind(width, **one) for width, one in zip(widths, each, strict=True))
+    made = [kind(width, **options) for width in widths]
     if not isinstance(made[0].cell.form, Linear):
         return tuple(made)
     found: list[nn.Layer] = []
-    for width, layer in zip(features, made, strict=True):
+    for width, layer in zip(widths, made, strict=True):
         if not found or found[-1].features != width:  # pyright: ignore[reportAttributeAccessIssue]
             found.append(nn.Dense(width))
         found.append(nn.Residual(layer, width, dropout))
     return tuple(found)
+
+
+def widths_of(features: Features) -> tuple[int, ...]:
+    """The width of each layer; ValueError for none, or one below 1."""
+    widths = tuple(features) if isinstance(features, Sequence) else (features,)
+    if not widths or min(widths) < 1:
+        raise ValueError(
+            "features must be the width of at least one layer, each of them 1 or more, not"
+            f" {features!r}."
+        )
+    return widths
+
+
+def _checked_kind(architecture: str, options: Mapping[str, Any]) -> Any:
+    """The layer of an architecture; ValueError for an unknown one, or an unknown option."""
+    if architecture not in _KINDS:
+        hint = nearest(architecture, _KINDS)
+        raise ValueError(f"architecture must be one of {(*_KINDS,)}, not {architecture!r}.{hint}")
+    kind = _KINDS[architecture]
+    for name in options.keys() - kind.__dataclass_fields__.keys():
+        hint = nearest(name, kind.__dataclass_fields__)
+        raise ValueError(f"{architecture} has no option {name!r}.{hint}")
+    return kind
+
+
+def make(
+    architecture: str,
+    *,
+    inputs: int,
+    features: Features,
+    outputs: int,
+    last: bool = False,
+    dropout: float = 0.0,
+    remat: bool = False,
+    **options: Any,
+) -> Model:
+    """A stack of layers under a dense head, as pure functions.
+
+    Args:
+        architecture: see `layers`.
+        inputs: number of input features.
+        features: width of each layer, from the input upwards, or of the only one.
+        outputs: number of outputs of the head.
+        last: answer at each sequence's last step only (many-to-one), rather
+            than at every step (many-to-many).
+        dropout: rate of the dropout after each layer below the head.
+        remat: recompute each layer in the backward pass (`jax.checkpoint`).
+        **options: see `layers`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: see `layers`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> model = make("lstm", inputs=1, features=(8, 8), outputs=1, last=True)
+        >>> params = model.init(jax.random.key(0))
+        >>> model.apply(params, jnp.ones((2, 12, 1))).shape
+        (2, 1)
+        >>> carry, y = model.step(params, model.initial_carry(2), jnp.ones((2, 1)))
+        >>> y.shape
+        (2, 1)
+    """
+    body = layers(architecture, features, dropout=dropout, **options)
+    return from_layer(nn.Stack((*body, nn.Dense(outputs)), dropout, remat), inputs, last=last)
 
 
 def both_directions(
@@ -61,7 +140,7 @@ def classifier(
     *,
     inputs: Inputs,
     classes: int,
-    features: Sequence[int] = (64,),
+    features: Features = (64,),
     embedding: int = 64,
     bidirectional: bool = False,
     pool: Literal["max", "mean", "both"] | None = None,
@@ -108,7 +187,7 @@ def language_model(
     architecture: str,
     *,
     vocab_size: int,
-    features: Sequence[int] = (256,),
+    features: Features = (256,),
     embedding: int = 64,
     ngrams: int = 0,
     ngram_dropout: float = 0.0,

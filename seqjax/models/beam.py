@@ -1,14 +1,16 @@
 """Beam search: the most likely continuation, a few candidates at a time."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 from jaxtyping import Float, Integer
 
+from seqjax.models.known import Known, as_known, in_context, read
 from seqjax.models.model import Model, Params
 from seqjax.storage.same import same
 
@@ -31,13 +33,14 @@ class Beam(NamedTuple):
 def beam_search(
     model: Model,
     params: Params,
-    start: Integer[Array, "batch time"],
+    start: Integer[ArrayLike, "batch time"],
     steps: int,
     *,
     end: int,
+    seq_lengths: Integer[ArrayLike, " batch"] | None = None,
     beams: int = 4,
     length_penalty: float = 0.6,
-    context: Mapping[str, Array] | None = None,
+    context: Mapping[str, ArrayLike] | None = None,
 ) -> Beam:
     """The most likely continuations of sequences of tokens, as far as so many beams see.
 
@@ -55,6 +58,7 @@ def beam_search(
         start: what is known, at least one token.
         steps: the most tokens to add, `end` included.
         end: the token that ends a sequence.
+        seq_lengths: valid tokens of each right-padded start, at least 1.
         beams: how many candidates to keep.
         length_penalty: 0 compares log-probabilities, 1 nearly those by token.
         context: what else the model reads, each array beginning with the batch; what changes
@@ -77,20 +81,11 @@ def beam_search(
     Source: Wu et al., "Google's neural machine translation system", arXiv 1609.08144,
     equation 14, without its coverage penalty.
     """
-    if steps < 1 or beams < 1 or not start.shape[1]:
-        raise ValueError(
-            f"beam_search: what is known ({start.shape[1]} tokens), steps ({steps}) and beams"
-            f" ({beams}) must be at least 1."
-        )
-    at_start = frozenset() if model.layer is None else model.layer.context_at_start
-    for name, value in (context or {}).items():
-        if name not in at_start and value.ndim > 2:
-            raise ValueError(
-                f"beam_search: {name} must hold at every step, [batch, features], but its shape"
-                f" is {value.shape}."
-            )
-    search = _Search(steps, end, beams, float(length_penalty), at_start)
-    return _run(same(model), search, params, start, context)
+    if steps < 1 or beams < 1:
+        raise ValueError(f"beam_search: steps ({steps}) and beams ({beams}) must be at least 1.")
+    known = as_known("beam_search", model, start, seq_lengths, context, None)
+    search, model = _Search(steps, end, beams, float(length_penalty)), same(model)
+    return _run(model.apply, model.step, search, params, known)
 
 
 class _Search(NamedTuple):
@@ -98,7 +93,6 @@ class _Search(NamedTuple):
     end: int
     beams: int
     length_penalty: float
-    at_start: frozenset[str]
 
 
 class _State(NamedTuple):
@@ -112,22 +106,24 @@ class _State(NamedTuple):
     carry: Any
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _run(model: Model, search: _Search, params: Params, start: Array, context: Any) -> Beam:
-    batch, beams = start.shape[0], search.beams
-    told = {} if context is None else {"context": dict(context)}
-    carry, y = model.apply(params, start, return_carry=True, **told)
-    y = y if y.ndim == 2 else y[:, -1]
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(
+    apply: Callable[..., Any],
+    step: Callable[..., Any],
+    search: _Search,
+    params: Params,
+    known: Known,
+) -> Beam:
+    (batch, _), beams = known.x.shape, search.beams
+    carry, y = read(apply, params, known)
 
     def repeated(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), tree)
 
-    if told:
-        held = {k: v for k, v in told["context"].items() if k not in search.at_start}
-        told = {"context": repeated(held)} if held else {}
+    told = in_context(repeated(known.held))
     state = _State(
         step=jnp.int32(0),
-        tokens=jnp.full((batch, beams, search.steps), search.end, start.dtype),
+        tokens=jnp.full((batch, beams, search.steps), search.end, known.x.dtype),
         # All beams are alike as yet: only the first counts.
         sums=jnp.broadcast_to(
             jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)[None], (batch, beams)
@@ -143,7 +139,7 @@ def _run(model: Model, search: _Search, params: Params, start: Array, context: A
 
     def body(state: _State) -> _State:
         last = lax.dynamic_index_in_dim(state.tokens, state.step - 1, axis=2, keepdims=False)
-        carry, y = model.step(params, state.carry, last.reshape(-1), **told)
+        carry, y = step(params, state.carry, last.reshape(-1), **told)
         return _continued(state._replace(carry=carry), y, search)
 
     state = lax.while_loop(goes_on, body, state)

@@ -1,6 +1,6 @@
 """Mixtures of logistic distributions over ordered levels: their logarithm, and draws."""
 
-import functools
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -72,14 +72,13 @@ def logistic_mixture_log_probability(
     return jax.nn.logsumexp(jax.nn.log_softmax(logits, axis=-1) + each, axis=-1)
 
 
-@functools.cache  # the same function for the same numbers: what calls it compiles once
 def logistic_sampler(levels: int, temperature: float = 1.0) -> Sample:
     """How to draw a code from a mixture's outputs, for `generate` and `stream`.
 
     Args:
         levels: number of codes.
         temperature: scales are multiplied with it, logits of components divided; 0 takes the
-            mean of the likeliest component.
+            mean of the likeliest component, and needs no key.
 
     Returns:
         ``(key, y [batch, 3 * components]) -> codes [batch]``, int32.
@@ -95,18 +94,27 @@ def logistic_sampler(levels: int, temperature: float = 1.0) -> Sample:
     if not 0 <= temperature < float("inf"):
         raise ValueError(f"logistic_sampler: temperature must be 0 or more, not {temperature}.")
 
-    def sample(key: Array, y: Float[Array, "batch outputs"]) -> Integer[Array, " batch"]:
-        logits, means, scales = mixture_of(y, levels)
-        which, uniform = jax.random.split(key)
-        if temperature == 0:
+    return _Sampler(levels, temperature)
+
+
+@dataclasses.dataclass(frozen=True)  # equal ones are one to jax.jit
+class _Sampler:
+    levels: int
+    temperature: float
+
+    def __call__(
+        self, key: Array | None, y: Float[Array, "batch outputs"]
+    ) -> Integer[Array, " batch"]:
+        logits, means, scales = mixture_of(y, self.levels)
+        if self.temperature == 0:
             chosen, x = jnp.argmax(logits, axis=-1), means
         else:
-            chosen = jax.random.categorical(which, logits / temperature, axis=-1)
-            x = means + temperature * jnp.exp(scales) * jax.random.logistic(
+            assert key is not None
+            which, uniform = jax.random.split(key)
+            chosen = jax.random.categorical(which, logits / self.temperature, axis=-1)
+            x = means + self.temperature * jnp.exp(scales) * jax.random.logistic(
                 uniform, means.shape, means.dtype
             )
         x = jnp.take_along_axis(x, chosen[:, None], axis=-1)[:, 0]
-        codes = jnp.round((jnp.clip(x, -1, 1) + 1) * ((levels - 1) / 2))
+        codes = jnp.round((jnp.clip(x, -1, 1) + 1) * ((self.levels - 1) / 2))
         return codes.astype(jnp.int32)
-
-    return sample

@@ -1,6 +1,6 @@
 """Any layer as a tuple of pure functions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +10,8 @@ from jax import Array
 from seqjax import nn, ops
 from seqjax.nn.layer import Context, Inputs, Tokens, check_context
 from seqjax.nn.newton import COUNTER, iterates
+from seqjax.ops.layout import Choices, choices
 from seqjax.storage.same import same
-from seqjax.storage.strict_json import nearest
 
 Params = Any
 
@@ -27,7 +27,8 @@ class Model(NamedTuple):
             x is [batch, time, inputs] (tokens [batch, time]), y [batch, time, outputs] ([batch,
             outputs] for a model that answers at the end only). Dropout acts where `key` is
             given; `context` is what else the layers read, arrays by name (see
-            `seqjax.nn.WaveNet`). The rest is of layers with ``implementation="newton"``: with
+            `seqjax.nn.WaveNet`). It is jitted, as `step` is: compiled once for each shape. The
+            rest is of layers with ``implementation="newton"``: with
             `return_solution` comes last what they counted, added up: `seqjax.ops.Solution`,
             whose arrays [batch] are metrics that `fit` can track, and whose `guess` a later call
             on the same sequences begins with; `counter` is as in `seqjax.ops.Options`, and its
@@ -79,19 +80,21 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
     def init(key: Array) -> Params:
         return layer.init(key, example(inputs, 64)).get("params", {})
 
-    def apply(
+    def whole(
+        how: Choices,
         params: Params,
         x: Array,
-        initial_carry: Any = None,
+        initial_carry: Any,
         *,
-        key: Array | None = None,
-        seq_lengths: Any = None,
-        return_carry: bool = False,
-        context: Context | None = None,
-        return_solution: bool = False,
-        guess: Any = None,
-        counter: Array | None = None,
+        key: Array | None,
+        seq_lengths: Any,
+        return_carry: bool,
+        context: Context | None,
+        return_solution: bool,
+        guess: Any,
+        counter: Array | None,
     ) -> Any:
+        del how  # read again by what it is for; here it tells programs apart
         if counter is not None:
             if not iterates(layer):
                 raise ValueError(_NONE_ITERATES)
@@ -124,16 +127,54 @@ def from_layer(layer: Any, inputs: Inputs, *, last: bool = False) -> Model:
             return result
         return (*result, solution) if return_carry else (result, solution)
 
-    def step(
-        params: Params, carry: Any, x: Array, *, context: Context | None = None
+    def one(
+        how: Choices, params: Params, carry: Any, x: Array, context: Context | None
     ) -> tuple[Any, Array]:
+        del how
         check_context(layer, context)
         return layer.apply({"params": params}, carry, x, context=context, method="step")
 
     def initial_carry(batch: int) -> Any:
         return layer.initial_carry(batch, inputs)
 
-    # Jitted: one compilation in place of one for every initialiser's every operation.
+    # Jitted: a call that stands alone is one program, and compiled once; within another jitted
+    # function nothing is left of it.
+    flags = ("return_carry", "return_solution")
+    run = jax.jit(same(whole), static_argnums=0, static_argnames=flags, inline=True)
+    run_step = jax.jit(same(one), static_argnums=0, inline=True)
+
+    def apply(
+        params: Params,
+        x: Array,
+        initial_carry: Any = None,
+        *,
+        key: Array | None = None,
+        seq_lengths: Any = None,
+        return_carry: bool = False,
+        context: Context | None = None,
+        return_solution: bool = False,
+        guess: Any = None,
+        counter: Array | None = None,
+    ) -> Any:
+        return run(
+            choices(),
+            params,
+            x,
+            initial_carry,
+            key=key,
+            seq_lengths=seq_lengths,
+            return_carry=return_carry,
+            context=context,
+            return_solution=return_solution,
+            guess=guess,
+            counter=counter,
+        )
+
+    def step(
+        params: Params, carry: Any, x: Array, *, context: Context | None = None
+    ) -> tuple[Any, Array]:
+        return run_step(choices(), params, carry, x, context)
+
     return Model(jax.jit(same(init)), apply, initial_carry, step, layer, inputs, last)
 
 
@@ -171,81 +212,3 @@ def example(inputs: Inputs, steps: int) -> Array:
     if isinstance(inputs, Tokens):
         return jnp.zeros((1, steps), jnp.int32)
     return jnp.zeros((1, steps, inputs))
-
-
-def make(
-    architecture: str,
-    *,
-    inputs: int,
-    features: Sequence[int],
-    outputs: int,
-    last: bool = False,
-    dropout: float = 0.0,
-    remat: bool = False,
-    **options: Any,
-) -> Model:
-    """A stack of like layers under a dense head, as pure functions.
-
-    Args:
-        architecture: the name of a cell (`seqjax.ops.CELLS`: "rnn", "lstm", "gru", ...), or
-            "conv" (causal convolutions with relu, dilated by 1, 2, 4, ... from layer to layer).
-        inputs: number of input features.
-        features: width of each layer, from the input upwards.
-        outputs: number of outputs of the head.
-        last: answer at each sequence's last step only (many-to-one), rather
-            than at every step (many-to-many).
-        dropout: rate of the dropout after each layer below the head.
-        remat: recompute each layer in the backward pass (`jax.checkpoint`).
-        **options: further attributes of every layer (`seqjax.nn.RNN`, `LSTM`,
-            `GRU`, `CausalConv`, ...); "conv" needs none: its kernel_size is 2.
-
-    Returns:
-        The model.
-
-    Raises:
-        ValueError: for an unknown architecture or option, or no layers.
-
-    Example:
-        >>> model = make("lstm", inputs=1, features=(8, 8), outputs=1, last=True)
-        >>> params = model.init(jax.random.key(0))
-        >>> model.apply(params, jnp.ones((2, 12, 1))).shape
-        (2, 1)
-        >>> carry, y = model.step(params, model.initial_carry(2), jnp.ones((2, 1)))
-        >>> y.shape
-        (2, 1)
-    """
-    kind = checked_kind(architecture, {"conv": nn.CausalConv}, features, options)
-    if architecture == "conv":
-        options = {"kernel_size": 2, "activation": "relu"} | options
-        layers = [
-            nn.CausalConv(width, dilation=2**depth, **options)
-            for depth, width in enumerate(features)
-        ]
-    else:
-        layers = [kind(width, **options) for width in features]
-    stack = nn.Stack((*layers, nn.Dense(outputs)), dropout=dropout, remat=remat)
-    return from_layer(stack, inputs, last=last)
-
-
-def checked_kind(
-    architecture: str,
-    others: Mapping[str, Any],
-    features: Sequence[int],
-    options: Mapping[str, Any],
-) -> Any:
-    """The layer of an architecture, a cell's or one of `others`, by its name.
-
-    Raises:
-        ValueError: for no widths, or an unknown architecture or option, with the nearest name.
-    """
-    if not features:
-        raise ValueError("features must name the width of at least one layer.")
-    kinds = {**nn.LAYERS, **others}
-    if architecture not in kinds:
-        hint = nearest(architecture, kinds)
-        raise ValueError(f"architecture must be one of {(*kinds,)}, not {architecture!r}.{hint}")
-    kind = kinds[architecture]
-    for name in options.keys() - kind.__dataclass_fields__.keys():
-        hint = nearest(name, kind.__dataclass_fields__)
-        raise ValueError(f"{architecture} has no option {name!r}.{hint}")
-    return kind

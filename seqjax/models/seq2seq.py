@@ -1,13 +1,13 @@
 """Models that say something about something else: a caption of a picture, a translation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
 from jax import Array
 
 from seqjax import nn
-from seqjax.models.architectures import both_directions, layers
+from seqjax.models.architectures import Features, both_directions, layers, widths_of
 from seqjax.models.model import Model, Params, from_layer
 
 
@@ -16,7 +16,7 @@ def captioner(
     *,
     vocab_size: int,
     condition: int,
-    features: Sequence[int] = (128,),
+    features: Features = (128,),
     embedding: int = 64,
     encoder: nn.Layer | None = None,
     dropout: float = 0.0,
@@ -62,9 +62,9 @@ def captioner(
 def seq2seq(
     architecture: str,
     *,
-    source_vocab: int,
-    target_vocab: int,
-    features: Sequence[int] = (128,),
+    source_vocab_size: int,
+    target_vocab_size: int,
+    features: Features = (128,),
     embedding: int = 64,
     attention: Literal["dot", "additive"] | None = "dot",
     bidirectional: bool = True,
@@ -78,8 +78,8 @@ def seq2seq(
 
     Args:
         architecture: see `seqjax.models.layers`.
-        source_vocab: source tokens are 0, ..., source_vocab - 1.
-        target_vocab: likewise.
+        source_vocab_size: source tokens are 0, ..., source_vocab_size - 1.
+        target_vocab_size: likewise.
         features: width of each layer, of decoder and encoder (there of both directions
             together).
         embedding: features of a token's vector, on both sides.
@@ -98,7 +98,7 @@ def seq2seq(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> model = seq2seq("gru", source_vocab=30, target_vocab=20, features=(8,))
+        >>> model = seq2seq("gru", source_vocab_size=30, target_vocab_size=20, features=(8,))
         >>> params, words = model.init(jax.random.key(0)), jnp.array([[1, 4, 7]])
         >>> context = {"source": jnp.array([[3, 1, 4, 1, 5]])}
         >>> model.apply(params, words, context=context).shape
@@ -108,19 +108,25 @@ def seq2seq(
     arXiv 1508.04025, without input feeding: so all steps of the target are one scan.
     """
     how = {"dropout": dropout, **options}
-    decoding = encoding = layers(architecture, features, **how)
+    widths = widths_of(features)
+    decoding = encoding = layers(architecture, widths, **how)
     if bidirectional:
-        halves = layers(architecture, [width // 2 for width in features], **how)
-        if any(width % 2 for width in features):
+        if any(width % 2 for width in widths):
             raise ValueError(f"seq2seq: two directions have even widths, not {features}.")
+        halves = layers(architecture, [width // 2 for width in widths], **how)
         encoding = both_directions("seq2seq", architecture, halves)
-    looking = () if attention is None else (nn.Attention(features[-1], attention),)
-    decoder = (nn.Embed(target_vocab, embedding), *decoding, *looking, nn.Dense(target_vocab))
+    looking = () if attention is None else (nn.Attention(widths[-1], attention),)
+    decoder = (
+        nn.Embed(target_vocab_size, embedding),
+        *decoding,
+        *looking,
+        nn.Dense(target_vocab_size),
+    )
     layer = nn.EncoderDecoder(
-        nn.Stack((nn.Embed(source_vocab, embedding), *encoding), dropout),
+        nn.Stack((nn.Embed(source_vocab_size, embedding), *encoding), dropout),
         nn.Stack(decoder, dropout),
     )
-    return from_layer(layer, nn.Tokens(target_vocab))
+    return from_layer(layer, nn.Tokens(target_vocab_size))
 
 
 def attention_weights(
@@ -144,7 +150,7 @@ def attention_weights(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> model = seq2seq("gru", source_vocab=30, target_vocab=20, features=(8,))
+        >>> model = seq2seq("gru", source_vocab_size=30, target_vocab_size=20, features=(8,))
         >>> params, words = model.init(jax.random.key(0)), jnp.array([[1, 4, 7]])
         >>> context = {"source": jnp.array([[3, 1, 4, 1, 5]])}
         >>> attention_weights(model, params, words, context=context).shape

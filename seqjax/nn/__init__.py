@@ -4,7 +4,7 @@ Besides what is named here there is a layer for every cell of `seqjax.ops.CELLS`
 `LSTM`, `GRU`, `MinGRU`, `MinLSTM`, `LRU`, ...
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from seqjax.nn.attention import Attention as Attention
 from seqjax.nn.combine import Bidirectional as Bidirectional, Stack as Stack
@@ -22,7 +22,7 @@ from seqjax.nn.layer import (
     without_padding as without_padding,
 )
 from seqjax.nn.ngrams import NGramEmbed as NGramEmbed
-from seqjax.nn.normalise import BatchNorm as BatchNorm
+from seqjax.nn.normalise import BatchNorm as BatchNorm, LayerNorm as LayerNorm
 from seqjax.nn.parallel import Parallel as Parallel
 from seqjax.nn.pool import Pool as Pool
 from seqjax.nn.recurrent import LAYERS as LAYERS, Recurrent as Recurrent
@@ -31,8 +31,16 @@ from seqjax.nn.residual import Residual as Residual
 from seqjax.nn.seasonal import SeasonalResidual as SeasonalResidual
 from seqjax.nn.wavenet import WaveNet as WaveNet
 
-globals().update({layer.__name__: layer for layer in LAYERS.values()})
-
-
-def __getattr__(name: str) -> Any:  # for type checkers: the cells' layers are found at run time
-    raise AttributeError(f"module {__name__!r} has no layer {name!r}")
+if TYPE_CHECKING:
+    from seqjax.nn.declared import (
+        GRU as GRU,
+        LRU as LRU,
+        LSTM as LSTM,
+        RNN as RNN,
+        UGRNN as UGRNN,
+        MinGRU as MinGRU,
+        MinLSTM as MinLSTM,
+        PeepholeLSTM as PeepholeLSTM,
+    )
+else:
+    globals().update({layer.__name__: layer for layer in LAYERS.values()})

@@ -13,6 +13,7 @@ from seqjax.nn.layer import (
     Inputs,
     Layer,
     at_last,
+    check_layers,
     check_parts,
     checked_rate,
     with_carry,
@@ -137,6 +138,10 @@ class Stack(Layer):
     layers: tuple[Layer, ...]
     dropout: Rate = 0.0
     remat: bool = False
+
+    def __post_init__(self) -> None:
+        check_layers("Stack", self.layers)
+        super().__post_init__()
 
     def setup(self) -> None:
         self.between = nn.Dropout(checked_rate(self, self.dropout))

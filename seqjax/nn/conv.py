@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
@@ -37,6 +38,7 @@ class CausalConv(Layer):
         param_dtype: of the parameters.
         kernel_init: of the kernel.
         bias_init: of the bias.
+        use_bias: False leaves it out.
 
     Example:
         >>> import jax
@@ -61,6 +63,7 @@ class CausalConv(Layer):
     param_dtype: Dtype = jnp.float32
     kernel_init: Initializer = initializers.glorot_uniform()
     bias_init: Initializer = initializers.zeros
+    use_bias: bool = True
 
     @property
     def receptive_field(self) -> int:
@@ -76,7 +79,9 @@ class CausalConv(Layer):
             )
         shape = (self.kernel_size, inputs // self.groups, self.features)
         kernel = self.declare("kernel", shape, self.kernel_init, self.param_dtype, inputs)
-        bias = self.declare("bias", (self.features,), self.bias_init, self.param_dtype)
+        bias = None
+        if self.use_bias:
+            bias = self.declare("bias", (self.features,), self.bias_init, self.param_dtype)
         if self.weight_norm:
             wide = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
             # Not quite the length: a filter of zeros must not divide by zero.
@@ -84,9 +89,9 @@ class CausalConv(Layer):
             # It starts where it would be without the norm.
             scale = self.param("scale", lambda key: length.astype(self.param_dtype))
             kernel = (wide * (scale / length)[None, None, :]).astype(kernel.dtype)
-        if self.dtype is None:
-            return ops.ConvParams(kernel, bias)
-        return ops.ConvParams(kernel.astype(self.dtype), bias.astype(self.dtype))
+        params = ops.ConvParams(kernel, bias)
+        dtype = self.dtype
+        return params if dtype is None else jax.tree.map(lambda a: a.astype(dtype), params)
 
     def _finish(self, y: Array) -> Array:
         return y if self.activation is None else activation_function(self.activation)(y)

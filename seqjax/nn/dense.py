@@ -24,6 +24,7 @@ class Dense(Layer):
         activation: "tanh", "relu", ..., an elementwise function, or None.
         dtype: of the computation; by default that of inputs and parameters.
         param_dtype: of the parameters.
+        use_bias: False leaves ``b`` out.
 
     Example:
         >>> import jax
@@ -36,10 +37,12 @@ class Dense(Layer):
     activation: Activation | None = None
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
+    use_bias: bool = True
 
     def setup(self) -> None:
         self.dense = nn.Dense(
             self.features,
+            use_bias=self.use_bias,
             kernel_init=initializers.glorot_uniform(),
             dtype=self.dtype,
             param_dtype=self.param_dtype,

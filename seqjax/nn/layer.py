@@ -248,3 +248,21 @@ def check_parts(layer: Layer, carry: Any, count: int) -> tuple[Any, ...]:
             f" {jax.tree.map(jnp.shape, carry)}."
         )
     return tuple(carry)
+
+
+def check_layers(name: str, layers: Any) -> None:
+    """ValueError for what is no tuple (or list) of layers, with the way out."""
+    given = layers if isinstance(layers, tuple | list) else (layers,)
+    for one in given:
+        if not isinstance(one, Layer):
+            module = type(one).__module__
+            raise ValueError(
+                f"nn.{name}: {module}.{type(one).__name__} is no layer of seqjax.nn. Those of"
+                " Flax have names there (Dense, Embed, LayerNorm, ...); one of your own subclasses"
+                " seqjax.nn.Layer."
+            )
+    if given is not layers:
+        raise ValueError(
+            f"nn.{name}: layers are one tuple, nn.{name}((nn.LSTM(4), nn.Dense(1))), not"
+            f" {type(layers).__name__}."
+        )

@@ -1,4 +1,4 @@
-"""Batch normalisation whose running statistics are parameters like any other."""
+"""Normalisation: of a batch, whose running statistics are parameters like any other; of a step."""
 
 from typing import Any
 
@@ -110,4 +110,62 @@ class BatchNorm(Layer):
     @property
     def stateless(self) -> bool:
         """Every step stands alone, but for the moments in training."""
+        return True
+
+
+class LayerNorm(Layer):
+    """Layer normalisation: each step of each sequence by itself, over its features.
+
+    ``y_t = scale (x_t - mean(x_t)) / sqrt(variance(x_t) + epsilon) + offset``
+
+    It is the same in training and after, and one step at a time; what it does within a
+    recurrence is ``RNN(layer_norm=True)``. With `seq_lengths` outputs after a sequence's end are
+    zero.
+
+    Attributes:
+        epsilon: added to the variance.
+        dtype: of the outputs; by default that of inputs and parameters.
+        param_dtype: of the parameters.
+
+    Example:
+        >>> layer, x = LayerNorm(), jnp.arange(8.0).reshape(2, 1, 4)
+        >>> y = layer.apply(layer.init(jax.random.key(0), x), x)
+        >>> bool(jnp.allclose(y.mean(-1), 0)), bool(jnp.allclose(y.std(-1), 1))
+        (True, True)
+
+    Source: Ba, Kiros and Hinton, arXiv 1607.06450; epsilon after Flax.
+    """
+
+    epsilon: Fraction = 1e-6
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def _normalise(self, x: Array) -> Array:
+        features = x.shape[-1]
+        scale, offset = (
+            self.declare(name, (features,), init, self.param_dtype, features)
+            for name, init in (("scale", initializers.ones), ("offset", initializers.zeros))
+        )
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        y = jax.nn.standardize(wide, axis=-1, epsilon=self.epsilon)
+        shape = (1,) * (x.ndim - 1) + (-1,)
+        y = y * scale.reshape(shape) + offset.reshape(shape)
+        return y.astype(jnp.result_type(x, scale) if self.dtype is None else self.dtype)
+
+    def whole(self, x: Array, carry: Any, call: Call) -> tuple[Any, Array]:
+        """``((), y)``, y [batch, time, inputs]."""
+        del carry
+        x, valid = without_padding(self.checked(x, 3), call.seq_lengths)
+        y = self._normalise(x)
+        return (), y if valid is None else jnp.where(valid, y, jnp.zeros_like(y))
+
+    def step(self, carry: Any, x: Array, *, context: Context | None = None) -> tuple[Any, Array]:
+        """One step: ``((), y)``."""
+        del context
+        return carry, self._normalise(self.checked(x, 2))
+
+    @property
+    def stateless(self) -> bool:
+        """Every step stands alone."""
         return True

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from seqjax.nn.layer import Call, Context, Inputs, Layer, check_parts, with_carry
+from seqjax.nn.layer import Call, Context, Inputs, Layer, check_layers, check_parts, with_carry
 
 
 class Parallel(Layer):
@@ -29,6 +29,10 @@ class Parallel(Layer):
     """
 
     layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        check_layers("Parallel", self.layers)
+        super().__post_init__()
 
     def sublayers(self) -> tuple[Layer, ...]:
         """The layers."""

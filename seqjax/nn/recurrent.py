@@ -7,7 +7,7 @@ its equation and source are the cell's.
 import dataclasses
 import types
 from collections.abc import Sequence
-from typing import Any, ClassVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from seqjax import ops
 from seqjax.nn.layer import Call, Context, Inputs, Layer, at_last, checked_rate, with_carry
 from seqjax.nn.newton import COUNTER, iterates, leave_behind, options_of
 from seqjax.ops.bounds import Count, Rate
-from seqjax.ops.cell import in_float32
+from seqjax.ops.cell import in_float32, is_bias
 from seqjax.ops.recurrent_kernel import vector_of
 from seqjax.ops.wavefront import refuses
 
@@ -33,16 +33,19 @@ def _module(name: str, base: type, hints: dict[str, Any], **namespace: Any) -> A
     return types.new_class(name, (base,), options, lambda body: body.update(fields | namespace))
 
 
-# False where an option is a flag, else None: left to the op.
-_WithSettings: Any = _module(
-    "_WithSettings",
-    Layer,
-    SETTINGS,
-    **{name: False if hint is bool else None for name, hint in SETTINGS.items()},
-)
+if TYPE_CHECKING:
+    from seqjax.nn.declared import WithSettings as _WithSettings
+else:
+    # False where an option is a flag, else None: left to the op.
+    _WithSettings = _module(
+        "_WithSettings",
+        Layer,
+        SETTINGS,
+        **{name: False if hint is bool else None for name, hint in SETTINGS.items()},
+    )
 
 
-class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTypeIssues, reportCallIssue]
+class Recurrent(_WithSettings, kw_only=True):
     """A recurrent layer; a subclass says of which cell.
 
     Attributes:
@@ -51,6 +54,7 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
         recurrent_dropout: rate of the dropout of ``h`` in its product with the
             recurrent kernel, the same mask at every step (Gal and Ghahramani, arXiv
             1512.05287). Both need the rng "dropout" unless deterministic.
+        use_bias: False leaves biases out; the offset of an RNN's layer norm is none.
         dtype: of the computation; by default that of inputs and parameters.
             Carries are float32 or wider.
         param_dtype: of the parameters.
@@ -63,12 +67,15 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
 
     dropout: Rate = 0.0
     recurrent_dropout: Rate = 0.0
+    use_bias: bool = True
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
     kernel_init: Initializer | None = None
     recurrent_init: Initializer | None = None
     bias_init: Initializer | None = None
 
+    if TYPE_CHECKING:
+        features: Count  # of a subclass, where it comes first
     cell_type: ClassVar[type[ops.Cell]]
 
     @property
@@ -89,7 +96,9 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
         given = {name: in_float32(init) for name, init in given.items() if init is not None}
         used = set()
 
-        def declare(name: str, shape: Any, init: Any, *, keep_dtype: bool = False) -> Array:
+        def declare(name: str, shape: Any, init: Any, *, keep_dtype: bool = False) -> Any:
+            if not self.use_bias and is_bias(name):
+                return None
             used.add(name)
             init = given.get(name, init)
             if name == "recurrent_kernel" and len(shape) == 1:
@@ -125,7 +134,7 @@ class Recurrent(_WithSettings, kw_only=True):  # pyright: ignore[reportGeneralTy
                 recurrent_mask = self._mask(self.recurrent_dropout, shape, jnp.float32)
         cell = self.cell
         by_iteration = iterates(self)
-        result = ops.run(
+        result: Any = ops.run(
             cell,
             params,
             x,
@@ -194,8 +203,8 @@ def _layer(cell: type[ops.Cell]) -> Any:
         >>> import jax
         >>> from seqjax import nn
         >>> layer, x = nn.{name}(features=4), jax.numpy.ones((2, 5, 3))
-        >>> variables = layer.init(jax.random.key(0), x)
-        >>> layer.apply(variables, x).shape
+        >>> y, variables = layer.init_with_output(jax.random.key(0), x)
+        >>> y.shape
         (2, 5, 4)
     """
     fields = {"features": Count} | {option.name: hints[option.name] for option in options}
@@ -205,7 +214,10 @@ def _layer(cell: type[ops.Cell]) -> Any:
         )
         for option in options
     }
-    return _module(name, Recurrent, fields, __doc__=doc, cell_type=cell, **defaults)
+    where = "seqjax.nn"  # where pickle finds it again
+    return _module(
+        name, Recurrent, fields, __doc__=doc, __module__=where, cell_type=cell, **defaults
+    )
 
 
 LAYERS: dict[str, Any] = {name: _layer(cell) for name, cell in ops.CELLS.items()}
@@ -234,7 +246,7 @@ def wavefront_kind(layer: Any, x: Array, deterministic: bool) -> tuple[Any, ...]
     stored = {leaf.dtype for leaf in jax.tree.leaves(layer.variables.get("params", {}))}
     if layer.cast(x).dtype != dtype or (layer.dtype is None and stored - {jnp.dtype(dtype)}):
         return None
-    return layer.cell, layer.features, jnp.dtype(dtype), layer.param_dtype
+    return layer.cell, layer.features, layer.use_bias, jnp.dtype(dtype), layer.param_dtype
 
 
 def run_wavefront(

@@ -21,7 +21,7 @@ from seqjax.nn.dense import Dense, Embed
 from seqjax.nn.encoder_decoder import EncoderDecoder
 from seqjax.nn.layer import Inputs, Layer, Tokens
 from seqjax.nn.ngrams import NGramEmbed
-from seqjax.nn.normalise import BatchNorm
+from seqjax.nn.normalise import BatchNorm, LayerNorm
 from seqjax.nn.parallel import Parallel
 from seqjax.nn.pool import Pool
 from seqjax.nn.recurrent import LAYERS
@@ -35,7 +35,7 @@ from seqjax.storage.strict_json import nearest, show
 from seqjax.storage.typed import convert
 
 _OTHERS: tuple[Any, ...] = (Attention, BatchNorm, Bidirectional, CausalConv, Condition, Dense)
-_OTHERS += (Embed, EncoderDecoder, NGramEmbed, Parallel, Pool, Repeat, Residual)
+_OTHERS += (Embed, EncoderDecoder, LayerNorm, NGramEmbed, Parallel, Pool, Repeat, Residual)
 _OTHERS += (SeasonalResidual, Stack, WaveNet)
 
 LAYER_TYPES: dict[str, Any] = {kind.__name__: kind for kind in (*LAYERS.values(), *_OTHERS)}

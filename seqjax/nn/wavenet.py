@@ -29,8 +29,8 @@ class WaveNet(Layer):
 
     and ``y = Q relu(R relu(sum_k s_k))``. ``g`` and ``l`` are the global and the local
     condition, ``context={"global_condition": [batch, features], "local_condition": [batch, time,
-    features]}``; products stand for convolutions of one tap, with biases (``V`` and ``W``
-    without).
+    features]}``, each needed where it has features; products stand for convolutions of one tap,
+    with biases (``V`` and ``W`` without).
 
     Attributes:
         outputs: number of outputs.
@@ -152,7 +152,7 @@ class WaveNet(Layer):
         return frozenset(name for name, features in found.items() if features)
 
     def _conditions(self, x: Array, context: Context | None) -> tuple[Array, Array]:
-        """Both conditions, as many steps as `x` has; zeros where none is given."""
+        """Both conditions, as many steps as `x` has; zeros where there are no features."""
         given = context or {}
         checked, shape = [], x.shape[:-1]
         for name, features, expected in (
@@ -160,12 +160,14 @@ class WaveNet(Layer):
             ("local", self.local_features, shape),
         ):
             condition = given.get(f"{name}_condition") if features else None
-            if condition is None:
+            if condition is None and (not features or self.is_initializing()):
                 condition = jnp.zeros((*expected, features), x.dtype)
-            elif condition.shape != (*expected, features):
+            elif condition is None or condition.shape != (*expected, features):
+                missing = condition is None
+                found = "the context has none" if missing else f"its shape is {condition.shape}"
                 raise ValueError(
                     f"WaveNet: {name}_condition must be {[*expected, features]} with"
-                    f" {name}_features={features}, but its shape is {condition.shape}."
+                    f" {name}_features={features}, but {found}."
                 )
             checked.append(condition)
         if len(shape) == 2:  # a whole sequence: the global condition holds at every step

@@ -18,6 +18,28 @@ except ImportError:  # not on Windows
 _ABANDONED = 3600  # seconds without a byte
 
 
+def on_disk(path: str | Path) -> Path:
+    """A path of this machine's; an address such as ``gs://bucket/run`` is none.
+
+    Taken for a path it would be the folder "gs:" of the current one.
+
+    Raises:
+        ValueError: for an address.
+
+    Example:
+        >>> on_disk("runs/milk").parts
+        ('runs', 'milk')
+    """
+    path = Path(path)
+    scheme = path.parts[0].removesuffix(":") if path.parts else ""
+    if len(scheme) > 1 and path.parts[0] == f"{scheme}:":  # one letter: a disk of Windows
+        raise ValueError(
+            f"{scheme}://{'/'.join(path.parts[1:])}: seqjax writes to folders of this machine, not"
+            " to addresses; mount the bucket and name a folder in it."
+        )
+    return path
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a kill or a power cut leaves the old one or the new one, whole.
 

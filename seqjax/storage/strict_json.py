@@ -14,14 +14,15 @@ show = _brief.repr
 
 
 def nearest(name: Any, known: Iterable[str]) -> str:
-    """A hint for a name that is none of the known ones; "" where none is near.
+    """A hint for a name that is none of the known ones, in whatever case; "" where none is near.
 
     Example:
-        >>> nearest("feature", ["features", "dropout"])
+        >>> nearest("Feature", ["features", "dropout"])
         " Did you mean 'features'?"
     """
-    near = difflib.get_close_matches(str(name)[:100], list(known), 1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    by_lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(str(name)[:100].lower(), by_lower, 1)
+    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import losses, models, nn
-from tests.compiled import run
+from seqjax import models, nn
+from tests.compiled import drawn, run
 
 TOKENS = np.random.default_rng(0).integers(0, 11, (2, 6), np.int32)
 
@@ -17,7 +17,7 @@ def test_a_language_model_step_by_step(architecture):
     model = models.language_model(
         architecture, vocab_size=11, features=(6, 6), embedding=5, dropout=0.5, **options
     )
-    params = model.init(jax.random.key(1))
+    params = drawn(model.init)
     y = run(model.apply, params, TOKENS)
     carry, outputs, step = model.initial_carry(2), [], jax.jit(model.step)
     for t in range(6):
@@ -40,35 +40,26 @@ MODELS = {
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_padded_equals_alone_values_and_gradients(model):
-    params, lengths = model.init(jax.random.key(1)), np.array([6, 3])
+    """Outputs and gradient of the last sequence, which is padded, beside another."""
+    params, n = drawn(model.init), np.array([3])
     cotangent = np.random.default_rng(2).normal(size=(6, 11)).astype(np.float32)
 
     def loss(params, tokens, lengths):
         y = model.apply(params, tokens, seq_lengths=lengths)
-        if model.last:
-            return jnp.sum(y * cotangent[0, :3][None]), y
-        counted = losses.token_weights(lengths, y.shape[1])[..., None]
-        return jnp.sum(counted * y * cotangent[None, : y.shape[1]]), y
+        own = y[-1] if model.last else y[-1, :3]
+        return jnp.sum(own * (cotangent[0, :3] if model.last else cotangent[:3])), own
 
     of = jax.jit(jax.value_and_grad(loss, has_aux=True))
-    (_, y), gradient = jax.device_get(of(params, TOKENS, lengths))
-    alone = [
-        jax.device_get(of(params, TOKENS[b : b + 1, :n], np.array([n])))
-        for b, n in enumerate((6, 3))
-    ]
-    for b, n in enumerate((6, 3)):
-        own = alone[b][0][1][0]
-        np.testing.assert_allclose(y[b] if model.last else y[b, :n], own, atol=1e-5)
-    summed = jax.tree.map(np.add, *(one[1] for one in alone))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), gradient, summed)
+    beside, alone = of(params, TOKENS, np.append(6, n)), of(params, TOKENS[1:, :3], n)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), beside, alone)
 
 
 def test_a_classifier_reads_tokens_and_features():
     model = models.classifier("rnn", inputs=nn.Tokens(11), classes=3, features=(4, 4), pool="max")
-    assert run(model.apply, model.init(jax.random.key(0)), TOKENS).shape == (2, 3)
+    assert run(model.apply, drawn(model.init), TOKENS).shape == (2, 3)
     model = models.classifier("min_gru", inputs=2, classes=3, features=(4, 6))
     x = np.ones((2, 5, 2), np.float32)
-    assert run(model.apply, model.init(jax.random.key(0)), x).shape == (2, 3)
+    assert run(model.apply, drawn(model.init), x).shape == (2, 3)
 
 
 def test_what_is_not_there_is_named():

@@ -12,6 +12,7 @@ from experiments.chapter15 import RECIPES
 from seqjax import models, nn
 from seqjax.launch import RunError
 from seqjax.nn.newton import COUNTS, iterates
+from tests.compiled import drawn, run
 
 X = jax.random.normal(jax.random.key(0), (2, 7, 3))
 
@@ -28,20 +29,20 @@ def test_an_implementation_reaches_every_recurrent_layer_and_no_other():
     for layer in (first, both.forward, deep.layer, residual.layer):
         assert iterates(layer)
     assert not iterates(model.layer)
-    params = model.init(jax.random.key(0))
+    params = drawn(model.init)
     for given in ({"return_solution": True}, {"guess": {}}, {"counter": jnp.zeros(2)}):
         with pytest.raises(ValueError, match=r"counter: no layer of this model iterates"):
-            model.apply(params, X, **given)
+            jax.eval_shape(functools.partial(model.apply, **given), params, X)
 
 
 def test_a_guess_of_other_layers_is_told():
     model = models.from_layer(nn.GRU(3, implementation="newton"), 3)
-    params = model.init(jax.random.key(0))
-    _, solution = model.apply(params, X, return_solution=True)
+    params = drawn(model.init)
+    _, solution = run(model.apply, params, X, return_solution=True)
     for guess in ({"layers_0": solution.guess}, {"nonsense": X}, {}, X):
         with pytest.raises(ValueError, match=r"guess: it must be .* {'solution': .*, not "):
             jax.eval_shape(functools.partial(model.apply, guess=guess), params, X)
-    assert model.apply(params, X, guess=solution.guess).shape == X.shape
+    assert run(model.apply, params, X, guess=solution.guess).shape == X.shape
 
 
 def test_experiments_take_one_and_count_its_iterations():
@@ -50,7 +51,7 @@ def test_experiments_take_one_and_count_its_iterations():
     batch = {"x": jnp.sin(jnp.ones((4, 20, 1)).cumsum(1)), "y": jnp.ones((4, 20, 10))}
     config = synthetic_forecast.Config(implementation="newton")
     plain, model = recipe.model(), config.cast(recipe.model())
-    params = plain.init(jax.random.key(0))
+    params = drawn(plain.init, scale=0.1)
 
     def value(model, params, counter):
         loss, more = synthetic_forecast.loss_of(recipe, model), {}

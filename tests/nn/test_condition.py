@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seqjax import io, losses, models, nn
-from tests.compiled import run
+from tests.compiled import drawn, run
 
 B, T, F, N = 3, 6, 4, 2
 RNG = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def test_what_it_reads_is_named_and_checked():
 
 def test_a_captioner_says_what_its_condition_is_streams_and_is_saved(tmp_path):
     model = models.captioner("gru", vocab_size=5, condition=N, features=(6, 6), embedding=4)
-    params = model.init(jax.random.key(0))
+    params = drawn(model.init)
     words, context = np.array([[1, 3, 2], [1, 4, 4], [1, 0, 0]], np.int32), {"condition": CONSTANT}
     y = run(model.apply, params, words, context=context)
     assert (y[0, 0] != y[1, 0]).any()  # the same word of two pictures

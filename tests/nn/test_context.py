@@ -8,7 +8,7 @@ import pytest
 from jax import Array
 
 from seqjax import models, nn
-from tests.compiled import run
+from tests.compiled import drawn, run
 
 B, T, F = 3, 6, 4
 X = np.random.default_rng(0).normal(size=(B, T, F)).astype(np.float32)
@@ -41,7 +41,7 @@ WITHIN = {
 @pytest.mark.parametrize("layer", WITHIN.values(), ids=WITHIN)
 def test_it_reaches_the_layers_within(layer):
     model = models.from_layer(layer, F)
-    params = model.init(jax.random.key(2))
+    params = drawn(model.init)
     context = {"shift": SHIFT}
     y = run(model.apply, params, X, context=context)
     assert (y[0] != run(model.apply, params, X)[0]).any()
@@ -73,7 +73,7 @@ def test_it_reaches_both_directions_and_the_end():
 
     both = nn.Bidirectional(Reading(3))
     model = models.from_layer(nn.Stack((both, nn.Dense(2))), F, last=True)
-    params = model.init(jax.random.key(2))
+    params = drawn(model.init)
     y = run(model.apply, params, X, context={"shift": SHIFT})
     expected = run(model.apply, params, X + SHIFT[:, None])
     np.testing.assert_allclose(y, expected, atol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqjax import models, nn
-from tests.compiled import run
+from tests.compiled import drawn, run
 
 TOKENS = np.array([[3, 1, 4, 1, 5], [9, 2, 6, 0, 0]], np.int32)
 
@@ -41,11 +41,11 @@ def test_a_token_outside_the_vocabulary_is_seen():
 def test_tokens_become_a_model():
     layer = nn.Stack((nn.Embed(10, 4), nn.Bidirectional(nn.LSTM(3)), nn.GRU(3), nn.Dense(10)))
     model = models.from_layer(layer, nn.Tokens(10))
-    params = model.init(jax.random.key(0))
+    params = drawn(model.init)
     assert run(model.apply, params, TOKENS).shape == (2, 5, 10)
     forward = nn.Stack((nn.Embed(10, 4), nn.GRU(3), nn.Dense(10)))
     model = models.from_layer(forward, nn.Tokens(10))
-    params = model.init(jax.random.key(0))
+    params = drawn(model.init)
     y = run(model.apply, params, TOKENS)
     carry, step = model.initial_carry(2), jax.jit(model.step)
     for t in range(5):

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen
 
 from seqjax import models, nn, train
 from tests.compiled import run
@@ -70,3 +71,10 @@ def test_moments_are_as_precise_as_the_data(x64):
     y = run(layer.apply, variables, x, deterministic=False)
     expected = (x - x.mean()) / np.sqrt(x.var() + 1e-3)
     np.testing.assert_allclose(y, expected, atol=1e-7)
+
+
+def test_a_layer_norm_is_that_of_flax():
+    layer, params = nn.LayerNorm(), {"scale": X[0, 0], "offset": X[1, 0]}
+    theirs = {"params": {"scale": X[0, 0], "bias": X[1, 0]}}
+    y = run(layer.apply, {"params": params}, X)
+    np.testing.assert_allclose(y, run(linen.LayerNorm().apply, theirs, X), rtol=1e-4, atol=1e-5)

@@ -5,6 +5,7 @@ import pytest
 
 from seqjax import models, nn
 from seqjax.ops.layout import choices, choose_layout
+from tests.compiled import drawn, run
 
 X = jax.random.normal(jax.random.key(0), (2, 5, 4))
 
@@ -17,17 +18,17 @@ def program(layer):
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
 def test_it_is_its_layers_in_turn(kind):
     deep, one = nn.Repeat(kind(4), depth=3), kind(4)
-    params = deep.init(jax.random.key(1), X)
+    params = drawn(deep.init, X)
     kernels = params["params"]["layer"]["kernel"]
     assert not np.allclose(kernels[0], kernels[1])  # each drawn anew
     y, ends = X, []
     for k in range(3):
-        own = {"params": jax.tree.map(lambda leaf, k=k: leaf[k], params["params"]["layer"])}
-        end, y = one.apply(own, y, return_carry=True)
+        own = jax.tree.map(lambda leaf, k=k: np.asarray(leaf)[k], params["params"]["layer"])
+        end, y = run(one.apply, {"params": own}, y, return_carry=True)
         ends.append(end)
-    found_ends, found = deep.apply(params, X, return_carry=True)
+    found_ends, found = run(deep.apply, params, X, return_carry=True)
     np.testing.assert_allclose(found, y, atol=1e-6)
-    together = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *ends)
+    together = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *ends)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found_ends, together)
     start = deep.initial_carry(2, 4)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a.shape, b.shape), found_ends, start)
@@ -43,23 +44,27 @@ def test_the_program_does_not_grow_with_the_depth():
 def test_dropout_stands_between_the_layers():
     """Not before the first: one layer has none."""
 
-    def run(depth, seed):
+    def outputs(depth, *seeds):
         layer = nn.Repeat(nn.Dense(4), depth=depth, dropout=0.5)
-        params = layer.init(jax.random.key(1), X)
-        rngs = {"dropout": jax.random.key(seed)}
-        return layer.apply(params, X, deterministic=False, rngs=rngs), layer.apply(params, X)
+        params = drawn(layer.init, X)
 
-    noisy, plain = run(1, 0)
-    np.testing.assert_allclose(noisy, plain, atol=1e-6)
-    assert not np.allclose(run(3, 0)[0], run(3, 1)[0])
-    assert not np.allclose(*run(3, 0))
+        def noisy(seed):
+            rngs = {"dropout": jax.random.key(seed)}
+            return layer.apply(params, X, deterministic=False, rngs=rngs)
+
+        return run(layer.apply, params, X), *map(jax.jit(noisy), seeds)
+
+    np.testing.assert_allclose(*outputs(1, 0), atol=1e-6)
+    plain, one, other = outputs(3, 0, 1)
+    assert not np.allclose(one, other)
+    assert not np.allclose(one, plain)
 
 
 def test_newton_in_it_is_counted_and_begins_where_it_ended():
     """And in a layer that stands there twice, each time with a guess of its own."""
     one, other = (nn.GRU(4, implementation="newton") for _ in range(2))
     model = models.from_layer(nn.Stack((one, nn.Repeat(other, 3), one)), 4)
-    params = model.init(jax.random.key(1))
+    params = drawn(model.init)
 
     def loss(params, counter, guess):
         given = {"guess": guess, "counter": counter, "return_solution": True}
