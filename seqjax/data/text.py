@@ -154,29 +154,57 @@ def utf8_bytes() -> Vocabulary:
 
 
 def padded(
-    sequences: Sequence[np.ndarray], *, steps: int | None = None
+    sequences: Sequence[ArrayLike], *, steps: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sequences of numbers as one array, and their lengths.
 
     Args:
-        sequences: [time] each, integers.
+        sequences: [time, ...] each, tokens or measurements; alike but for their time.
         steps: of the array; longer sequences are cut. By default those of the longest.
 
     Returns:
-        ``(tokens [sequences, steps], lengths [sequences])``, int32.
+        ``(numbers [sequences, steps, ...], lengths [sequences])``, with zeros (`PADDING`) after
+        the end of each; lengths and whole numbers are int32, others keep their dtype.
+
+    Raises:
+        ValueError: for sequences of other axes after time, or of no numbers.
 
     Example:
         >>> tokens, lengths = padded([np.array([5, 6]), np.array([7])])
         >>> tokens.tolist(), lengths.tolist()
         ([[5, 6], [7, 0]], [2, 1])
+        >>> padded([np.ones((3, 2)), np.ones((1, 2))])[0].shape
+        (2, 3, 2)
     """
-    longest = max((len(sequence) for sequence in sequences), default=0)
+    arrays = [np.asarray(sequence) for sequence in sequences]
+    # An empty list has a dtype and no further axes, whatever it would hold.
+    filled = [array for array in arrays if array.size] or arrays[:1]
+    dtype = np.result_type(*filled) if filled else np.dtype(np.int32)
+    if dtype.kind not in "biufc":
+        raise ValueError(
+            f"padded: sequences hold numbers, not {dtype}; a vocabulary's `encode` makes them of"
+            " texts (seqjax.data.words)."
+        )
+    trailing = filled[0].shape[1:] if filled else ()
+    for number, array in enumerate(arrays):
+        if array.size and (array.ndim == 0 or array.shape[1:] != trailing):
+            axes = ", ".join(("time", *map(str, trailing)))
+            raise ValueError(
+                f"padded: sequence {number} has the shape {array.shape}; each must be [{axes}]."
+            )
+    if dtype.kind in "iu":
+        dtype = np.dtype(np.int32)
+        least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+        if any(one.size and not least <= one.min() <= one.max() <= most for one in filled):
+            raise ValueError("padded: a whole number does not fit into int32.")
+    longest = max(map(len, arrays), default=0)
     steps = longest if steps is None else steps
-    lengths = np.array([min(len(sequence), steps) for sequence in sequences], np.int32)
-    tokens = np.full((len(sequences), steps), PADDING, np.int32)
-    for row, sequence, length in zip(tokens, sequences, lengths, strict=True):
-        row[:length] = sequence[:length]
-    return tokens, lengths
+    lengths = np.array([min(len(array), steps) for array in arrays], np.int32)
+    numbers = np.full((len(arrays), steps, *trailing), PADDING, dtype)
+    for row, array, length in zip(numbers, arrays, lengths, strict=True):
+        if length:
+            row[:length] = array[:length]
+    return numbers, lengths
 
 
 def _split(text: str, unit: Unit, lower: bool) -> Sequence[str]:

@@ -7,7 +7,7 @@ from seqjax.io.convert import (
     stack_params as stack_params,
 )
 from seqjax.io.errors import WeightsError as WeightsError
-from seqjax.io.export import export_forecaster as export_forecaster
+from seqjax.io.export import export_model as export_model
 from seqjax.io.model import load_model as load_model, save_model as save_model
 from seqjax.io.weights import (
     load_config as load_config,

@@ -9,7 +9,8 @@ Neither library is needed. What differs between the three:
 | PyTorch | [gates, inputs] | i, f, g, o | r, z, n | two, which add up but in a GRU |
 
 A layer without biases gets zeros, which is the same function: the layers of `seqjax.nn`
-always have them. Arrays keep their dtype, but JAX narrows 64 bits without jax_enable_x64.
+have them unless ``use_bias=False``. Arrays keep their dtype, but JAX narrows 64 bits without
+jax_enable_x64.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A trained forecaster as a file that runs without this package."""
+"""A trained model as a file that runs without this package."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ from seqjax import models, nn
 from seqjax.storage.files import write_atomically
 
 
-def export_forecaster(
+def export_model(
     path: str | Path,
-    forecaster: models.Model | Callable[[Any, Array], Any],
+    model: models.Model | Callable[[Any, Array], Any],
     params: Any,
     *,
     steps: int,
@@ -23,15 +23,15 @@ def export_forecaster(
     dtype: DTypeLike | None = None,
     platforms: Sequence[str] | None = None,
 ) -> export.Exported:
-    """Write a forecaster with its parameters as one StableHLO program, for any batch size.
+    """Write a model with its parameters as one StableHLO program, for any batch size.
 
     The file takes x [batch, steps, inputs], or tokens [batch, steps]. JAX alone runs it (with
     flatbuffers, which `jax.export` reads files with)::
 
         import jax, pathlib
-        forecaster = jax.export.deserialize(pathlib.Path(path).read_bytes())
-        y = jax.jit(forecaster.call)(x)     # compiled once for each batch size
-        forecaster.in_avals, forecaster.out_avals, forecaster.platforms   # what it takes
+        model = jax.export.deserialize(pathlib.Path(path).read_bytes())
+        y = jax.jit(model.call)(x)     # compiled once for each batch size
+        model.in_avals, model.out_avals, model.platforms   # what it takes
 
     JAX promises that a file runs for six months after the version that wrote it, and on
     versions of up to three weeks before; newer versions refuse files past that. So it is for
@@ -42,7 +42,7 @@ def export_forecaster(
 
     Args:
         path: the file; its folder must exist. A file that is there is replaced.
-        forecaster: a model, or a function ``(params, x) -> y``, such as one that scales x,
+        model: a model, or a function ``(params, x) -> y``, such as one that scales x,
             calls `seqjax.models.generate`, and scales back.
         params: its parameters; they become constants of the program.
         steps: length of the sequences.
@@ -55,6 +55,7 @@ def export_forecaster(
         What was written, to look at or call.
 
     Raises:
+        TypeError: for anything else than a model or a function, such as a `Forecaster`.
         ValueError: for no steps or inputs.
         FileNotFoundError: where the folder does not exist.
         ImportError: without flatbuffers (the extra "export").
@@ -65,7 +66,7 @@ def export_forecaster(
         >>> params = model.init(jax.random.key(0))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = pathlib.Path(folder, "gru.jax")
-        ...     _ = export_forecaster(file, model, params, steps=12, inputs=1)
+        ...     _ = export_model(file, model, params, steps=12, inputs=1)
         ...     reloaded = export.deserialize(file.read_bytes())
         >>> reloaded.in_avals[0].str_short(), reloaded.out_avals[0].str_short()
         ('float32[batch,12,1]', 'float32[batch,1]')
@@ -76,17 +77,21 @@ def export_forecaster(
 
     Source: https://docs.jax.dev/en/latest/export/export.html, "Compatibility guarantees".
     """
+    if isinstance(model, nn.Layer) or not (isinstance(model, models.Model) or callable(model)):
+        raise TypeError(
+            "export_model: the model must be one of seqjax.models (of a layer: models.from_layer),"
+            f" or a function (params, x) -> y, not {type(model).__name__}. A Forecaster is saved by"
+            " Forecaster.save."
+        )
     tokens = isinstance(inputs, nn.Tokens)
     if steps < 1 or (inputs.vocab_size if tokens else inputs) < 1:
-        raise ValueError(
-            f"export_forecaster: steps ({steps}) and inputs ({inputs}) must be at least 1."
-        )
+        raise ValueError(f"export_model: steps ({steps}) and inputs ({inputs}) must be at least 1.")
     if importlib.util.find_spec("flatbuffers") is None:
         raise ImportError(
-            "seqjax.io.export_forecaster needs flatbuffers, which jax.export writes with:"
+            "seqjax.io.export_model needs flatbuffers, which jax.export writes with:"
             " pip install 'seqjax[export]'"
         )
-    function = forecaster.apply if isinstance(forecaster, models.Model) else forecaster
+    function = model.apply if isinstance(model, models.Model) else model
     (batch,) = export.symbolic_shape("batch")
     shape = (batch, steps) if tokens else (batch, steps, inputs)
     x = jax.ShapeDtypeStruct(shape, dtype or ("int32" if tokens else "float32"))

@@ -39,6 +39,7 @@ def save_model(
         last: of a layer: see `seqjax.models.from_layer`.
 
     Raises:
+        TypeError: for anything else than a model or a layer, such as a `Forecaster`.
         WeightsError: for a layer that has no JSON (see `seqjax.nn.spec`), a layer without
             `inputs`, or parameters that are not the model's.
         FileNotFoundError: where the folder does not exist.
@@ -55,6 +56,11 @@ def save_model(
         >>> again.layer == model.layer, again.apply(params, jax.numpy.ones((2, 12, 1))).shape
         (True, (2, 1))
     """
+    if not isinstance(model, models.Model | Layer):
+        raise TypeError(
+            "save_model(path, model, params): the model must be one of seqjax.models or a layer,"
+            f" not {type(model).__name__}. A Forecaster is saved by Forecaster.save."
+        )
     path = Path(path)
     if isinstance(model, Layer):
         if inputs is None:

@@ -13,8 +13,6 @@ from seqjax.train.checkpoints import (
 from seqjax.train.job import EarlyStopping as EarlyStopping, Fit as Fit
 from seqjax.train.logs import MetricsLog as MetricsLog, Progress as Progress
 from seqjax.train.loop import (
-    Callback as Callback,
-    Options as Options,
     evaluate as evaluate,
     evaluate_metrics as evaluate_metrics,
     fit as fit,
@@ -23,6 +21,7 @@ from seqjax.train.loop import (
 from seqjax.train.losses import Loss as Loss, Losses as Losses
 from seqjax.train.mesh import data_mesh as data_mesh
 from seqjax.train.optimizers import cosine_adamw as cosine_adamw, tunable as tunable
+from seqjax.train.options import Callback as Callback, Options as Options
 from seqjax.train.running import with_running_statistics as with_running_statistics
 from seqjax.train.steps import TrainState as TrainState
 from seqjax.train.stopping import (

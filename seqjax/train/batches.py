@@ -55,6 +55,12 @@ def array_batches(arrays: Arrays, batch_size: int, *, shuffle: bool = True) -> B
         >>> batches.steps, batch["x"].tolist(), weights.tolist()
         (3, [4, 0], [1.0, 0.0])
     """
+    for path, leaf in jax.tree.leaves_with_path(arrays):
+        if not getattr(leaf, "shape", ()):
+            raise ValueError(
+                f"array_batches: arrays{jax.tree_util.keystr(path)} is {type(leaf).__name__}, no"
+                " array with the examples along its first axis; np.asarray makes one of a list."
+            )
     counts = {leaf.shape[0] for leaf in jax.tree.leaves(arrays)}
     if len(counts) != 1 or counts == {0}:
         raise ValueError(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import options as ocp_options
 
-from seqjax.storage.files import lock_folder
+from seqjax.storage.files import lock_folder, on_disk
 from seqjax.train.processes import all_agree, is_primary, wait_for_all
 from seqjax.train.records import (
     DamagedError,
@@ -39,9 +39,17 @@ def _not_told_yet(record: logging.LogRecord) -> bool:
     return record.levelno < logging.ERROR or "orbax" not in Path(record.pathname).parts
 
 
-# Of a save that fails Orbax logs hundreds of lines of tracebacks, thread by thread; what they
-# say is the one line of the CheckpointError that follows.
-logging.getLogger("absl").addFilter(_not_told_yet)
+def _without_tracebacks(owner: object) -> Callable[[], Any]:
+    """Leave out what Orbax logs of a save that fails; call the result to end that.
+
+    It is hundreds of lines of tracebacks, thread by thread; what they say is the one line of the
+    CheckpointError that follows. It ends with `owner`, too.
+    """
+    logger, one = logging.getLogger("absl"), partial(_not_told_yet)  # each owner's own
+    logger.addFilter(one)
+    return weakref.finalize(owner, logger.removeFilter, one)
+
+
 COMMITTED = "commit_success.txt"  # Orbax writes it last
 
 
@@ -74,7 +82,7 @@ class Checkpoints:
     newest checkpoint is what its checksums say.
 
     Args:
-        folder: made if it is missing.
+        folder: made if it is missing; of this machine, so that a bucket is mounted first.
         metadata: JSON that belongs to the run (configuration, seed, scaler); it
             is saved with every checkpoint, and a restore refuses a checkpoint
             whose metadata differs.
@@ -83,6 +91,7 @@ class Checkpoints:
         in_background: write while training goes on.
 
     Raises:
+        ValueError: for an address such as ``gs://bucket/run``, and numbers below 1.
         CheckpointError: where the folder cannot be made or written, or another run
             writes in it.
     """
@@ -100,7 +109,7 @@ class Checkpoints:
             raise ValueError(f"Checkpoints: every must be at least 1 step, not {every}.")
         if keep < 1:
             raise ValueError(f"Checkpoints: keep must be at least 1, not {keep}.")
-        self.folder = Path(folder).absolute()
+        self.folder = on_disk(folder).absolute()
         self.metadata = json.loads(json.dumps(metadata))  # as it will be read back
         self.every = every
         self._saving: tuple[int, int] | None = None  # step and bytes
@@ -130,6 +139,7 @@ class Checkpoints:
             raise CheckpointError(
                 f"{self.folder}: no checkpoints can be written here: {error.strerror}."
             ) from error
+        self._end_silence = _without_tracebacks(self)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -150,6 +160,7 @@ class Checkpoints:
             with contextlib.suppress(Exception):  # a failed save has been told
                 self._manager.close()
             self._unlock()
+            self._end_silence()
 
     def latest_step(self) -> int | None:
         """The newest saved step, or None."""

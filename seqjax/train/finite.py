@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from seqjax.train.steps import (
@@ -95,10 +95,11 @@ def latest_step(skipped: Skipped) -> int:
 
 def not_finite(tree: Any, name: str) -> list[str]:
     """Names of the leaves that hold NaN or infinity, `name` being that of the whole."""
+    # On the host: outside of `jax.jit` each shape would be two programs to compile.
     return [
         f"{name}{jax.tree_util.keystr(path)}"
         for path, leaf in jax.tree.leaves_with_path(tree)
-        if inexact(jnp.asarray(leaf)) and not jnp.all(jnp.isfinite(leaf))
+        if inexact(leaf) and not np.isfinite(leaf).all()
     ]
 
 

@@ -71,6 +71,7 @@ class _Together:
         self.limit = 1 if job.options["debug_nans"] else job.options["max_skips"]
         self.last = job.epochs * job.batches.steps
         self.watches = [Watch(one.name, self.limit) for one in seeds]
+        self.program = programs.train_with(tuple((job.options["compiler_options"] or {}).items()))
         self.tracing = self.traced = False
         self.means: list[float | None] = [None] * len(seeds)  # of the losses of the epoch
 
@@ -122,7 +123,7 @@ class _Together:
             if jax.process_count() > 1 and taken.steps not in calls:
                 self._meet_compiled(arguments, first=not calls)
             self._profile(len(calls))
-            self.states = programs.train(*arguments)
+            self.states = self.program(*arguments)
             calls.append(taken.steps)
             before, step = step, step + taken.steps
             asked = self.options["stop"]()
@@ -139,7 +140,8 @@ class _Together:
                 self.bar.advance(step / self.feed.steps)
             if over:
                 steps = (step - begun_at) * len(self.seeds)
-                self._end_epoch(step, numbers, steps / max(time.perf_counter() - begun, 1e-9))
+                seconds = max(time.perf_counter() - begun, 1e-9)
+                self._end_epoch(step, numbers, steps / seconds if steps else None)
             for index, one in enumerate(self.seeds):
                 if one.due(before, step, asked=asked):
                     self._save(one, index, step, wait=asked)
@@ -189,7 +191,7 @@ class _Together:
         examples, weights = self.layout.alone(batch)
         find_operation(self.job.program.loss, examples, weights, state, key)
 
-    def _end_epoch(self, step: int, numbers: list[TrainState], rate: float) -> None:
+    def _end_epoch(self, step: int, numbers: list[TrainState], rate: float | None) -> None:
         lines: list[dict[str, Any]] = []
         for index, mine in enumerate(numbers):
             line = {"step": step, "epoch": step // self.feed.steps, "loss": self.means[index]}
@@ -287,7 +289,7 @@ class _Together:
 
     def _meet_compiled(self, arguments: tuple[Any, ...], *, first: bool) -> None:
         """Compile in all processes: a collective waits 30 s for the others, this longer."""
-        programs.train.lower(*arguments).compile()
+        self.program.lower(*arguments).compile()
         wait_for_all("compiled")
         if first and isinstance(self.validation, Batches):
             inputs = self.job.validating, self.states.params, self.carries, self.validation.data

@@ -23,12 +23,13 @@ class EarlyStopping(NamedTuple):
     """End with the parameters of the epoch whose validation was best.
 
     Attributes:
-        patience: stop after so many epochs without a new best; None never stops.
+        patience: stop after so many epochs without a new best; None trains all epochs, and
+            keeps the best parameters.
         metric: "loss", or the name of a metric that the loss returns (`Losses`).
         mode: "min" where the least figure is the best, or "max".
     """
 
-    patience: int | None = None
+    patience: int | None = 10
     metric: str = "loss"
     mode: Mode = "min"
 
@@ -60,7 +61,7 @@ class Job(NamedTuple):
         program: of training.
         batches: of the training part.
         epochs: passes over it.
-        options: of `seqjax.train.loop.Options`, defaults filled in.
+        options: of `seqjax.train.options.Options`, defaults filled in.
         validating: of validation; None without.
         given: what checkpoints must agree with (`seqjax.train.seeds.given`); {} without any.
     """

@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from seqjax.storage.files import write_atomically
+from seqjax.storage.files import on_disk, write_atomically
 from seqjax.train.checkpoints import CheckpointError
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class MetricsLog:
 
     def __init__(self, path: str | Path, **common: Any) -> None:
         """Log to `path`; `common` fields (such as the seed) start every line."""
-        self.path = Path(path)
+        self.path = on_disk(path)
         self.common = common
 
     def _mine(self, line: dict[str, Any]) -> bool:
@@ -136,10 +136,11 @@ class Progress:
         if self.bar is not None:
             self.bar.update(self.task, completed=epochs)
 
-    def epoch(self, epoch: int, metrics: dict[str, float], steps_per_second: float) -> None:
-        """Show the figures of an epoch that is over."""
+    def epoch(self, epoch: int, metrics: dict[str, float], steps_per_second: float | None) -> None:
+        """Show the figures of an epoch that is over; no rate before there is one."""
         status = " ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        status += f" {steps_per_second:.0f} steps/s"
+        if steps_per_second is not None:
+            status += f" {steps_per_second:{',.0f' if steps_per_second >= 10 else '.2g'}} steps/s"
         if self.bar is not None:
             self.bar.update(self.task, completed=epoch, status=status)
         else:

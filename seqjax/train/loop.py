@@ -1,88 +1,27 @@
-"""Training: the public functions, and what they take."""
+"""Training: the public functions."""
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict, Unpack, get_args, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Unpack
 
 import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from seqjax.storage.same import same
-from seqjax.storage.strict_json import nearest
 from seqjax.train import programs
 from seqjax.train.batches import Batches
 from seqjax.train.checkpoints import Checkpoints
-from seqjax.train.feeds import call_of, means_of, place_validation, sums_over
+from seqjax.train.feeds import means_of, place_validation, sums_over
 from seqjax.train.group import train_together
-from seqjax.train.job import EarlyStopping, Fit, Job, Mode
+from seqjax.train.job import Fit
 from seqjax.train.logs import MetricsLog
 from seqjax.train.losses import Loss, Params
 from seqjax.train.mesh import check_mesh
+from seqjax.train.options import Options, check_batches, job_of, program_of, told
 from seqjax.train.programs import Layout
-from seqjax.train.running import update_of
-from seqjax.train.seeds import Seed, given
-from seqjax.train.steps import Program
-from seqjax.train.stopping import stop_requested
-from seqjax.train.streams import Stream, row_of_stream
-
-Track = Literal["gradient_norm", "learning_rate"]
-
-
-@runtime_checkable
-class Callback(Protocol):
-    """Something that hears of every epoch, such as a tracker of experiments."""
-
-    def epoch(self, seed: int, line: Mapping[str, Any]) -> None:
-        """Called when a seed's epoch is over, in the process that writes files.
-
-        Args:
-            seed: the seed.
-            line: as in `Fit.history`.
-        """
-        ...
-
-
-class Options(TypedDict, total=False):
-    """What `fit` and `fit_seeds` take alike, by name. Left out or None is the default."""
-
-    validation: Batches | Stream | None
-    """Examples for a validation loss, and the loss's metrics, after every epoch."""
-    early_stopping: EarlyStopping | None
-    """End with the best parameters; needs `validation`."""
-    steps_per_call: int | None
-    """Steps in one jitted call; by default an epoch (of a stream at most 16). Saves,
-    progress and stops fall between the calls."""
-    carry: Any
-    """A pytree of arrays that the loss takes as its fourth argument and returns in
-    `Losses`: what travels from each batch to the next, such as the state of a recurrent
-    network over a text in pieces (truncated back-propagation). Batches begin each epoch with
-    this one; a stream begins with it once. Where a document ends within, the loss resets it.
-    Every validation begins with it."""
-    track: Collection[Track]
-    """More for every line: "gradient_norm", the mean over the epoch's steps before the
-    optimizer; "learning_rate", of an `optax.inject_hyperparams`."""
-    track_metrics: Collection[str]
-    """Of the loss's metrics (`Losses`) those whose means over an epoch's training examples stand
-    in every line, too, under their own names. "backward_fallbacks" counts, of a loss that takes a
-    `counter` (see `Loss`), how often the backward pass of "newton" was left to the loop."""
-    callbacks: Sequence[Callback]
-    """Hear of every epoch; see `Callback`."""
-    progress: str | None
-    """A label for a progress bar (plain lines where stderr is no terminal), or None for
-    silence."""
-    max_skips: int
-    """So many skipped steps in a row (10) end a seed."""
-    debug_nans: bool
-    """Let the first step that is not finite end the run, and do it again operation by
-    operation to find the one at fault."""
-    profile: tuple[Path, int] | None
-    """A folder for a trace of so many jitted calls (`jax.profiler`), from the second on."""
-    stop: Callable[[], bool]
-    """Asked after every call; where true, the run saves and ends. By default
-    `stop_requested`."""
+from seqjax.train.seeds import Seed
+from seqjax.train.streams import Stream
 
 
 def fit(
@@ -115,8 +54,9 @@ def fit(
             `key` is None in validation.
         params: a pytree of arrays (copied: `params` itself stays usable).
         optimizer: an Optax transformation: clipping and schedules belong there. It is given
-            ``value=``, the batch's mean loss, too. Running statistics, such as those of
-            `seqjax.nn.BatchNorm`, are kept from it (`with_running_statistics`).
+            ``value=``, the batch's mean loss, too. Leaves named ``running_mean`` and
+            ``running_variance``, the running statistics of `seqjax.nn.BatchNorm`, are kept from
+            it (`with_running_statistics`); every other leaf is its own affair.
         batches: of the training part; see `array_batches` and `stream`.
         epochs: passes over the training part.
         seed: of the order of the examples and of the noise, below 2**32.
@@ -134,6 +74,7 @@ def fit(
         Parameters, history and the last state.
 
     Raises:
+        TypeError: for an argument of another type.
         ValueError: for arguments that do not fit each other.
         FloatingPointError: after `max_skips` steps in a row that were not finite, and
             where a validation loss is not. What is saved is finite.
@@ -151,7 +92,14 @@ def fit(
     """
     if mesh is not None:
         check_mesh(mesh)
-    job = _job("fit", loss, optimizer, batches, epochs, options, checkpoints is not None)
+    if any(map(callable, jax.tree.leaves(params))):
+        raise told("fit", "params", "a pytree of arrays, such as model.init(key)", params)
+    if metrics is not None and not isinstance(metrics, MetricsLog):
+        raise told("fit", "metrics", "train.MetricsLog(path)", metrics)
+    if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
+        wanted = "train.Checkpoints(folder, metadata, every=steps)"
+        raise told("fit", "checkpoints", wanted, checkpoints)
+    job = job_of("fit", loss, optimizer, batches, epochs, options, checkpoints is not None)
     one = Seed(programs.checked_seed(seed), params, metrics, checkpoints, opt_state)
     ((_, done),) = train_together(job, [one], Layout(over=mesh))
     return done
@@ -175,7 +123,8 @@ def fit_seeds(
     """Train one model from several seeds, as many at once as the devices take.
 
     Each seed ends where `fit` with that seed ends: bit for bit with one seed on a
-    device, to rounding with several (`jax.vmap`).
+    device, to rounding with several (`jax.vmap`). Arguments are checked at the call; training
+    begins with the first step of a loop over what it returns.
 
     Args:
         loss: see `fit`.
@@ -198,6 +147,7 @@ def fit_seeds(
         ``(seed, fit)`` in the order of `seeds`, as soon as it is done.
 
     Raises:
+        TypeError: for an argument of another type.
         ValueError: for arguments that do not fit each other.
         FloatingPointError: where a seed failed; the other seeds that were trained at the
             same time are done and yielded before.
@@ -214,37 +164,55 @@ def fit_seeds(
         >>> [(seed, round(float(done.params), 3)) for seed, done in runs]
         [(0, 2.0), (1, 2.0)]
     """
-    seeds = [programs.checked_seed(seed) for seed in seeds]
+    numbers = [programs.checked_seed(seed) for seed in seeds]
     if jax.process_count() > 1 and mesh is None:
         raise ValueError("fit_seeds: several processes train one seed at a time: pass mesh.")
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"fit_seeds: there must be at least one seed, each once, not {seeds}.")
-    job = _job("fit_seeds", loss, optimizer, batches, epochs, options, checkpoints is not None)
-    devices = jax.devices() if devices is None else list(devices)
-    if per_device is None:
-        on_cpu = devices[0].platform == "cpu"
-        per_device = 1 if on_cpu else -(-len(seeds) // len(devices))
-    if per_device < 1:
-        raise ValueError(f"fit_seeds: per_device must be at least 1, not {per_device}.")
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"fit_seeds: there must be at least one seed, each once, not {numbers}.")
+    if not callable(init):
+        raise told("fit_seeds", "init", "a function key -> params, such as model.init", init)
+    if metrics is not None and not callable(metrics):
+        wanted = "a function: lambda seed: train.MetricsLog(path, seed=seed)"
+        raise told("fit_seeds", "metrics", wanted, metrics)
+    if checkpoints is not None and not callable(checkpoints):
+        wanted = "a function: lambda seed: train.Checkpoints(folder / str(seed), ...)"
+        raise told("fit_seeds", "checkpoints", wanted, checkpoints)
+    job = job_of("fit_seeds", loss, optimizer, batches, epochs, options, checkpoints is not None)
+    places = jax.devices() if devices is None else list(devices)
+    most = per_device
+    if most is None:
+        most = 1 if places[0].platform == "cpu" else -(-len(numbers) // len(places))
+    if most < 1:
+        raise ValueError(f"fit_seeds: per_device must be at least 1, not {most}.")
     if mesh is not None:
         check_mesh(mesh)
-    group = per_device * len(devices) if mesh is None else 1
-    for first in range(0, len(seeds), group):
-        together = seeds[first : first + group]
-        needed = -(-len(together) // per_device)
-        layout = Layout(over=mesh)
-        if mesh is None:
-            spread = Mesh(np.array(devices[:needed]), ("seed",))
-            layout = Layout(mesh=spread, local=-(-len(together) // needed))
-        with contextlib.ExitStack() as stack:
-            members = []
-            for number in together:
-                one = Seed(number, init(programs.key_of(number)), name=f"fit_seeds, seed {number}")
-                one.log = None if metrics is None else metrics(number)
-                if checkpoints is not None:
-                    one.checkpoints = stack.enter_context(checkpoints(number))
-                members.append(one)
-            yield from train_together(job, members, layout)
+    group = most * len(places) if mesh is None else 1
+
+    def trained() -> Iterator[tuple[int, Fit]]:
+        for first in range(0, len(numbers), group):
+            together = numbers[first : first + group]
+            mine, label = job, job.options["progress"]
+            if label and len(together) < len(numbers):
+                last = f"-{first + len(together)}" if len(together) > 1 else ""
+                label = f"{label} ({first + 1}{last} of {len(numbers)})"
+                mine = job._replace(options={**job.options, "progress": label})
+            needed = -(-len(together) // most)
+            layout = Layout(over=mesh)
+            if mesh is None:
+                spread = Mesh(np.array(places[:needed]), ("seed",))
+                layout = Layout(mesh=spread, local=-(-len(together) // needed))
+            with contextlib.ExitStack() as stack:
+                members = []
+                for number in together:
+                    one = Seed(number, init(programs.key_of(number)))
+                    one.name = f"fit_seeds, seed {number}"
+                    one.log = None if metrics is None else metrics(number)
+                    if checkpoints is not None:
+                        one.checkpoints = stack.enter_context(checkpoints(number))
+                    members.append(one)
+                yield from train_together(mine, members, layout)
+
+    return trained()  # a generator: the checks above are of the call
 
 
 def evaluate(loss: Loss, params: Params, batches: Batches | Stream, carry: Any = None) -> float:
@@ -283,74 +251,8 @@ def evaluate_metrics(
         >>> evaluate_metrics(loss, jnp.array(1.0), array_batches(jnp.array([1.0, 3.0]), 2))
         {'error': 1.0, 'loss': 2.0}
     """
+    check_batches("evaluate", "batches", batches)
     layout = Layout()
     stacked, program = layout.stack([(params, carry)]), program_of(loss, None, batches)
     sums = sums_over(place_validation(batches, layout), layout, program, *stacked)
     return {name: float(means[0]) for name, means in means_of(sums).items()}
-
-
-def _job(
-    name: str,
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    batches: Batches | Stream,
-    epochs: int,
-    said: Options,
-    saves: bool,
-) -> Job:
-    """What the seeds share; ValueError for what does not fit each other."""
-    options: dict[str, Any] = _DEFAULTS | {
-        key: value for key, value in said.items() if value is not None
-    }
-    if unknown := options.keys() - _DEFAULTS.keys():
-        one = sorted(unknown)[0]
-        raise TypeError(f"{name}: there is no option {one!r}.{nearest(one, _DEFAULTS)}")
-    limits: tuple[tuple[str, int | None], ...] = (
-        ("epochs", epochs),
-        ("steps_per_call", options["steps_per_call"]),
-        ("max_skips", options["max_skips"]),
-        ("early_stopping.patience", getattr(options["early_stopping"], "patience", None)),
-    )
-    for what, number in limits:
-        if number is not None and number < 1:
-            raise ValueError(f"{name}: {what} must be at least 1, not {number}.")
-    stopping: EarlyStopping | None = options["early_stopping"]
-    if stopping is not None and stopping.mode not in get_args(Mode):
-        raise ValueError(f"{name}: early_stopping.mode is 'min' or 'max', not {stopping.mode!r}.")
-    if unknown := set(options["track"]) - set(get_args(Track)):
-        known = " and ".join(get_args(Track))
-        raise ValueError(f"{name}: track knows {known}, not {', '.join(sorted(unknown))}.")
-    reserved = {"step", "epoch", "loss", "skipped", "seed", "row", *get_args(Track)}
-    if taken := {
-        one for one in options["track_metrics"] if one in reserved or one.startswith("validation")
-    }:
-        raise ValueError(
-            f"{name}: a line already has {', '.join(sorted(taken))}; give the metric another name."
-        )
-    validation = options["validation"]
-    if validation is None and options["early_stopping"] is not None:
-        raise ValueError(f"{name}: early stopping needs validation batches.")
-    optimizer = same(optimizer)
-    program = program_of(loss, update_of(optimizer), batches)
-    validating = None if validation is None else program_of(loss, None, validation)
-    # Once for all seeds: checksums read all the data.
-    call = call_of(batches, options["steps_per_call"])
-    checked = given(batches, validation, call, optimizer) if saves else {}
-    return Job(name, optimizer, program, batches, epochs, options, validating, checked)
-
-
-_DEFAULTS: dict[str, Any] = dict.fromkeys(Options.__annotations__) | {
-    "track": (),
-    "track_metrics": (),
-    "callbacks": (),
-    "max_skips": 10,
-    "debug_nans": False,
-    "stop": stop_requested,
-}
-
-
-def program_of(loss: Loss, update: Any, batches: Batches | Stream) -> Program:
-    """What is compiled, with the functions of earlier calls where they do the same."""
-    if isinstance(batches, Stream):
-        return Program(same(loss), update, None, row_of_stream)
-    return Program(same(loss), update, batches.plan, batches.batch)

@@ -164,6 +164,14 @@ def train(
     return over_seeds(layout, one, (states, keys), (data, carry, at))
 
 
+@functools.cache
+def train_with(options: tuple[tuple[str, Any], ...]) -> Any:
+    """`train`, compiled with options of XLA."""
+    jitted: Any = train
+    how: Any = {"static_argnums": (0, 1, 2), "donate_argnames": "states"}
+    return jax.jit(jitted.__wrapped__, compiler_options=dict(options), **how) if options else train
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def validate(
     layout: Layout, program: Program, params: Params, carries: Any, data: Any

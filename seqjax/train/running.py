@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import optax
 
+_STATISTICS = frozenset({"running_mean", "running_variance"})  # as `seqjax.nn.BatchNorm` names them
+
 
 @functools.lru_cache(maxsize=64)  # the same for the same optimizer: what it does compiles once
 def with_running_statistics(
@@ -14,8 +16,8 @@ def with_running_statistics(
 ) -> optax.GradientTransformation:
     """`optimizer` for trained parameters, a moving average for running statistics.
 
-    Running statistics are the leaves whose name starts with ``running_``; a layer such
-    as `seqjax.nn.BatchNorm` gives them their distance from the batch's statistics for a
+    Running statistics are the leaves named ``running_mean`` and ``running_variance``; a layer
+    such as `seqjax.nn.BatchNorm` gives them their distance from the batch's statistics for a
     gradient. Each step moves them by ``1 - momentum`` of it. `fit` and `fit_seeds` do this
     themselves where parameters hold such leaves: it is for another momentum, and for
     loops of one's own.
@@ -61,9 +63,16 @@ def update_of(optimizer: optax.GradientTransformation) -> Callable[..., Any]:
     return optax.with_extra_args_support(optimizer).update
 
 
-def _labels(params: Any) -> Any:
-    def label(path: tuple[Any, ...], _: Any) -> str:
-        name = str(getattr(path[-1], "key", getattr(path[-1], "name", ""))) if path else ""
-        return "running" if name.startswith("running_") else "trained"
+def trained_leaves(tree: Any) -> list[Any]:
+    """The leaves of parameters, or of their gradient, but for running statistics."""
+    return [leaf for path, leaf in jax.tree.leaves_with_path(tree) if not _is_statistic(path)]
 
-    return jax.tree_util.tree_map_with_path(label, params)
+
+def _is_statistic(path: tuple[Any, ...]) -> bool:
+    return bool(path) and getattr(path[-1], "key", getattr(path[-1], "name", "")) in _STATISTICS
+
+
+def _labels(params: Any) -> Any:
+    return jax.tree.map_with_path(
+        lambda path, _: "running" if _is_statistic(path) else "trained", params
+    )

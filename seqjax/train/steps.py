@@ -15,6 +15,7 @@ from jax import Array, lax
 from seqjax.train.batches import MakeBatch
 from seqjax.train.losses import BACKWARD_FALLBACKS, Loss, Params, Sums, loss_sums
 from seqjax.train.mesh import split_batch
+from seqjax.train.running import trained_leaves
 
 
 class Best(NamedTuple):
@@ -179,6 +180,7 @@ def train_steps(
         updates, opt_state = update(gradient, state.opt_state, state.params, value=mean)
         params = optax.apply_updates(state.params, updates)
         squares = _sum_of_squares(gradient)
+        norm = jnp.sqrt(_sum_of_squares(trained_leaves(gradient)))
         changed = state._replace(
             params=params,
             opt_state=opt_state,
@@ -186,7 +188,7 @@ def train_steps(
             weight_sum=state.weight_sum + weight,
             skipped=state.skipped._replace(in_a_row=jnp.int32(0)),
             carry=carry,
-            norm_sum=None if state.norm_sum is None else state.norm_sum + jnp.sqrt(squares),
+            norm_sum=None if state.norm_sum is None else state.norm_sum + norm,
             metric_sums=jax.tree.map(jnp.add, state.metric_sums, metrics),
         )
         # A square beyond float32 counts, too: it would stay in Adam's second moment for good.

@@ -53,6 +53,25 @@ def test_padding_and_cutting():
     assert lengths.tolist() == [3, 0, 2]
     assert padded(sequences)[0].shape == (3, 5)
     assert padded([])[0].shape == (0, 0)
+    assert tokens.dtype == lengths.dtype == np.int32
+
+
+def test_measurements_are_padded_as_they_are():
+    rng = np.random.default_rng(0)
+    groups = [rng.normal(size=(steps, 2)).astype(np.float32) for steps in (3, 0, 5)]
+    numbers, lengths = padded([*groups, []])
+    assert numbers.dtype == np.float32
+    assert lengths.tolist() == [3, 0, 5, 0]
+    for row, group in zip(numbers, [*groups, np.zeros((0, 2))], strict=True):
+        np.testing.assert_array_equal(row[: len(group)], group)
+        assert not row[len(group) :].any()
+    assert padded([[0.5, 1.7], [2]])[0].tolist() == [[0.5, 1.7], [2.0, 0.0]]
+    with pytest.raises(ValueError, match=r"sequence 1 has the shape \(4, 3\); .* \[time, 2\]"):
+        padded([groups[0], np.zeros((4, 3))])
+    with pytest.raises(ValueError, match=r"hold numbers, not .*encode"):
+        padded(["a text"])
+    with pytest.raises(ValueError, match="does not fit into int32"):
+        padded([[2**40]])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from seqjax import io, models, nn
+from seqjax.forecast import Forecaster
 
 STEPS = 6
 X = np.random.default_rng(0).normal(size=(7, STEPS, 2)).astype(np.float32)
@@ -64,11 +64,10 @@ def test_an_exported_forecaster_runs_where_this_package_is_not(tmp_path):
     np.save(tmp_path / "x.npy", X)
     for name, model in MODELS.items():
         params = drawn(model)
-        io.export_forecaster(tmp_path / f"{name}.jax", model, params, steps=STEPS, inputs=2)
+        io.export_model(tmp_path / f"{name}.jax", model, params, steps=STEPS, inputs=2)
         np.save(tmp_path / f"{name}.npy", jax.jit(model.apply)(params, X))
     command = [sys.executable, "-c", PROBE, str(tmp_path)]
-    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # as in this process
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     worst = json.loads(done.stdout)
     assert set(worst) == set(MODELS)
@@ -83,7 +82,7 @@ def test_a_function_with_all_around_the_model_is_exported_for_many_platforms(tmp
     def forecast(params, x):
         return mean + models.generate(model, params, x - mean, 3)
 
-    exported = io.export_forecaster(
+    exported = io.export_model(
         tmp_path / "f.jax", forecast, params, steps=4, inputs=1, platforms=("cpu", "cuda", "tpu")
     )
     assert exported.platforms == ("cpu", "cuda", "tpu")
@@ -98,12 +97,17 @@ def test_what_cannot_be_exported_is_told(tmp_path, monkeypatch):
         return x
 
     with pytest.raises(ValueError, match=r"inputs \(0\)"):
-        io.export_forecaster(tmp_path / "f", forecast, (), steps=1, inputs=0)
+        io.export_model(tmp_path / "f", forecast, (), steps=1, inputs=0)
+    for other in (Forecaster("gru", horizon=3), nn.GRU(3)):
+        with pytest.raises(TypeError, match=r"not (Forecaster|GRU)\. .* Forecaster\.save"):
+            io.export_model.__wrapped__(tmp_path / "f", other, (), steps=1, inputs=1)
+    with pytest.raises(TypeError, match=r"not Forecaster\. .* Forecaster\.save"):
+        io.save_model.__wrapped__(tmp_path / "f", Forecaster("gru", horizon=3), ())
     with pytest.raises(FileNotFoundError, match="folder"):
-        io.export_forecaster(tmp_path / "none" / "f", forecast, (), steps=1, inputs=1)
+        io.export_model(tmp_path / "none" / "f", forecast, (), steps=1, inputs=1)
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     with pytest.raises(ImportError, match=r"\[export\]"):
-        io.export_forecaster(tmp_path / "f", forecast, (), steps=1, inputs=1)
+        io.export_model(tmp_path / "f", forecast, (), steps=1, inputs=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -116,7 +120,7 @@ def test_a_classifier_of_sentences_with_their_lengths(tmp_path):
         return model.apply(params, tokens, seq_lengths=(tokens > 0).sum(axis=1))
 
     path = tmp_path / "classifier.jax"
-    io.export_forecaster(path, answer, params, steps=STEPS, inputs=nn.Tokens(9))
+    io.export_model(path, answer, params, steps=STEPS, inputs=nn.Tokens(9))
     read = jax.export.deserialize(path.read_bytes())
     assert read.in_avals[0].str_short() == "int32[batch,6]"
     expected = answer(params, jnp.asarray(tokens))

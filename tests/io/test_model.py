@@ -53,7 +53,10 @@ def drawn(model):
 
 def program(model, params):
     x = models.example(model.inputs, 6)
-    return re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(model.apply)(params, x)))
+    shapes = {"global_condition": (1, 3), "local_condition": (1, 6, 2)}
+    context = {name: jnp.zeros(shapes[name]) for name in model.layer.context_names()}
+    traced = jax.make_jaxpr(model.apply)(params, x, context=context)
+    return re.sub("0x[0-9a-f]+", "", str(traced))
 
 
 @pytest.fixture

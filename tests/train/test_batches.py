@@ -47,3 +47,5 @@ def test_bad_arguments_are_refused():
         array_batches({"x": jnp.zeros(2), "y": jnp.zeros(3)}, 2)
     with pytest.raises(ValueError, match="batch_size"):
         array_batches(jnp.zeros(2), 0)
+    with pytest.raises(ValueError, match=r"arrays\['x'\]\[0\] is float, no array .* np.asarray"):
+        array_batches({"x": [1.0, 2.0]}, 2)

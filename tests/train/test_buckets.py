@@ -84,19 +84,19 @@ def test_means_and_training_are_those_of_padded_batches():
 
 
 def test_seeds_together_on_one_device_and_batches_over_devices():
-    how = {"epochs": 2, "validation": bucketed(shuffle=False)}
+    how, batches = {"epochs": 2}, bucketed(buckets=2)
     alone = [
-        train.fit(loss, MODEL.init(jax.random.key(s)), optax.sgd(0.5), bucketed(), seed=s, **how)
+        train.fit(loss, MODEL.init(jax.random.key(s)), optax.sgd(0.5), batches, seed=s, **how)
         for s in (0, 1)
     ]
     assert [line["loss"] for line in alone[0].history] != [
         line["loss"] for line in alone[1].history
     ]
     together = train.fit_seeds(
-        loss, MODEL.init, optax.sgd(0.5), bucketed(), seeds=(0, 1), per_device=2, **how
+        loss, MODEL.init, optax.sgd(0.5), batches, seeds=(0, 1), per_device=2, **how
     )
     over = train.fit(
-        loss, MODEL.init(jax.random.key(0)), optax.sgd(0.5), bucketed(),
+        loss, MODEL.init(jax.random.key(0)), optax.sgd(0.5), batches,
         mesh=train.data_mesh(), **how,
     )  # fmt: skip
     for one, other in [*zip(alone, (done for _, done in together), strict=True), (alone[0], over)]:

@@ -337,6 +337,8 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
         CheckpointError, match="file/saves: no checkpoints can be written here: Not"
     ):
         Checkpoints(tmp_path / "file" / "saves", {}, every=1)
+    with pytest.raises(ValueError, match=r"^gs://bucket/run: .*; mount the bucket and"):
+        Checkpoints("gs://bucket/run", {}, every=1)
 
 
 def test_several_incomplete_steps_and_no_other_are_an_error(tmp_path):
@@ -388,13 +390,17 @@ def test_only_the_newest_stay(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["3", "4"]
 
 
-def test_orbaxs_tracebacks_of_a_failed_save_are_not_printed():
+def test_orbaxs_tracebacks_of_a_failed_save_are_not_printed(tmp_path):
     """Hundreds of lines before the one of the error; what others log is left alone."""
-    logger = logging.getLogger("absl")
-    for path, level, told in (
-        ("/site-packages/orbax/checkpoint/_src/futures/future.py", logging.ERROR, False),
-        ("/site-packages/orbax/checkpoint/_src/futures/future.py", logging.WARNING, True),
-        ("/site-packages/absl/app.py", logging.ERROR, True),
-    ):
-        record = logger.makeRecord("absl", level, path, 1, "failed", (), None)
-        assert bool(logger.filter(record)) == told
+    logger, orbax = logging.getLogger("absl"), "/site-packages/orbax/checkpoint/_src/future.py"
+
+    def told(path, level):
+        return bool(logger.filter(logger.makeRecord("absl", level, path, 1, "failed", (), None)))
+
+    with Checkpoints(tmp_path / "saves", {}, every=1):
+        with Checkpoints(tmp_path / "others", {}, every=1):
+            pass
+        assert not told(orbax, logging.ERROR)
+        assert told(orbax, logging.WARNING)
+        assert told("/site-packages/absl/app.py", logging.ERROR)
+    assert told(orbax, logging.ERROR)  # of the user's own saves

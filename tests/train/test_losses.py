@@ -204,7 +204,11 @@ def test_callbacks_learning_rate_and_gradient_norm():
     tracker, whole = Tracker(), array_batches({"x": X}, 7, shuffle=False)
     optimizer = optax.inject_hyperparams(optax.sgd)(optax.exponential_decay(0.4, 1, 0.5))
     how = {"epochs": 2, "callbacks": [tracker], "track": ("gradient_norm", "learning_rate")}
-    done = fit(squares, START, optimizer, whole, seed=3, **how)
+
+    def loss(params, batch, key):  # with a statistic, whose gradient is no part of the norm
+        return squares(params, batch, key) + 5 * params["running_mean"]
+
+    done = fit(loss, START | {"running_mean": jnp.ones(())}, optimizer, whole, seed=3, **how)
     assert tracker.heard == [(3, line) for line in done.history]
     gradient = jax.grad(lambda params: jnp.mean(squares(params, {"x": X}, None)))(START)
     norm = float(optax.tree_utils.tree_norm(gradient))
@@ -312,6 +316,7 @@ def test_losses_of_a_wrong_kind(loss, error, message):
     ("options", "message"),
     [
         ({"epochs": 0}, "epochs must be at least 1"),
+        ({"epochs": 2.5}, "epochs must be at least 1, a whole number, not 2.5"),
         ({"track": ["lr"]}, "track knows gradient_norm and learning_rate, not lr"),
         (
             {"early_stopping": EarlyStopping(mode="maximum"), "validation": BATCHES},
@@ -328,17 +333,65 @@ def test_losses_of_a_wrong_kind(loss, error, message):
 )
 def test_settings_that_would_train_nothing(options, message):
     with pytest.raises(ValueError, match=message):
-        fit(squares, START, optax.sgd(0.1), BATCHES, **{"epochs": 1} | options)
+        fit.__wrapped__(squares, START, optax.sgd(0.1), BATCHES, **{"epochs": 1} | options)
     with pytest.raises(TypeError, match=r"no option 'early_stoping'. Did you mean"):
         fit(squares, START, optax.sgd(0.1), BATCHES, epochs=1, early_stoping=EarlyStopping())
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ({"batches": {"x": X}}, r"batches must be .*train\.array_batches.* not dict"),
+        ({"validation": {"x": X}}, "validation must be .*array_batches"),
+        ({"optimizer": 1e-3}, "optimizer must be an Optax transformation.* not float"),
+        ({"params": lambda key: START}, r"params must be .*model\.init\(key\), not function"),
+        ({"checkpoints": "folder"}, r"checkpoints must be train\.Checkpoints\(.* not str"),
+        ({"metrics": "log.jsonl"}, r"metrics must be train\.MetricsLog\(path\), not str"),
+        ({"early_stopping": 3, "validation": BATCHES}, r"train\.EarlyStopping\(.* not int"),
+        ({"callbacks": [print]}, r"callbacks must be objects with a method epoch\(seed, line\)"),
+        ({"callbacks": print}, "not builtin_function_or_method"),
+        ({"progress": 3}, "progress must be a label or True, not int"),
+    ],
+)
+def test_arguments_of_another_type_are_told_with_the_right_one(wrong, right):
+    how = {"loss": squares, "params": START, "optimizer": optax.sgd(0.1), "batches": BATCHES}
+    with pytest.raises(TypeError, match=right):
+        fit.__wrapped__(**how | {"epochs": 1} | wrong)  # as without types
+    of_seeds = {"init": lambda key: START, "seeds": (0,)} | wrong
+    if of_seeds.pop("params", None):
+        of_seeds["init"], right = START, "init must be a function key -> params"
+    if {"checkpoints", "metrics"} & wrong.keys():
+        right = r"must be a function: lambda seed: train\."
+    del how["params"]
+    with pytest.raises(TypeError, match=right):
+        fit_seeds.__wrapped__(**how | {"epochs": 1} | of_seeds)  # at the call
+
+
+def test_what_is_plain_needs_no_form_of_its_own(capsys):
+    """One name for a list of it, one object for a list of it, True for a label."""
+    heard = []
+
+    class Listener:
+        def epoch(self, seed, line):
+            heard.append(line)
+
+    how = {"track": "gradient_norm", "callbacks": Listener(), "progress": True}
+    done = fit(squares, START, optax.sgd(0.1), BATCHES, epochs=2, **how)
+    assert heard == done.history
+    assert all(line["gradient_norm"] > 0 for line in heard)
+    assert capsys.readouterr().err.startswith("training on 1 of 4 devices epoch 1/2 loss ")
+    fit(squares, START, optax.sgd(0.1), BATCHES, epochs=1, progress=False)
+    assert not capsys.readouterr().err
+
+
 def test_running_statistics_are_kept_from_the_optimizer_unasked():
-    """Decay would shrink them, and momentum carry them on."""
+    """Decay would shrink them, and momentum carry them on; any other name is a parameter's."""
     params = START | {"layer": {"running_mean": jnp.full(2, 3.0)}}
+    params |= {"cost": jnp.zeros(()), "running_cost": jnp.zeros(())}
 
     def loss(params, batch, key):  # whose gradient is 0.5, as a layer's would be its distance
-        return squares(params, batch, key) + 0.5 * jnp.sum(params["layer"]["running_mean"])
+        costs = (params["cost"] - 1) ** 2 + (params["running_cost"] - 1) ** 2
+        return squares(params, batch, key) + 0.5 * jnp.sum(params["layer"]["running_mean"]) + costs
 
     adam = optax.adamw(0.1, weight_decay=0.5)
     steps = 2 * BATCHES.steps
@@ -346,6 +399,7 @@ def test_running_statistics_are_kept_from_the_optimizer_unasked():
         done = fit(loss, params, optimizer, BATCHES, epochs=2)
         expected = 3.0 - steps * rate * 0.5
         np.testing.assert_allclose(done.params["layer"]["running_mean"], expected, rtol=1e-5)
+        assert done.params["running_cost"] == done.params["cost"] > 0.1
         runs = dict(fit_seeds(loss, lambda key: params, optimizer, BATCHES, epochs=2, seeds=[0]))
         jax.tree.map(np.testing.assert_array_equal, runs[0].params, done.params)
 

@@ -109,9 +109,14 @@ def whole(tmp_path_factory):
     return run(folder, squares), (folder / "metrics.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize(
-    "moment", [while_compiling, while_training, while_evaluating, while_saving]
+    ("moment", "number"),
+    [
+        (while_compiling, signal.SIGTERM),
+        (while_training, signal.SIGINT),
+        (while_evaluating, signal.SIGTERM),
+        (while_saving, signal.SIGINT),
+    ],
 )
 def test_a_signal_saves_and_ends_training(tmp_path, monkeypatch, capfd, whole, moment, number):
     with (
