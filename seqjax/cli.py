@@ -17,9 +17,9 @@ from seqjax.config import read_config
 from seqjax.data import DataError
 from seqjax.forecast import command
 from seqjax.forecast.options import Options, Predict
+from seqjax.forecast.settings import Settings
 from seqjax.storage.files import write_atomically
 
-_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 _FORECAST = """Forecast every series of a CSV or Parquet file, beside simple baselines.
 
     seqjax forecast sales.csv --horizon 14
@@ -46,7 +46,7 @@ class Forecast(launch.Config, Options):
     """The run's folder; by default named after the file: runs/sales, runs/sales-2, ..."""
     resume: bool = False
     """Go on in the folder: what is finished there is kept; it knows its options."""
-    seeds: int = 3
+    seeds: int = Settings.seeds
     """How many networks to train; their median is the forecast."""
 
     # Of experiments; nothing here would heed them.
@@ -95,7 +95,9 @@ def main() -> NoReturn:
 
 def _forecast(args: list[str]) -> int:
     if not any(re.match(r"--(out|help)\b|-h$", arg) for arg in args):
-        args = [*args, "--out", str(_folder(args))]
+        prog = "python -m seqjax forecast"  # as `launch` says it
+        config = tyro.cli(Forecast, args=args, prog=prog, description=_FORECAST)
+        args = [*args, "--out", str(_folder(config.file, config.resume))]
     return launch.launch("seqjax forecast", Forecast, _run_forecast, _FORECAST, args)
 
 
@@ -104,15 +106,14 @@ def _run_forecast(config: Forecast, folder: Path) -> launch.Result:
     return launch.Result(found.rows, "", found.files, found.table)
 
 
-def _folder(args: list[str]) -> Path:
+def _folder(file: Path | None, resume: bool) -> Path:
     """Named after the file: the next of runs/sales, runs/sales-2, ...; to resume the last."""
-    files = (Path(arg) for arg in args if Path(arg).suffix.lower() in _SUFFIXES)
-    name = re.sub(r"[^\w.-]+", "_", next(files, Path("forecast")).stem).lstrip("-.") or "forecast"
+    name = re.sub(r"[^\w.-]+", "_", file.stem if file else "").lstrip("-.") or "forecast"
     last, following, number = launch.RUNS / name, launch.RUNS / name, 1
     while following.exists():
         number += 1
         last, following = following, launch.RUNS / f"{name}-{number}"
-    return last if "--resume" in args else following
+    return last if resume else following
 
 
 def _predict(args: list[str]) -> int:

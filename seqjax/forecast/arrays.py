@@ -1,22 +1,23 @@
-"""A panel as arrays on the device, and the windows that are drawn from it on the fly.
+"""A panel as arrays, and the windows that are drawn from it on the fly.
 
 No window is kept: a batch is places in the flat arrays, and what stands around them is
-gathered inside the jitted step.
+gathered inside the jitted step; for forecasts by NumPy, which needs no program for each size.
 
 Dimensions: B batch, W history, H horizon, K covariates.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
-from jax import Array
 
 from seqjax.forecast.panel import Panel
 
+Array = jax.Array | np.ndarray
+
 
 class Arrays(NamedTuple):
-    """A panel on the device.
+    """A panel, of NumPy's arrays or on the device.
 
     Attributes:
         values: [total], each series on its own scale; NaN where missing.
@@ -90,7 +91,7 @@ def place(
     room: tuple[int, int] | None = None,
     future: np.ndarray | None = None,
 ) -> Arrays:
-    """A panel on the device.
+    """A panel as NumPy's arrays, of the types that a device wants.
 
     Args:
         panel: the panel.
@@ -125,10 +126,10 @@ def place(
         origins = origins + (stops - starts) - lengths
         stops = np.arange(len(panel.ids)) * (before + ahead) + before
         starts = stops - lengths
-    places = (jnp.asarray(one, jnp.int32) for one in (starts, stops, origins))
+    places = (one.astype(np.int32) for one in (starts, stops, origins))
     of_times = (calendar, past, known, panel.static)
-    features = (jnp.asarray(np.nan_to_num(one), jnp.float32) for one in of_times)
-    values, *scale = (jnp.asarray(one, jnp.float32) for one in (scaled, shift, width))
+    features = (np.nan_to_num(one).astype(np.float32, copy=False) for one in of_times)
+    values, *scale = (one.astype(np.float32, copy=False) for one in (scaled, shift, width))
     return Arrays(values, *[*places, *features, *scale])
 
 
@@ -145,22 +146,24 @@ def windows_at(
         horizon: H.
 
     Returns:
-        The windows, and the targets [B, H]: NaN where missing, or from the end of the series on.
+        The windows, and the targets [B, H]: NaN where missing, or from the end of the series on;
+        arrays of the panel's kind.
     """
-    steps = last[:, None] + jnp.arange(1 - history, horizon + 1)[None, :]
+    xp: Any = arrays.values.__array_namespace__()  # of NumPy or JAX
+    steps = last[:, None] + xp.arange(1 - history, horizon + 1)[None, :]
     start, stop = arrays.starts[series][:, None], arrays.stops[series][:, None]
     total = arrays.values.shape[0]
-    around = jnp.where(
-        (steps >= start) & (steps < stop), arrays.values[jnp.clip(steps, 0, total - 1)], jnp.nan
+    around = xp.where(
+        (steps >= start) & (steps < stop), arrays.values[xp.clip(steps, 0, total - 1)], np.nan
     )
     # A step before the series takes the time of its first value, whose mask says that it is none.
-    inside = jnp.clip(steps, start, total - 1)
-    time = jnp.maximum(steps, start) - start + arrays.origins[series][:, None]
-    time = jnp.minimum(time, len(arrays.calendar) - 1)
+    inside = xp.clip(steps, start, total - 1)
+    time = xp.maximum(steps, start) - start + arrays.origins[series][:, None]
+    time = xp.minimum(time, len(arrays.calendar) - 1)
     windows = Windows(
         around[:, :history],
         arrays.past[inside[:, :history]],
-        jnp.concatenate([arrays.calendar[time], arrays.known[inside]], axis=-1),
+        xp.concatenate([arrays.calendar[time], arrays.known[inside]], axis=-1),
         arrays.static[series],
         arrays.shift[series],
         arrays.width[series],

@@ -1,6 +1,6 @@
-"""The times of a grid as features, and the times behind its end."""
+"""The cycles of a grid of times, its times as features, and the times behind its end."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,52 @@ _PHASES = {
     "day_of_year": (_HOUR, 10 * _DAY),
     "month_of_year": (10 * _DAY, 190 * _DAY),
 }
+
+
+class Cycle(NamedTuple):
+    """A cycle of the calendar or the clock.
+
+    Attributes:
+        period: its steps.
+        name: in the plural, "years".
+        place: the name of a step in it.
+    """
+
+    period: int
+    name: str
+    place: str
+
+
+def cycles_of(grid: pd.Index) -> list[Cycle]:
+    """Those that a frequency suggests: of hours the day and the week, of days the week and ...
+
+    Example:
+        >>> [cycle.name for cycle in cycles_of(pd.date_range("2024", periods=9, freq="h"))]
+        ['days', 'weeks']
+    """
+    if not isinstance(grid, pd.DatetimeIndex) or grid.freq is None:
+        return []
+    offset: Any = to_offset(grid.freq)
+    step = seconds(offset)
+    name = "" if type(offset) is pd.DateOffset else offset.rule_code.split("-")[0]
+    if isinstance(offset, pd.offsets.Tick) or name == "D":
+        place = "hour" if step == _HOUR else "time of day"
+        week = "weekday" if step == _DAY else "time of the week"
+        lengths = ((_HOUR, "hours", "minute"), (_DAY, "days", place), (7 * _DAY, "weeks", week))
+        found = [Cycle(round(s / step), *names) for s, *names in lengths if not s % step]
+        if step >= _DAY:
+            found.append(Cycle(round(365 * _DAY / step), "years", "time of the year"))
+        return [cycle for cycle in found if cycle.period > 2]
+    if name in ("B", "C"):
+        cycles = [Cycle(5, "weeks", "weekday"), Cycle(261, "years", "time of the year")]
+        return cycles if offset.n == 1 else []
+    if name.endswith("W"):
+        return [Cycle(round(52 / offset.n), "years", "week")]
+    days = step / _DAY
+    if not 25 < days < 190:
+        return []
+    period = round(365 / days)
+    return [Cycle(period, "years", {12: "month", 4: "quarter"}.get(period, "time of the year"))]
 
 
 def features(grid: pd.Index, freq: Any = None) -> tuple[tuple[str, ...], np.ndarray]:

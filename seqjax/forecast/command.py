@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from seqjax.data import DataError
-from seqjax.forecast import evaluate, frames, naive, pages, results, seasons
+from seqjax.forecast import evaluate, frames, naive, naive_intervals, pages, results, seasons
 from seqjax.forecast.forecaster import Forecaster
 from seqjax.forecast.found import describe, step_of
 from seqjax.forecast.inputs import (
@@ -35,6 +36,7 @@ from seqjax.storage.versions import versions
 from seqjax.train import TrainingStopped, stop_requested
 
 MODEL = "model"  # the folder of a run that `Forecaster.load` reads
+QUICK = 50  # steps of a quick look's training, at most
 _MEASURED = "measured.json"  # sentences on how
 
 
@@ -78,21 +80,23 @@ def run(options: Options, folder: Path, *, seed: int, seeds: int) -> Found:
         raise DataError("--futr-exog needs --futr-csv: those columns at the times to forecast.")
     check_unchanged(folder, options)
     horizon = asked.settings.horizon
+    columns: Any = {"id_column": options.id_column, "time_column": options.time_column}
     if inputs.known is not None:  # told now, not after the training
-        columns = {"id_column": options.id_column, "time_column": options.time_column}
         frames.known_future(panel, inputs.known, horizon, **columns)
     windows = options.windows or windows_of(panel, horizon)
     before = hold_back(panel, windows * horizon)
     periods, periods_before = _periods(options, panel), _periods(options, before)
-    found = describe(panel, periods)
-    notes = list(inputs.notes)
+    of_network = resolved(dataclasses.replace(asked.settings, seasons=periods), panel)
+    season = of_network.seasons  # the baselines', too
+    found, notes = describe(panel, periods), [*inputs.notes]
     if options.quick:
-        notes.append("A quick look, by one network of 50 steps: without --quick it does better.")
+        options = dataclasses.replace(options, steps=min(QUICK, of_network.steps))
+        notes.append(f"A quick look, by {options.steps} steps: without --quick it does better.")
     for line in (*(f"{name}: {text}" for name, text in found.items()), *notes):
         print(f"  {line}", file=sys.stderr)
     measured = dataclasses.replace(options, season=periods_before or (1,))
     forecaster = measured.forecaster(seed, seeds, "measuring")
-    levels = _measurable(options.level, forecaster.settings, panel, windows)
+    levels = _measurable(options.level, forecaster.settings, before)
     if untold := [f"{one:g} %" for one in options.level if one not in levels]:
         notes.append(
             f"Before the held-out windows there are too few values to calibrate intervals of"
@@ -100,8 +104,9 @@ def run(options: Options, folder: Path, *, seed: int, seeds: int) -> Found:
         )
 
     def measure() -> pd.DataFrame:
-        how: dict[str, Any] = {"n_windows": windows, "refit": options.refit}
-        made = forecaster.cross_validation(frame, level=levels, static_df=inputs.static, **how)
+        how: dict[str, Any] = {"n_windows": windows, "refit": options.refit, "level": levels}
+        made = forecaster.cross_validation(frame, static_df=inputs.static, **how)
+        made = evaluate.with_baselines(made, panel, season, **columns)
         write_record(folder, options)  # nothing before that: a run that cannot be leaves nothing
         write_json(folder / _MEASURED, _of_measuring(forecaster))
         return made
@@ -125,7 +130,8 @@ def run(options: Options, folder: Path, *, seed: int, seeds: int) -> Found:
     future, levels = _forecast(forecaster, options.level, futr_df=inputs.known)
     notes += _untold(options.level, levels)
     held_out = crossed.rename(columns=options.usual)
-    scores = evaluate.scores(held_out, panel, forecaster.settings.seasons)
+    scores = evaluate.scores(held_out, panel, season)
+    baselines = naive_intervals.forecasts(panel, panel, horizon, season, levels)
     told = results.Results(
         source=source,
         step=step_of(panel.grid),
@@ -141,18 +147,16 @@ def run(options: Options, folder: Path, *, seed: int, seeds: int) -> Found:
         versions=versions(),
         again=_AGAIN.format(folder=folder),
     )
-    tables = {
-        "forecasts.csv": future,
-        "scores_by_series.csv": told.by_series.reset_index(),
-        "scores_by_horizon.csv": scores.by_horizon,
-    }
+    tables = results.tables(told, future, baselines, options.id_column)
     for name, one in tables.items():
         write_atomically(folder / name, one.to_csv(index=False).encode())
     written = pages.write(folder, told)
     rows = [row for row in evaluate.rows(scores) if np.isfinite(row.mean)]
     files = [folder / name for name in (*tables, "cross_validation.csv", MODEL)]
     shown = scores.pooled[~scores.pooled["metric"].str.match("CRPS|MSIS|sMAPE")]  # report has all
-    return Found(rows, evaluate.table(scores._replace(pooled=shown)), [*written, *files])
+    table = evaluate.table(scores._replace(pooled=shown))
+    table.caption = "\n".join([str(table.caption), "", *map(escape, results.verdict(told))])
+    return Found(rows, table, [*written, *files])
 
 
 _AGAIN = """seqjax predict {folder} new.csv --out next.csv
@@ -230,17 +234,14 @@ def _untold(asked: Sequence[float], levels: Sequence[float]) -> list[str]:
     ]
 
 
-def _measurable(
-    level: Sequence[float], settings: Settings, panel: Panel, windows: int
-) -> tuple[float, ...]:
+def _measurable(level: Sequence[float], settings: Settings, before: Panel) -> tuple[float, ...]:
     """The levels that can be calibrated on what stands before the held-out windows."""
-    before = hold_back(panel, windows * settings.horizon)
     if before.lengths.max() < 2:
         return ()
     settings = resolved(settings, before)
     plan = calibration_windows(settings, before)
     _, last = places_before(settings, only(before, plan.series), plan.windows, plan.step)
-    known = np.isfinite(panel.values)  # each step ahead is calibrated by itself
+    known = np.isfinite(before.values)  # each step ahead is calibrated by itself
     count = min(int(known[last + ahead].sum()) for ahead in range(1, settings.horizon + 1))
     # A quantile of n scores of rank (n + 1) level / 100 must be one of the n.
     return tuple(one for one in sorted(set(level)) if (count + 1) * one / 100 <= count)

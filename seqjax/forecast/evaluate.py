@@ -6,8 +6,8 @@ that the forecast knew), y, a column for each model, and its intervals as ``NAME
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,12 @@ from rich.table import Table
 from seqjax.data import DataError
 from seqjax.forecast import metrics, naive
 from seqjax.forecast.folds import Layout, Season, layout_of, with_baselines as with_baselines
+from seqjax.forecast.frames import panel_from_frame
 from seqjax.forecast.panel import Panel
 from seqjax.report import Kind, Row
 
 _END = re.compile(r".+-(?:median|(?:lo|hi)-[\d.]+)")
+_LOW = re.compile(r".+-lo-([\d.]+)")
 _KEYS = ("unique_id", "ds", "cutoff", "y")
 
 
@@ -30,7 +32,8 @@ class Scores(NamedTuple):
     Each table has the columns model, metric, value and skill, 1 - value / the reference's: above
     0 is better than it, 1 perfect, NaN where that is not defined. The metrics are MAE, RMSE, MASE,
     sMAPE (percent), and of intervals wQL, CRPS, coverage-80 (from 0 to 1) and MSIS-80; see
-    `seqjax.forecast.metrics`. wQL and CRPS of a point forecast take it for every quantile.
+    `seqjax.forecast.metrics`. Baselines have intervals, too, calibrated before the first cutoff;
+    wQL and CRPS are of forecasts that have those of every level.
 
     Attributes:
         pooled: over all series, windows and steps.
@@ -48,19 +51,37 @@ class Scores(NamedTuple):
     baselines: tuple[str, ...]
     notes: tuple[str, ...]
 
+    @property
+    def best_baseline(self) -> str:
+        """The first of them in `pooled`."""
+        return next(name for name in self.pooled["model"] if name in self.baselines)
+
 
 def scores(
-    frame: pd.DataFrame, panel: Panel, season: Season = None, *, reference: str | None = None
+    frame: pd.DataFrame,
+    panel: Panel | pd.DataFrame,
+    season: Season = None,
+    *,
+    reference: str | None = None,
+    id_column: str = "unique_id",
+    time_column: str = "ds",
+    target_column: str = "y",
+    freq: Any = None,
 ) -> Scores:
     """Score every model of a cross-validation, and the baselines.
 
     Args:
-        frame: columns unique_id, ds, cutoff, y (NaN where missing), models and intervals.
-        panel: all values.
+        frame: columns unique_id, ds, cutoff, y (NaN where missing), models and intervals; as from
+            `seqjax.forecast.Forecaster.cross_validation`.
+        panel: all values: the frame that was cross-validated.
         season: periods, in steps. MASE and MSIS are scaled with the shortest, in the past of
             each cutoff, as utilsforecast does.
         reference: a baseline; by default the best seasonal naive by MASE, without a season the
             last value.
+        id_column: of ids, in both frames.
+        time_column: of times.
+        target_column: of values.
+        freq: of the times of all values, where they are a frame; by default inferred.
 
     Returns:
         The scores.
@@ -71,32 +92,37 @@ def scores(
         ValueError: for a reference that is no baseline.
 
     Example:
-        >>> from seqjax.forecast.panel import panel_of
-        >>> panel = panel_of({"a": [1.0, 2.0, 3.0, 2.0, 3.0, 3.0]})
-        >>> frame = pd.DataFrame({"unique_id": "a", "ds": [4, 5], "cutoff": 3, "y": [3.0, 3.0]})
-        >>> found = scores(frame.assign(GRU=[3.0, 2.5]), panel, 2)
+        >>> y = [1.0, 2.0, 3.0, 2.0, 3.0, 3.0]
+        >>> whole = pd.DataFrame({"unique_id": "a", "ds": range(6), "y": y})
+        >>> found = scores(whole[4:].assign(cutoff=3, GRU=[3.0, 2.5]), whole, 2)
         >>> ours = found.pooled.set_index(["model", "metric"]).loc["GRU"]
         >>> found.reference, ours.loc["MAE", "skill"].item()
         ('seasonal naive, 2', 0.5)
     """
+    if isinstance(panel, pd.DataFrame):
+        named: Any = {"id_column": id_column, "time_column": time_column}
+        panel, _ = panel_from_frame(panel, **named, target_column=target_column, freq=freq)
+    frame = frame.rename(columns={id_column: "unique_id", time_column: "ds", target_column: "y"})
     if "y" not in frame:
         raise DataError(f"cross-validation: there is no column 'y' in {list(frame)}.")
     layout = layout_of(frame, panel)
-    baselines = layout.baselines(season)
-    models = _models(frame, layout, baselines)
+    lows = (_LOW.fullmatch(str(name)) for name in frame)
+    levels = sorted({float(low[1]) for low in lows if low})
+    of_baselines = layout.baselines(season, levels)
+    baselines = tuple(name for name in of_baselines if not _END.fullmatch(name))
     y = layout.dense(frame["y"])
     scale = np.full(y.shape[:2], np.nan)
     period = min(naive.periods(season), default=1)
     scale[layout.series, layout.window] = metrics.seasonal_scale(layout.past, period)[layout.pair]
-    levels = sorted({level for model in models.values() for level in model.ends})
 
-    def figures(axis: metrics.Axis) -> dict[str, dict[str, np.ndarray]]:
-        return {name: _figures(y, model, scale, levels, axis) for name, model in models.items()}
-
-    pooled = figures(None)
+    figures: tuple[dict[str, dict[str, np.ndarray]], ...] = ({}, {}, {})
+    for name, model in _models(frame, layout, of_baselines):
+        for part, axis in zip(figures, (None, (1, 2), (0, 1)), strict=True):
+            part[name] = _figures(y, model, scale, levels, axis)
+    pooled, by_series, by_horizon = figures
     # MASE, or MAE where no series has a scale.
     errors = {name: (one["MASE"].item(), one["MAE"].item()) for name, one in pooled.items()}
-    best = sorted(models, key=lambda name: [error for error in errors[name] if error == error])
+    best = sorted(pooled, key=lambda name: [error for error in errors[name] if error == error])
     if reference is None:
         naives = [name for name in best if name.startswith("seasonal naive, ")]
         reference = naives[0] if naives else "last value"
@@ -105,10 +131,10 @@ def scores(
     steps = np.arange(1, y.shape[-1] + 1)
     tables = (
         _tidy(pooled, best, reference),
-        _tidy(figures((1, 2)), best, reference, unique_id=layout.ids),
-        _tidy(figures((0, 1)), best, reference, horizon=steps),
+        _tidy(by_series, best, reference, unique_id=layout.ids),
+        _tidy(by_horizon, best, reference, horizon=steps),
     )
-    return Scores(*tables, reference, tuple(baselines), _notes(y, scale, layout))
+    return Scores(*tables, reference, baselines, _notes(y, scale, layout))
 
 
 def rows(found: Scores, split: str = "test") -> list[Row]:
@@ -127,7 +153,9 @@ def table(found: Scores) -> Table:
     wide = found.pooled.pivot(index="model", columns="metric", values="value")
     wide = wide.loc[found.pooled["model"].unique(), found.pooled["metric"].unique()]
     skill = found.pooled[found.pooled["metric"] == "MASE"].set_index("model")["skill"]
-    shown = Table(caption=f"skill: 1 - MASE / that of {escape(found.reference)}")
+    shown = Table(
+        caption=f"skill: 1 - MASE / that of {escape(found.reference)}", caption_justify="left"
+    )
     shown.add_column("model")
     for name in (*wide, "skill"):
         shown.add_column(name, justify="right", no_wrap=True)
@@ -147,19 +175,17 @@ class _Model(NamedTuple):
 
 def _models(
     frame: pd.DataFrame, layout: Layout, baselines: Mapping[str, np.ndarray]
-) -> dict[str, _Model]:
-    """Baselines, and the frame's own: what is no key and ends not in -lo-80, -hi-80 or -median."""
-    found = {}
-    for name, one in baselines.items():
-        point = layout.dense(one)
-        found[name] = _Model(point, point, {})
+) -> Iterator[tuple[str, _Model]]:
+    """The frame's own, what is no key and ends not in -lo-80, -hi-80 or -median, and baselines."""
+    columns: dict[Any, Any] = {**dict(frame.items()), **baselines}
 
     def column(name: str) -> np.ndarray:
-        if name not in frame or not pd.api.types.is_numeric_dtype(frame[name]):
-            fault = "is missing" if name not in frame else "is neither a key nor numbers"
+        if name not in columns or not pd.api.types.is_numeric_dtype(columns[name]):
+            fault = "is missing" if name not in columns else "is neither a key nor numbers"
             raise DataError(f"cross-validation: column {name!r} {fault}; it has {list(frame)}.")
-        values = frame[name].to_numpy(np.float64)
-        if (lost := np.isnan(values) & frame["y"].notna().to_numpy()).any():
+        values = pd.Series(columns[name]).to_numpy(np.float64)
+        lost = np.isnan(values) & frame["y"].notna().to_numpy()
+        if lost.any() and name not in baselines:
             row = frame.iloc[int(np.argmax(lost))]
             raise DataError(
                 f"cross-validation: column {name!r} has no forecast for id {row['unique_id']!r} at"
@@ -167,18 +193,17 @@ def _models(
             )
         return layout.dense(values)
 
-    for name in frame:
-        if name in (*_KEYS, *baselines) or _END.fullmatch(str(name)):
+    for name in columns:
+        if name in _KEYS or _END.fullmatch(str(name)):
             continue
         ends = {
             float(level): (column(f"{name}-lo-{level}"), column(f"{name}-hi-{level}"))
-            for other in frame
+            for other in columns
             if (level := str(other).removeprefix(f"{name}-lo-")) != str(other)
         }
         point = column(str(name))
-        median = column(f"{name}-median") if f"{name}-median" in frame else point
-        found[str(name)] = _Model(point, median, dict(sorted(ends.items())))
-    return found
+        median = column(f"{name}-median") if f"{name}-median" in columns else point
+        yield str(name), _Model(point, median, dict(sorted(ends.items())))
 
 
 def _figures(
@@ -190,10 +215,8 @@ def _figures(
         "MASE": metrics.mase(y, model.point, scale, axis),
         "sMAPE": metrics.smape(y, model.point, axis),
     }
-    # A point forecast is all of its quantiles; intervals of other levels than others' are not.
-    if levels and (not model.ends or [*model.ends] == [*levels]):
-        ends = model.ends or dict.fromkeys(levels, (model.point, model.point))
-        los, his = zip(*ends.values(), strict=True)
+    if levels and [*model.ends] == [*levels]:  # otherwise other quantiles than others'
+        los, his = zip(*model.ends.values(), strict=True)
         quantiles = np.stack([*los[::-1], model.median, *his], axis=-1)
         upper = [(100 + level) / 200 for level in levels]
         at = [*(1 - one for one in upper[::-1]), 0.5, *upper]

@@ -1,25 +1,24 @@
 """A CSV or a Parquet file of series as a long frame."""
 
-import csv
-import functools
-import io
 import itertools
 import operator
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from seqjax.data import DataError
-from seqjax.data.cells import ragged, read_text, short
+from seqjax.data.cells import short
+from seqjax.forecast.columns import USUAL, Choice, choose, name_series, once, parts_of
+from seqjax.forecast.counts import COUNTS, counted, dates_of
+from seqjax.forecast.layouts import Layout, Names, joined, layout_of
+from seqjax.forecast.notations import ISO
 from seqjax.forecast.rows import LINE
-from seqjax.forecast.texts import are_dates, are_numbers, floats_of, form_of, ids_of, times_of
-from seqjax.forecast.times import ISO, offsets_note
-from seqjax.storage.strict_json import nearest
+from seqjax.forecast.sheets import read_sheet
+from seqjax.forecast.texts import floats_of, form_of, ids_of, times_of
+from seqjax.forecast.times import offsets_note
 
-_CONVENTIONS = {"id": "unique_id", "time": "ds", "target": "y"}
 _LOOKED_AT = 200  # rows, for which columns are dates and which numbers
 
 
@@ -51,16 +50,19 @@ def read_frame(
     target_column: str = "y",
     time_format: str = ISO,
     covariates: Sequence[str] = (),
+    wide: bool = False,
 ) -> Table:
     """Read the columns that a forecast needs from a CSV or a Parquet file.
 
     A CSV is UTF-8 and has a header; commas, semicolons, tabs or bars part its cells. Where a file
     has not the conventional names, its only column of dates, its only one of numbers and, where
-    dates repeat, its only one of other texts are taken, which is told.
+    dates repeat, its only one of other texts are taken, which is told. Tables with a column for
+    each time, or of year, month and day, become long ones (`seqjax.forecast.layouts`).
 
     Args:
         path: of the file; Parquet by its end, ``.parquet`` or ``.pq``.
-        id_column: whose values name the series; a file without `unique_id` is one series.
+        id_column: whose values name the series, or ``store/item`` for two columns that do it
+            together; a file without `unique_id` is one series.
         time_column: dates, or whole numbers.
         target_column: the values; empty, or NA, where missing.
         time_format: of the dates, as in `pandas.to_datetime`; by default ISO 8601, quarters
@@ -68,6 +70,7 @@ def read_frame(
             all of them fit (31/12/2023), which is told. Of a file in which none has the form
             told they are read as by default.
         covariates: further columns of numbers, or of true and false.
+        wide: each column of numbers is a series.
 
     Returns:
         The frame and its columns' names, for `seqjax.forecast.frames.panel_from_frame`.
@@ -83,25 +86,21 @@ def read_frame(
         >>> table.time_column, table.target_column, len(table.frame)
         ('Date', 'Production', 168)
     """
-    path = Path(path)
-    names = {"id": id_column, "time": time_column, "target": target_column}
-    choose = functools.partial(_choose, names=names, covariates=tuple(covariates))
-    frame, names, notes = _read(path, choose)
-    found, time = list(notes), names["time"]
+    path, names = Path(path), Names(id_column, time_column, target_column)
+
+    def pick(where: str, header: list[str], head: pd.DataFrame) -> Choice:
+        return choose(where, header, head, names, covariates)
+
+    def change(head: pd.DataFrame) -> Layout | None:
+        return layout_of(head, names, covariates, wide)
+
+    frame, choice = _read(path, pick, change)
+    found, time = choice.notes, choice.names.time
     time_format = _as_times(frame, time, time_format, found)
-    if names["id"] in frame.columns:
-        frame[names["id"]] = ids_of(frame, names["id"])
-    elif len(
-        others := [name for name in frame.columns if name not in (*names.values(), *covariates)]
-    ):
-        if frame[time].duplicated().any():
-            names["id"] = others[0]
-            frame[others[0]] = ids_of(frame, others[0])
-            found.append(f"the series are named by column {short(others[0])} (--id-column)")
-        else:
-            frame = frame.drop(columns=others)
-    _as_floats(frame, (names["target"], *covariates), found)
-    return Table(frame, names["id"], time, names["target"], time_format, tuple(found))
+    frame, names, said = name_series(frame, choice)
+    found += said
+    _as_floats(frame, (names.target, *covariates), found)
+    return Table(frame, *names, time_format, tuple(found))
 
 
 def read_beside(
@@ -133,17 +132,24 @@ def read_beside(
     """
     path, found = Path(path), []
 
-    def choose(where: str, header: list[str], head: pd.DataFrame) -> _Choice:
+    def pick(where: str, header: list[str], head: pd.DataFrame) -> Choice:
         del head
-        keys = [name for name in (id_column, time_column) if name in (*header, *needed)]
+        ids = parts_of(id_column, header)
+        keys = [name for name in (*ids, time_column) if name in (*header, *needed)]
         for name in (*keys, *columns):
-            _once(where, header, name)
-        return {}, [*dict.fromkeys((*keys, *columns))], []
+            once(where, header, name)
+        return Choice(USUAL, [*dict.fromkeys((*keys, *columns))], ids, [])
 
-    frame, _, _ = _read(path, choose)
+    def change(head: pd.DataFrame) -> Layout | None:
+        return layout_of(head, Names(id_column, time_column, columns[0]))
+
+    frame, choice = _read(path, pick, change if time_column else None)
+    found += choice.notes
     if time_column in frame:
         _as_times(frame, time_column, time_format, found)
-    if id_column in frame and not texts:
+    if len(choice.others) > 1:
+        frame[id_column] = joined(frame, choice.others)
+    elif id_column in frame and not texts:
         frame[id_column] = ids_of(frame, id_column)
     _as_floats(frame, columns, found)
     return frame, tuple(f"{path.name}: {note}" for note in found)
@@ -152,6 +158,11 @@ def read_beside(
 def _as_times(frame: pd.DataFrame, column: str, told: str, notes: list[str]) -> str:
     """Read the texts of a column as times, in the form that is given back."""
     texts: Any = frame[column]
+    unit = counted(column, texts.tolist(), told=True) if told == ISO else None
+    if unit is not None:
+        frame[column] = dates_of(texts.tolist(), unit)
+        notes.append(f"column {short(column)}: times are read as {COUNTS.get(unit, unit)}")
+        return told
     form = form_of(texts, told)
     if form != told:
         way = " (--time-format)" if told == ISO else f", not {told}"
@@ -169,59 +180,70 @@ def _as_floats(frame: pd.DataFrame, columns: Sequence[str], notes: list[str]) ->
             notes += [f"column {short(column)}: {said}"] if said else []
 
 
-# Names by their use, the columns to read, and what was guessed.
-_Choice = tuple[dict[str, str], list[str], list[str]]
-_Choose = Callable[[str, list[str], pd.DataFrame], _Choice]
-_Read = tuple[pd.DataFrame, dict[str, str], list[str]]
+_Pick = Callable[[str, list[str], pd.DataFrame], Choice]
+_Change = Callable[[pd.DataFrame], Layout | None]
 
 
-def _read(path: Path, choose: _Choose) -> _Read:
-    """The columns chosen, their names by use, and what was guessed."""
+def _read(path: Path, pick: _Pick, change: _Change | None = None) -> tuple[pd.DataFrame, Choice]:
+    """The columns chosen, of a table that is made long where need be."""
     parquet = path.suffix.lower() in (".parquet", ".pq")
-    frame, names, notes = (_parquet if parquet else _csv)(path, choose)
+    frame, choice = (_parquet if parquet else _csv)(path, pick, change)
     frame.attrs["source"] = str(path)
-    return frame, names, notes
+    return frame, choice
 
 
-def _csv(path: Path, choose: _Choose) -> _Read:
+def _csv(path: Path, pick: _Pick, change: _Change | None) -> tuple[pd.DataFrame, Choice]:
     """The columns as texts."""
-    text = read_text(path)
-    header = re.sub('"[^"]*"', "", text.partition("\n")[0])
-    delimiter = max(",;\t|", key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
-    try:
-        header = [name.strip() for name in next(reader)]
-        rows = _rows(path, reader, header)
-        head = list(itertools.islice(rows, _LOOKED_AT))
-        if not head:
-            raise DataError(f"{path}: there is a header but no data.")
-        cells = pd.DataFrame([list(map(str.strip, row)) for _, row in head])
-        names, taken, notes = choose(f"{path}: line 1", header, cells)
-        take = operator.itemgetter(*(header.index(name) for name in taken))
+    sheet = read_sheet(path)
+    head = list(itertools.islice(sheet.rows, _LOOKED_AT))
+    if not head:
+        raise DataError(f"{path}: there is a header but no data.")
+    rows, where = itertools.chain(head, sheet.rows), f"{path}: line {sheet.line}"
+    cells = pd.DataFrame([row for _, row in head], dtype=object)
+
+    def taken(columns: list[str]) -> pd.DataFrame:
+        take = operator.itemgetter(*map(sheet.header.index, columns))
         lines, texts = [], []
-        for line, row in itertools.chain(head, rows):
+        for line, row in rows:
             lines.append(line)
-            texts.append(take(row) if len(taken) > 1 else (take(row),))
-    except csv.Error as error:
-        why = str(error).replace("unexpected end of data", "a quote is never closed")
-        raise DataError(f"{path}: line {reader.line_num}: not a regular CSV: {why}.") from None
-    columns = (list(map(str.strip, column)) for column in zip(*texts, strict=True))
-    frame = pd.DataFrame(dict(zip(taken, columns, strict=True)), dtype=object)
-    frame.index = pd.Index(lines, name=LINE)
-    frame.attrs["delimiter"] = delimiter
-    return frame, names, notes
+            texts.append(take(row) if len(columns) > 1 else (take(row),))
+        frame = pd.DataFrame(texts, pd.Index(lines, name=LINE), columns, dtype=object)
+        frame.attrs["delimiter"] = sheet.delimiter
+        return frame
+
+    found = _long(sheet.header, cells, taken, change)
+    if found is None:
+        choice = pick(where, sheet.header, cells)
+        frame = taken(choice.taken)
+    else:
+        frame, choice = _picked(where, *found, pick)
+    choice.notes[:0] = sheet.notes
+    return frame, choice
 
 
-def _rows(path: Path, reader: Any, header: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Rows as long as the header with their lines; blank ones are none."""
-    for row in reader:
-        if len(row) == len(header) and (len(row) > 1 or row[0]):
-            yield reader.line_num, row
-        elif any(cell.strip() for cell in row):
-            raise DataError(f"{path}: line {reader.line_num}: {ragged(row, header)}")
+_Taken = Callable[[list[str]], pd.DataFrame]
 
 
-def _parquet(path: Path, choose: _Choose) -> _Read:
+def _long(
+    header: list[str], head: Any, taken: _Taken, change: _Change | None
+) -> tuple[pd.DataFrame, list[str]] | None:
+    """A table that is not long as one that is, and what was understood."""
+    named = [k for k, name in enumerate(header) if header.count(name) == 1]
+    columns = [header[k] for k in named if header[k] or head[k].astype(str).any()]
+    head = head[[header.index(name) for name in columns]].set_axis(columns, axis=1)
+    if change is None or not columns or (layout := change(head)) is None:
+        return None
+    return layout.change(taken(columns)), list(layout.notes)
+
+
+def _picked(where: str, frame: Any, notes: list[str], pick: _Pick) -> tuple[pd.DataFrame, Choice]:
+    header = list(map(str, frame.columns))
+    choice = pick(where, header, frame.head(_LOOKED_AT).set_axis(range(len(header)), axis=1))
+    choice.notes[:0] = notes
+    return frame[choice.taken].copy(), choice
+
+
+def _parquet(path: Path, pick: _Pick, change: _Change | None) -> tuple[pd.DataFrame, Choice]:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
     try:
@@ -238,56 +260,14 @@ def _parquet(path: Path, choose: _Choose) -> _Read:
             raise DataError(f"{path}: the file is empty.")
         cells = head.to_pandas(ignore_metadata=True)
         header = [str(name) for name in cells.columns]
-        names, taken, notes = choose(str(path), header, cells)
-        return file.read(taken).to_pandas(ignore_metadata=True), names, notes
+        cells = cells.set_axis(range(len(header)), axis=1)
+
+        def taken(columns: list[str]) -> pd.DataFrame:
+            return file.read(columns).to_pandas(ignore_metadata=True)
+
+        if (found := _long(header, cells, taken, change)) is not None:
+            return _picked(str(path), *found, pick)
+        choice = pick(str(path), header, cells)
+        return taken(choice.taken), choice
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a regular Parquet file: {error}.") from None
-
-
-def _choose(
-    where: str,
-    header: list[str],
-    head: pd.DataFrame,
-    names: dict[str, str],
-    covariates: tuple[str, ...],
-) -> _Choice:
-    asked = [name for use, name in names.items() if name in header or name != _CONVENTIONS[use]]
-    for name in (*asked, *covariates):
-        _once(where, header, name)
-    nameless = [name for name in header if not name or name.startswith("Unnamed: ")]  # an index
-    known = (*asked, *covariates, *nameless)
-    spare = [k for k, name in enumerate(header) if name not in known]
-    dates = [header[k] for k in spare if are_dates(head.iloc[:, k])]
-    values = [header[k] for k in spare if are_numbers(head.iloc[:, k])]
-    names, notes = dict(names), []
-    for use, what, fitting in (("time", "dates", dates), ("target", "numbers", values)):
-        if names[use] in asked:
-            continue
-        if len(fitting) != 1:
-            way = f"name it: --{use}-column ({use}_column)"
-            if use == "time" and not fitting and values:
-                way += "; whole numbers can be times, too"
-            elif use == "target" and fitting and not set(header) - {*fitting, *dates}:
-                way += ", or put the series one below the other, with a column of their names"
-            raise DataError(
-                f"{where}: no column {names[use]!r}, and {len(fitting)} of the others hold {what}"
-                f"; the columns are {_listed(header)}; {way}."
-            )
-        names[use] = fitting[0]
-        notes.append(f"column {short(fitting[0])} is taken for the {use} (--{use}-column)")
-    others = [header[k] for k in spare if header[k] not in (*dates, *values)]
-    guessed = others if len(others) == 1 and names["id"] not in asked else []
-    named = [name for use, name in names.items() if use != "id" or name in asked]
-    return names, [*dict.fromkeys((*named, *covariates, *guessed))], notes
-
-
-def _once(where: str, header: list[str], name: str) -> None:
-    if (count := header.count(name)) != 1:
-        fault = f"{count} columns {short(name)}" if count else f"no column {short(name)}"
-        hint = nearest(name, header)
-        raise DataError(f"{where}: {fault}; the columns are {_listed(header)}.{hint}")
-
-
-def _listed(header: list[str]) -> str:
-    more = f" and {len(header) - 20:,} more" if len(header) > 20 else ""
-    return ", ".join(map(short, header[:20])) + more

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import lax
 
 from seqjax import train
 from seqjax.forecast import mixture
-from seqjax.forecast.arrays import Arrays, Windows, windows_at
+from seqjax.forecast.arrays import Array, Arrays, Windows, windows_at
 from seqjax.forecast.heads import head_of
 from seqjax.forecast.network import (
     Sizes,
@@ -24,8 +24,11 @@ from seqjax.forecast.network import (
 )
 from seqjax.forecast.settings import Settings
 
-SAMPLED = 32  # batches on which the naive forecasts are measured, before training
+SAMPLED = 1024  # windows on which the naive forecasts are measured, before training
+NUMBERS = 4_000_000  # of those forecasts, at most
 CALLS = 20  # jitted calls of a training: what a progress bar shows
+# Of programs that run once or twice: made quickly, not to be quick.
+ONCE: Any = {"xla_backend_optimization_level": 0}
 
 
 class Outputs(NamedTuple):
@@ -70,10 +73,11 @@ def fit_networks(
     per_epoch = -(-settings.steps // calls)
     plan, batch = _drawing(settings, per_epoch)
     batches = train.Batches(arrays, plan, batch, per_epoch)
+    assert settings.learning_rate is not None
     optimizer = train.cosine_adamw(
         settings.learning_rate, per_epoch * calls, weight_decay=settings.weight_decay
     )
-    network = network_of(settings, sizes)
+    initial = functools.partial(_initial(settings, sizes), gate=_gate(settings, arrays))
     saved = {}
     if checkpoints is not None:
         given = {"forecaster": dataclasses.asdict(settings)}
@@ -82,14 +86,39 @@ def fit_networks(
         )
     yield from train.fit_seeds(
         _loss_of(settings, sizes),
-        functools.partial(network.init, gate=_gate(settings)(arrays)),
+        initial,
         optimizer,
         batches,
         epochs=calls,
         seeds=seeds,
         progress=progress,
+        compiler_options=_brief(settings),
         **saved,
     )
+
+
+def _brief(settings: Settings) -> Any:
+    """Options of XLA that compile sooner, for programs that run for seconds only.
+
+    A training's program takes 6.0 or 3.9 s of a core in place of 7.7, its steps 2 or 6 % longer
+    (GRU 64-64, jax 0.10.2). None where it is told to optimise still less, as in tests.
+    """
+    if jax.default_backend() != "cpu" or jax.config.read("jax_disable_most_optimizations"):
+        return None
+    read = settings.seeds * settings.steps * settings.window  # of 10,000 steps three seconds
+    less = {"xla_backend_optimization_level": 1} if read < 30_000 else None
+    return less | _without_emitters() if less and read < 10_000 else less
+
+
+@functools.cache
+def _without_emitters() -> dict[str, Any]:
+    """An option of XLA; {} where there is none, as in jaxlib 0.11."""
+    option = {"xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda: 0, compiler_options=option).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return option
 
 
 @functools.cache  # the same functions for the same arguments: see `train.Batches`
@@ -105,7 +134,7 @@ def _drawing(settings: Settings, steps: int) -> tuple[Callable[..., Any], Callab
         series = some[number.astype(jnp.int32)]
         # Of short series windows that begin before them, with half of their values at least.
         room = jnp.maximum(lengths - horizon, 1)
-        least = jnp.minimum(history, jnp.maximum(room // 2, 1))[series]
+        least = jnp.minimum(settings.read, jnp.maximum(room // 2, 1))[series]
         most = jnp.maximum(room[series], least)
         share = jax.random.uniform(of_place, (steps, size))
         read = least + jnp.floor(share * (most - least + 1)).astype(jnp.int32)
@@ -115,30 +144,35 @@ def _drawing(settings: Settings, steps: int) -> tuple[Callable[..., Any], Callab
         series, last = row
         windows, targets = windows_at(arrays, series, last, history, horizon)
         # A window of missing values alone, or with nothing to forecast, counts nothing.
-        some = jnp.any(jnp.isfinite(targets), axis=1)
-        some &= jnp.any(jnp.isfinite(windows.history), axis=1)
-        return (windows, targets), some.astype(jnp.float32)
+        xp: Any = targets.__array_namespace__()
+        some = xp.any(xp.isfinite(targets), axis=1)
+        some &= xp.any(xp.isfinite(windows.history), axis=1)
+        return (windows, targets), some.astype(np.float32)
 
     return plan, batch
 
 
+def _gate(settings: Settings, arrays: Arrays) -> mixture.Gate:
+    """Where training begins: how a gate of constant weights mixes the naive forecasts best.
+
+    The windows by NumPy: what runs once is not worth two seconds of compilation.
+    """
+    each = settings.answers * len(mixture.naive_names(settings))
+    count = max(1, min(SAMPLED, NUMBERS // each) // settings.batch_size)
+    plan, batch = _drawing(settings, count)
+    drawn = jax.jit(plan, compiler_options=ONCE)(arrays, jax.random.key(0))
+    row = tuple(np.asarray(one).reshape(-1) for one in drawn)
+    (windows, targets), counted = batch(arrays, row)
+    history, shift, width = scaled_history(settings, windows)
+    scaled = (targets - shift[:, None]) / width[:, None]
+    values = int(np.sum(arrays.stops - arrays.starts))
+    return mixture.stacked(mixture.naive_of(settings, history), scaled, counted > 0, values)
+
+
 @functools.cache
-def _gate(settings: Settings) -> Callable[[Arrays], Array]:
-    """Where training begins: how a gate of constant weights should mix the naive forecasts."""
-    plan, batch = _drawing(settings, SAMPLED)
-
-    def gate(arrays: Arrays) -> Array:
-        def errors(row: tuple[Array, Array]) -> tuple[Array, Array]:
-            (windows, targets), counted = batch(arrays, row)
-            history, shift, width = scaled_history(settings, windows)
-            scaled = (targets - shift[:, None]) / width[:, None]
-            return mixture.errors(settings, history, scaled, counted > 0)
-
-        total, count = lax.map(errors, plan(arrays, jax.random.key(0)))
-        found = mixture.gate_of(settings, jnp.sum(total, axis=0), jnp.sum(count, axis=0))
-        return jnp.pad(found, ((0, 0), (0, head_of(settings).outputs)))
-
-    return jax.jit(gate)
+def _initial(settings: Settings, sizes: Sizes) -> Callable[..., Any]:
+    """`Network.init` as one program."""
+    return jax.jit(network_of(settings, sizes).init, compiler_options=ONCE)
 
 
 @functools.cache
@@ -169,22 +203,15 @@ def _loss_of(settings: Settings, sizes: Sizes) -> Callable[..., train.Losses]:
 
 
 @functools.cache
-def _windows(settings: Settings, ahead: int) -> Callable[[Arrays, Array, Array], Windows]:
-    """Jitted: the windows of a forecast of so many steps.
+def _blocks(settings: Settings, sizes: Sizes, blocks: int, size: int) -> Callable[..., Any]:
+    """A jitted forecast of so many blocks of `answers` steps, each fed with those before it.
 
-    Apart from the forecast, since panels of different sizes then share that program.
+    Of batches of `size` windows.
     """
-    history = settings.history
-    return jax.jit(lambda arrays, series, last: windows_at(arrays, series, last, history, ahead)[0])
-
-
-@functools.cache
-def _blocks(settings: Settings, sizes: Sizes, blocks: int) -> Callable[..., Any]:
-    """A jitted forecast of so many blocks of `answers` steps, each fed with those before it."""
     network, head, horizon = network_of(settings, sizes), head_of(settings), settings.answers
 
     def forecast(params: Any, windows: Windows, added: Array) -> Any:
-        size, length = windows.history.shape
+        length = windows.history.shape[1]
 
         def block(history: Array, inputs: tuple[Array, Array]) -> tuple[Array, Any]:
             number, more = inputs
@@ -208,7 +235,12 @@ def _blocks(settings: Settings, sizes: Sizes, blocks: int) -> Callable[..., Any]
         # Of the scales the first: that of what is known.
         return raw.reshape(*joined, -1), point.reshape(joined), shift[0], width[0]
 
-    return jax.jit(forecast)
+    return jax.jit(forecast, compiler_options=_brief(settings) if size == FEW else None)
+
+
+# Sizes of a batch, and up to how many windows the first is taken. A program for each costs two
+# seconds of compilation, as much as ten thousand windows; one series alone is no slower for it.
+FEW, MANY_AT_ONCE, MANY = 16, 256, 4096
 
 
 def forecasts(
@@ -238,8 +270,8 @@ def forecasts(
         The forecasts; `raw` behind the first block is on the scale of its own window.
     """
     blocks = -(-horizon // settings.answers)
-    run, windows = _blocks(settings, sizes, blocks), _windows(settings, blocks * settings.answers)
-    size = _round_up(len(series))
+    size = FEW if len(series) <= MANY else MANY_AT_ONCE
+    run, ahead = _blocks(settings, sizes, blocks, size), blocks * settings.answers
     pieces = []
     for begin in range(0, len(series), size):
         of_piece = slice(begin, begin + size)
@@ -249,16 +281,11 @@ def forecasts(
         if added is not None:
             split = added[of_piece].reshape(count, blocks, settings.answers)
             extra[:, :count] = np.moveaxis(split, 1, 0)
-        read = windows(arrays, jnp.asarray(rows), jnp.asarray(places))
-        found = run(params, read, jnp.asarray(extra))
+        windows, _ = windows_at(arrays, rows, places, settings.history, ahead)
+        found = run(params, windows, extra)
         raw, point, shift, width = (np.asarray(one, np.float64)[:count] for one in found)
         pieces.append((raw[:, :horizon], point[:, :horizon], shift, width))
     raw, point, shift, width = (np.concatenate(one) for one in zip(*pieces, strict=True))
     unit, zero = (np.asarray(one, np.float64)[series] for one in (arrays.width, arrays.shift))
     point = point * unit[:, None] + zero[:, None]
     return Outputs(raw, point, shift * unit + zero, width * unit)
-
-
-def _round_up(count: int) -> int:
-    """A batch's size: few different ones, so few compilations."""
-    return min(256, 1 << max(count - 1, 0).bit_length())

@@ -7,10 +7,8 @@ import numpy as np
 import pandas as pd
 
 from seqjax.data import DataError
-from seqjax.forecast import naive
-from seqjax.forecast.panel import Panel
-
-Season = int | Sequence[int] | None
+from seqjax.forecast.naive_intervals import Season, forecasts
+from seqjax.forecast.panel import Panel, only
 
 
 class Layout(NamedTuple):
@@ -39,19 +37,35 @@ class Layout(NamedTuple):
         found[at] = np.asarray(column, np.float64)
         return found
 
-    def baselines(self, season: Season) -> dict[str, np.ndarray]:
-        """Forecasts of the baselines by name, [rows]."""
-        found = naive.forecasts(self.past, int(self.step.max()) + 1, season)
+    def baselines(self, season: Season, level: Sequence[int | float] = ()) -> dict[str, np.ndarray]:
+        """Forecasts of the baselines, and their intervals, by the name of their column, [rows].
+
+        Calibrated before the first cutoff of each series: on none of the values that are scored.
+        """
+        _, first = np.unique(self.past.ids, return_index=True)
+        before, horizon = only(self.past, first), int(self.step.max()) + 1
+        found = forecasts(self.past, before, horizon, season, level)
         return {name: one[self.pair, self.step] for name, one in found.items()}
 
 
-def with_baselines(frame: pd.DataFrame, panel: Panel, season: Season = None) -> pd.DataFrame:
+def with_baselines(
+    frame: pd.DataFrame,
+    panel: Panel,
+    season: Season = None,
+    level: Sequence[int | float] = (),
+    *,
+    id_column: str = "unique_id",
+    time_column: str = "ds",
+) -> pd.DataFrame:
     """The frame with a column for each baseline, from the values up to each cutoff.
 
     Args:
-        frame: columns unique_id, ds, cutoff, and any others.
+        frame: columns of ids and times, cutoff, and any others.
         panel: all values.
         season: periods, in steps.
+        level: of their intervals, in percent; see `seqjax.forecast.naive_intervals.forecasts`.
+        id_column: of ids.
+        time_column: of times.
 
     Returns:
         A new frame, its rows in their order.
@@ -68,7 +82,8 @@ def with_baselines(frame: pd.DataFrame, panel: Panel, season: Season = None) -> 
         0  3.0         2.0                1.0
         1  2.0         2.0                2.0
     """
-    return frame.assign(**layout_of(frame, panel).baselines(season))
+    layout = layout_of(frame.rename(columns={id_column: "unique_id", time_column: "ds"}), panel)
+    return frame.assign(**layout.baselines(season, level))
 
 
 def layout_of(frame: pd.DataFrame, panel: Panel) -> Layout:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pandas as pd
 
 from seqjax.data import DataError
 from seqjax.forecast import auto, frames, naive, saving, seasons
+from seqjax.forecast.arguments import names_told
+from seqjax.forecast.folds import with_baselines
 from seqjax.forecast.found import standing_still
 from seqjax.forecast.panel import Panel, held_out, hold_back, tail_of, unknown_at_end, within
 from seqjax.forecast.predictor import Levels, Predictor, levels_of
@@ -18,12 +21,14 @@ from seqjax.forecast.settings import LONGEST_SEASON, Settings
 from seqjax.forecast.trained import Trained
 from seqjax.forecast.training import train_panel
 
+_SETTINGS = {field.name for field in dataclasses.fields(Settings)} - {"seasons"}
+
 
 class Forecaster(Predictor):
     """One network for all series of a frame, with calibrated intervals.
 
-    Conventions are those of Nixtla's libraries: a long frame with the columns `unique_id`, `ds`
-    and `y`; forecasts in columns named after the model.
+    Frames and columns are as those of Nixtla's libraries: a long frame with the columns
+    `unique_id`, `ds` and `y`; forecasts in columns named after the model.
 
     Args:
         model: "linear", "rnn", "lstm", "gru", "min_gru", "lru", "wavenet", or "auto", which
@@ -43,7 +48,7 @@ class Forecaster(Predictor):
         seed: of the first network.
         progress: a label for progress bars, or None for silence.
         **settings: further fields of `seqjax.forecast.Settings`, such as `loss="quantile"`,
-            `strategy="recursive"`, `transform="log"`, `seeds=5`, `steps=1000`.
+            `strategy="recursive"`, `transform="log"`, `features=64`, `seeds=5`, `steps=1000`.
 
     Attributes:
         settings: resolved, after `fit`.
@@ -52,7 +57,8 @@ class Forecaster(Predictor):
             windows of each series that it was measured on, and seconds.
 
     Raises:
-        ValueError: for settings that do not exist or fit each other.
+        TypeError: for a setting that does not exist.
+        ValueError: for settings that do not fit, by themselves or each other.
 
     Example:
         >>> times = pd.date_range("2020-01-01", periods=60, freq="MS")
@@ -63,6 +69,7 @@ class Forecaster(Predictor):
         ['unique_id', 'ds', 'Linear', 'Linear-median', 'Linear-lo-80', 'Linear-hi-80']
     """
 
+    @names_told(_SETTINGS)
     def __init__(
         self,
         model: str = "gru",
@@ -83,11 +90,10 @@ class Forecaster(Predictor):
         **settings: Any,
     ) -> None:
         self._auto = model == "auto"
-        known = {field.name for field in dataclasses.fields(Settings)} - {"seasons"} | {"season"}
-        if unknown := sorted(settings.keys() - known):
-            raise ValueError(f"Forecaster has no setting {unknown[0]!r}; it has {sorted(known)}.")
         self._seasons_given = season is not None
         settings |= {name: tuple(one) for name, one in settings.items() if isinstance(one, list)}
+        if isinstance(width := settings.get("features"), Integral):
+            settings["features"] = (width,)
         if "level" in settings:
             settings["level"] = tuple(map(float, levels_of(settings["level"])))
         self.settings = self._asked = Settings(
@@ -113,6 +119,7 @@ class Forecaster(Predictor):
         self._trained: Trained | None = None
         self._tail: Panel | None = None
 
+    @names_told()
     def fit(
         self,
         frame: pd.DataFrame,
@@ -172,6 +179,7 @@ class Forecaster(Predictor):
                 lines=self._lines,
             )
 
+    @names_told()
     def cross_validation(
         self,
         frame: pd.DataFrame,
@@ -181,6 +189,7 @@ class Forecaster(Predictor):
         refit: bool = False,
         level: Levels | None = None,
         static_df: pd.DataFrame | None = None,
+        baselines: bool = False,
     ) -> pd.DataFrame:
         """Forecasts of the last windows of every series, each from what was known before it.
 
@@ -194,6 +203,7 @@ class Forecaster(Predictor):
             refit: train anew for every window; otherwise once, before the first.
             level: of intervals, in percent; calibrated before the windows, too.
             static_df: see `fit`.
+            baselines: as of `predict`; their intervals, too, are calibrated before the windows.
 
         Returns:
             A frame with `id_column`, `time_column`, ``cutoff`` (the last time known), the actual
@@ -229,8 +239,12 @@ class Forecaster(Predictor):
                 f"{len(out):,} of {len(panel.ids):,} series are too short for every window and left"
                 f" out of cross-validation (first: {panel.ids[out[0]]!r})",
             )
+        found = pd.concat(pieces, ignore_index=True)
+        if baselines:
+            given = self.settings.seasons, levels_of(level)
+            found = with_baselines(found, panel, *given, **self._index_columns)
         order = [self._columns["id_column"], "cutoff", self._columns["time_column"]]
-        return pd.concat(pieces, ignore_index=True).sort_values(order, ignore_index=True)
+        return found.sort_values(order, ignore_index=True)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Forecaster":

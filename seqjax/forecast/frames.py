@@ -125,7 +125,9 @@ def panel_from_frame(
     if np.count_nonzero(begun) > np.count_nonzero(filled):
         by = f"[{id_column!r}, {time_column!r}]" if named else repr(time_column)
         fault = f"stands there a second time; add up or drop: frame.groupby({by}).sum()"
-        hint = "" if named else "; where a column names the series, say it: id_column (--id-column)"
+        hint = "; where columns name the series, say it: id_column (--id-column store item; of a"
+        hint += ' frame first join them: frame["store"] + "/" + frame["item"])'
+        hint = "" if named else hint
         if isinstance(grid, pd.DatetimeIndex) and grid.tz is None and seconds(grid.freq) <= 3600:
             hint += '; where clocks were put back: dt.tz_localize(zone, ambiguous="infer")'
         rows.refuse(places.again(), time_column, f"{fault}{hint}.")

@@ -208,13 +208,15 @@ def _until(grid: pd.Index, places: np.ndarray) -> pd.Index:
 
 
 def _flat(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Columns by name, flat, with the ends of intervals from the lowest to the highest."""
+    """Columns by name, flat: model by model, the ends of intervals from the lowest up."""
+    order = {name: place for place, name in enumerate(values)}
 
-    def rank(name: str) -> tuple[int, float]:
+    def rank(name: str) -> tuple[int, int, float]:
         end = _END.search(name)
         if end is None or (end[1] == "median") == bool(end[2]):
-            return 0, 0.0
+            return order[name], 0, 0.0
         level = float(end[2] or 0)
-        return {"median": (1, 0.0), "lo": (2, -level), "hi": (3, level)}[end[1]]
+        of_end = {"median": (1, 0.0), "lo": (2, -level), "hi": (3, level)}[end[1]]
+        return order.get(name[: end.start()], order[name]), *of_end
 
     return {name: np.asarray(values[name]).reshape(-1) for name in sorted(values, key=rank)}

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln
-from scipy.special import ndtri
 
 from seqjax.forecast.settings import Settings
 
@@ -79,6 +78,8 @@ def _quantile_head(levels: tuple[float, ...]) -> Head:
 
 def _between(levels: np.ndarray, learned: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """Quantiles of other levels: linear in the normal score, the outermost distance continued."""
+    from scipy.special import ndtri  # slow to import
+
     x, at = ndtri(levels), ndtri(asked)
     if len(x) == 1:
         return np.repeat(learned, len(at), axis=-1)
@@ -105,6 +106,8 @@ def _normal_quantiles(
 ) -> np.ndarray:
     del unit
     sigma = np.asarray(_spread(jnp.asarray(outputs[..., 1])), np.float64)
+    from scipy.special import ndtri  # slow to import
+
     return outputs[..., :1] + sigma[..., None] * ndtri(np.asarray(asked))
 
 

@@ -56,6 +56,7 @@ def read_inputs(options: Options, path: Path) -> Inputs:
         **{name: getattr(options, name) for name in _COLUMNS},
         time_format=options.time_format,
         covariates=(*options.hist_exog, *options.futr_exog),
+        wide=options.wide,
     )
     columns = {name: getattr(table, name) for name in _COLUMNS}
     form = table.time_format if options.time_format == ISO else options.time_format

@@ -13,18 +13,17 @@ and amplitude of a series.
 Dimensions: B batch, W history, L window, H horizon, G naive forecasts, N outputs of the head.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
 
 from seqjax import models, nn
-from seqjax.forecast.arrays import Windows
+from seqjax.forecast.arrays import Array, Windows
 from seqjax.forecast.heads import head_of
-from seqjax.forecast.mixture import mixed, naive, naive_names
-from seqjax.forecast.settings import Settings
+from seqjax.forecast.mixture import Gate, mean_of_known, mixed, naive_names, naive_of
+from seqjax.forecast.settings import CYCLES, Settings
 
 SMALLEST_WIDTH = 0.1  # of a window's scale, as a part of that of its whole history
 CONTEXT, AHEAD = 16, 32  # features of the state that a step ahead sees, and of its hidden layer
@@ -53,7 +52,7 @@ class Answer(NamedTuple):
         width: [B]; ``value * width + shift`` is on the scale of the history.
     """
 
-    outputs: Array
+    outputs: jax.Array
     shift: Array
     width: Array
 
@@ -64,34 +63,42 @@ class Network(NamedTuple):
     Attributes:
         encoder: reads a window.
         ahead: reads a part of the state and the features of a time ahead, or None.
+        answers: steps that it forecasts at once.
+        each: numbers for each of them: the gate's logits, and the head's outputs.
     """
 
     encoder: models.Model
     ahead: models.Model | None
+    answers: int
+    each: int
 
-    def init(self, key: Array, gate: Array | None = None) -> dict[str, Any]:
+    def init(self, key: Array, gate: Gate | None = None) -> dict[str, Any]:
         """Parameters; with those of the outputs at zero training begins at the naive forecasts.
 
         Args:
             key: of the draws.
-            gate: [H, G + N], what is added to the outputs' biases: logits of the gate, and zeros.
+            gate: where training begins; None for one of equal weights.
         """
         encoder = self.encoder.init(jax.random.fold_in(key, 0))
-        params = {"encoder": _still(self.encoder, encoder, gate)}
+        bias = jnp.zeros((self.answers, self.each))
+        if gate is not None:
+            bias = bias.at[:, : gate.logits.size].set(gate.logits)
+        params = {"encoder": _still(self.encoder, encoder, bias)}
+        params["trust"] = jnp.ones(()) if gate is None else jnp.asarray(gate.trust)
         if self.ahead is not None:
             params["ahead"] = _still(self.ahead, self.ahead.init(jax.random.fold_in(key, 1)))
         return params
 
 
-def _still(model: models.Model, params: Any, gate: Array | None = None) -> Any:
-    """Parameters with a last dense layer whose kernel is zero; to its bias the gate's is added."""
+def _still(model: models.Model, params: Any, bias: Array | None = None) -> Any:
+    """Parameters with a last dense layer whose kernel is zero; to its bias another is added."""
     assert isinstance(model.layer, nn.Stack)
     last = f"layers_{len(model.layer.layers) - 1}"
 
-    def still(path: Any, leaf: Array) -> Array:
+    def still(path: Any, leaf: jax.Array) -> jax.Array:
         names = {jax.tree_util.keystr((entry,), simple=True) for entry in path}
-        if {last, "bias"} <= names and gate is not None:
-            return leaf.at[: gate.size].add(gate.reshape(-1))
+        if {last, "bias"} <= names and bias is not None:
+            return leaf.at[: bias.size].add(bias.reshape(-1))
         return jnp.zeros_like(leaf) if {last, "kernel"} <= names else leaf
 
     return jax.tree_util.tree_map_with_path(still, params)
@@ -100,35 +107,24 @@ def _still(model: models.Model, params: Any, gate: Array | None = None) -> Any:
 def network_of(settings: Settings, sizes: Sizes) -> Network:
     """The models of a forecaster."""
     each = len(naive_names(settings)) + head_of(settings).outputs
-    outputs, ahead = settings.answers * each, None
+    outputs, ahead, of_step = settings.answers * each, None, (settings.answers, each)
     if sizes.ahead and settings.strategy != "sequence":
         # Times ahead are read by a small network of their own, the same for all of them.
         layers = (nn.Dense(AHEAD, "relu"), nn.Dense(each))
         steps = min(settings.answers, 64)
         ahead = models.from_layer(nn.Stack(layers), CONTEXT + sizes.ahead + steps)
         outputs += CONTEXT
-    features = 2 + len(settings.seasons) + sizes.ahead + sizes.past + sizes.static
+    features = 2 + 2 * len(settings.seasons) + sizes.ahead + sizes.past + sizes.static
     if settings.model == "linear":
         # One step of features: the whole window.
         stack = nn.Stack((nn.Dense(outputs),))
-        return Network(models.from_layer(stack, settings.window * features, last=True), ahead)
+        return Network(
+            models.from_layer(stack, settings.window * features, last=True), ahead, *of_step
+        )
     body = models.layers(settings.model, settings.features, dropout=settings.dropout)
-    stack = Summary((*body, nn.Dense(outputs)), dropout=settings.dropout)
+    stack = nn.Stack((*body, nn.Dense(outputs)), dropout=settings.dropout)
     every = settings.strategy == "sequence"
-    return Network(models.from_layer(stack, features, last=not every), ahead)
-
-
-class Summary(nn.Stack):
-    """A stack whose layers above the recurrent ones see the last state alone.
-
-    The same function as a `Stack`'s end; its dense layer, which answers all horizons, costs a
-    third of a training step where it answers at every step of the window.
-    """
-
-    @property
-    def ends_apart(self) -> bool:
-        """True."""
-        return True
+    return Network(models.from_layer(stack, features, last=not every), ahead, *of_step)
 
 
 def answer(
@@ -155,8 +151,8 @@ def answer(
     rows = raw[:, :size].reshape(len(raw), settings.answers, each)
     if network.ahead is not None:
         rows = rows + _ahead(network.ahead, settings, params["ahead"], raw[:, size:], windows)
-    found, known = naive(settings, history, 0)
-    return Answer(mixed(rows, found, known), shift, width)
+    found = naive_of(settings, history)
+    return Answer(mixed(rows, found, params["trust"]), shift, width)
 
 
 def answers_within(
@@ -166,11 +162,13 @@ def answers_within(
     history, shift, width = scaled_history(settings, windows)
     read = _features(settings, history, windows)
     raw = network.encoder.apply(params["encoder"], read, key=key)
-    found, known = jax.vmap(partial(naive, settings), (None, 0), 1)(
-        history, jnp.arange(settings.window - 1, -1, -1)
-    )
     rows = raw.reshape(*raw.shape[:2], settings.answers, -1)
-    return Answer(mixed(rows, found, known), shift, width)
+
+    def outputs(rows: Array, back: Array) -> jax.Array:
+        return mixed(rows, naive_of(settings, history, back), params["trust"])
+
+    backs = jnp.arange(settings.window - 1, -1, -1)
+    return Answer(jax.vmap(outputs, (1, 0), 1)(rows, backs), shift, width)
 
 
 def scaled_history(settings: Settings, windows: Windows) -> tuple[Array, Array, Array]:
@@ -180,26 +178,27 @@ def scaled_history(settings: Settings, windows: Windows) -> tuple[Array, Array, 
     in the unit of the series, so that the scale follows from the history alone.
     """
     history = windows.history
+    xp: Any = history.__array_namespace__()  # of NumPy or JAX
     window = history[:, -settings.window :]
-    known = jnp.isfinite(window)
-    count = jnp.maximum(jnp.sum(known, axis=1), 1)
-    shift = jnp.zeros(len(window))
+    known = xp.isfinite(window)
+    count = xp.maximum(xp.sum(known, axis=1), 1)
+    shift = xp.zeros(len(window), window.dtype)
     if settings.loss != "negative_binomial":
         # The middle of the known values, which sort before those that are not.
-        ranked = jnp.sort(jnp.where(known, window, jnp.inf), axis=1)
-        middle = jnp.stack([(count - 1) // 2, count // 2], axis=1)
-        shift = jnp.mean(jnp.take_along_axis(ranked, middle, axis=1), axis=1)
-        shift = jnp.where(jnp.any(known, axis=1), shift, 0.0)
+        ranked = xp.sort(xp.where(known, window, np.inf), axis=1)
+        middle = xp.stack([(count - 1) // 2, count // 2], axis=1)
+        shift = xp.mean(xp.take_along_axis(ranked, middle, axis=1), axis=1)
+        shift = xp.where(xp.any(known, axis=1), shift, 0.0)
 
     def deviation(values: Array) -> Array:
-        known = jnp.isfinite(values)
-        distance = jnp.where(known, jnp.abs(values - shift[:, None]), 0.0)
-        return jnp.sum(distance, axis=1) / jnp.maximum(jnp.sum(known, axis=1), 1)
+        known = xp.isfinite(values)
+        distance = xp.where(known, xp.abs(values - shift[:, None]), 0.0)
+        return xp.sum(distance, axis=1) / xp.maximum(xp.sum(known, axis=1), 1)
 
-    width = jnp.maximum(deviation(window), SMALLEST_WIDTH * deviation(history))
-    level = 0.1 * jnp.abs(shift * windows.width + windows.shift)
-    still = jnp.where(level > 1e-6 * windows.width, level, 1.0) / windows.width
-    width = jnp.where(width > 1e-6, width, still)
+    width = xp.maximum(deviation(window), SMALLEST_WIDTH * deviation(history))
+    level = 0.1 * xp.abs(shift * windows.width + windows.shift)
+    still = xp.where(level > 1e-6 * windows.width, level, 1.0) / windows.width
+    width = xp.where(width > 1e-6, width, still)
     return (history - shift[:, None]) / width[:, None], shift, width
 
 
@@ -210,11 +209,20 @@ def _features(settings: Settings, history: Array, windows: Windows) -> Array:
     columns = [value, jnp.isfinite(value).astype(value.dtype)]
     for season in settings.seasons:  # one season before the step after
         columns.append(history[:, length - steps + 1 - season : length + 1 - season])
+        columns.append(_cycle_means(history, season, steps))
     known = jnp.stack([jnp.where(jnp.isfinite(one), one, 0.0) for one in columns], axis=-1)
     static = jnp.broadcast_to(windows.static[:, None], (*known.shape[:2], windows.static.shape[-1]))
     # The time of the step after: what there is to know when it is forecast.
     after = windows.ahead[:, length - steps + 1 : length + 1]
     return jnp.concatenate([known, after, windows.past[:, length - steps :], static], axis=-1)
+
+
+def _cycle_means(history: Array, season: int, steps: int) -> Array:
+    """[B, L], of the step after each the mean of the values known cycles before; NaN of none."""
+    first = history.shape[1] - steps + 1
+    cycles = np.arange(1, max(min(CYCLES, first // season), 1) + 1)
+    values = history[:, first + np.arange(steps) - season * cycles[:, None]]
+    return mean_of_known(values, axis=1)
 
 
 def _ahead(

@@ -12,6 +12,17 @@ from seqjax.forecast.forecaster import Forecaster
 
 File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN ...")]
+# Several columns are one name: store/item.
+Joined = Annotated[
+    str,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="COLUMN ...",
+        instance_from_str="/".join,
+        is_instance=lambda given: isinstance(given, str),
+        str_from_instance=lambda name: [name],
+    ),
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +40,14 @@ class Options:
     """Of the intervals, in percent."""
     model: Literal["gru", "lstm", "min_gru", "rnn", "lru", "wavenet", "linear", "auto"] = "gru"
     """The network; auto tries them on held-out windows, and takes the best."""
-    id_column: str = "unique_id"
-    """Of the series' names; a file without it is one series."""
+    id_column: Joined = "unique_id"
+    """Of the series' names, or several that name them together; a file without it is one series."""
     time_column: str = "ds"
     """Of dates (ISO 8601), or whole numbers."""
     target_column: str = "y"
     """Of the values."""
+    wide: bool = False
+    """Each column of numbers is a series."""
     time_format: str = "ISO8601"
     """How dates are written, such as %d.%m.%Y; in a file with none of that form, found."""
     freq: str | None = None
@@ -68,7 +81,7 @@ class Options:
     steps: int | None = None
     """Of training; by default from the number of series."""
     quick: bool = False
-    """One network, 50 steps: for a look."""
+    """One network of at most 50 steps: for a look."""
 
     @property
     def usual(self) -> dict[str, str]:
@@ -89,7 +102,7 @@ class Options:
             raise DataError("say how many steps ahead to forecast: --horizon 14, for example.")
         if self.windows is not None and self.windows < 1:
             raise DataError(f"--windows must be at least 1, not {self.windows}.")
-        asked = {"window": self.input_size, "steps": 50 if self.quick else self.steps}
+        asked = {"window": self.input_size, "steps": self.steps}
         try:
             return Forecaster(
                 self.model,

@@ -154,7 +154,8 @@ def _skill_section(results: Results) -> str:
         " what stood before them. Skill is 1 - MASE / that of"
         f" {results.scores.reference}: above 0 is better than it, 1 is perfect. MASE is the mean"
         " absolute error in units of the seasonal naive's within what stood before; sMAPE is in"
-        " percent; wQL and CRPS judge the intervals, too."
+        " percent; wQL and CRPS judge the intervals, too. Those of every model are calibrated on"
+        " windows before the held-out ones."
     )
     table = html.table(results.pooled, "All held-out windows; best first", results.name)
     return html.paragraph(text) + table

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from seqjax.data import DataError
-from seqjax.forecast import frames, saving
+from seqjax.forecast import frames, naive_intervals, saving
+from seqjax.forecast.arguments import names_told
 from seqjax.forecast.intervals import predicted, sample_paths
 from seqjax.forecast.lines import interpolated
 from seqjax.forecast.panel import Panel, frequency_of, only, tail_of, unknown_at_end
@@ -57,6 +58,7 @@ class Predictor:
     _trained: Trained | None
     _tail: Panel | None
 
+    @names_told()
     def predict(
         self,
         frame: pd.DataFrame | None = None,
@@ -65,6 +67,7 @@ class Predictor:
         level: Levels | None = None,
         futr_df: pd.DataFrame | None = None,
         static_df: pd.DataFrame | None = None,
+        baselines: bool = False,
     ) -> pd.DataFrame:
         """Forecasts of the steps behind every series.
 
@@ -75,6 +78,8 @@ class Predictor:
             level: of intervals, in percent.
             futr_df: `id_column`, `time_column` and `futr_exog_list` of the times to forecast.
             static_df: of a frame with static covariates.
+            baselines: those of `seqjax.forecast.naive` beside it, from the whole past: `frame`
+                must be given. Without intervals where there are too few windows to calibrate them.
 
         Returns:
             A frame with `id_column`, `time_column`, the forecast in a column of the model's name,
@@ -84,12 +89,19 @@ class Predictor:
             DataError: for data that cannot be used, or too few windows to calibrate a level.
         """
         trained = self._fitted()
+        if baselines and frame is None:
+            raise ValueError("baselines need the whole past, which is not kept: pass the frame.")
         panel = self._past(frame, static_df)
         horizon = _steps("horizon", trained.settings.horizon if horizon is None else horizon)
         future = self._future(panel, futr_df, horizon)
-        found = predicted(trained, panel, horizon, levels_of(level), seed=self._seed, future=future)
+        levels = levels_of(level)
+        found = predicted(trained, panel, horizon, levels, seed=self._seed, future=future)
+        if baselines:
+            seasons = trained.settings.seasons
+            found |= naive_intervals.forecasts(panel, panel, horizon, seasons, levels)
         return frames.future_frame(panel, found, **self._index_columns)
 
+    @names_told()
     def sample_paths(
         self,
         count: int,

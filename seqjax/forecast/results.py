@@ -1,5 +1,6 @@
 """What a forecasting run found, as its reader is told it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -59,13 +60,14 @@ class Results(NamedTuple):
 
     @property
     def pooled(self) -> pd.DataFrame:
-        """[model, metric], best first; the last column is the skill."""
+        """[model, metric], best first; the first column, which a phone shows, is the skill."""
         table = self.scores.pooled
         wide = table.pivot(index="model", columns="metric", values="value")
         wide = wide.reindex(list(dict.fromkeys(table["model"])))
-        wide = wide[list(dict.fromkeys(table["metric"]))]
+        wide = wide.reindex(columns=list(dict.fromkeys(table["metric"])))
         skill = table[table["metric"] == "MASE"].set_index("model")["skill"]
-        return wide.assign(skill=skill).rename_axis("model")
+        wide.insert(0, "skill", skill.round(3))
+        return wide.rename_axis(index="model")
 
     @property
     def by_horizon(self) -> pd.DataFrame:
@@ -96,6 +98,32 @@ class Results(NamedTuple):
         return wide.sort_index(axis=1)
 
 
+def tables(
+    results: Results, future: pd.DataFrame, baselines: Mapping[str, np.ndarray], id_column: str
+) -> dict[str, pd.DataFrame]:
+    """What stands in CSV files beside the page.
+
+    Args:
+        results: of the run.
+        future: forecasts, under the user's names of columns.
+        baselines: [series, horizon] each, with their intervals: the best one is put beside.
+        id_column: the user's name.
+
+    Returns:
+        By the file's name.
+    """
+    scores = results.scores
+    of_best = re.compile(re.escape(scores.best_baseline) + "(-(lo|hi)-.*)?")
+    best = {name: one.reshape(-1) for name, one in baselines.items() if of_best.fullmatch(name)}
+    columns = (f"{results.name} MAE", f"{scores.reference} MAE", "MAE skill")
+    by_series = results.by_series.set_axis(columns, axis=1).rename_axis(id_column)
+    return {
+        "forecasts.csv": future.assign(**best),
+        "scores_by_series.csv": by_series.reset_index(),
+        "scores_by_horizon.csv": scores.by_horizon,
+    }
+
+
 def verdict(results: Results) -> list[str]:
     """How good the model is, in plain sentences, also where it is not.
 
@@ -121,7 +149,8 @@ def verdict(results: Results) -> list[str]:
     else:
         first = (
             f"A baseline is as good or better here: {best} has {metric} {other:.3g}, {name}"
-            f" {ours:.3g} on the held-out windows. Take the baseline, or give the model more data."
+            f" {ours:.3g} on the held-out windows. Take the baseline, which is in forecasts.csv,"
+            " too, or give the model more data."
         )
     sentences = [first]
     skill = results.by_series["skill"].dropna().to_numpy()

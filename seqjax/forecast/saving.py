@@ -19,9 +19,9 @@ from seqjax.forecast.panel import Panel
 from seqjax.forecast.settings import Settings
 from seqjax.forecast.trained import Covariates, Trained, sizes_of
 from seqjax.io.trees import named_leaves, nested
-from seqjax.storage.files import write_atomically, write_json
+from seqjax.storage.files import on_disk, write_atomically, write_json
 
-FORMAT = 2  # raised with every change of the network, whose parameters would mean something else
+FORMAT = 3  # raised with every change of the network, whose parameters would mean something else
 SETTINGS, ARRAYS = "forecaster.json", "arrays.npz"
 _PANEL = ("starts", "stops", "origins", "values", "past", "known", "static")
 
@@ -35,7 +35,7 @@ def save(folder: Path, trained: Trained, tail: Panel, more: dict[str, Any]) -> N
         tail: what is kept of the series, to forecast from.
         more: JSON.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    on_disk(folder).mkdir(parents=True, exist_ok=True)
     arrays = {f"panel/{name}": getattr(tail, name) for name in _PANEL}
     arrays |= {f"covariates/{name}": one for name, one in trained.covariates._asdict().items()}
     arrays["residuals"] = trained.residuals

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from seqjax.data import DataError
-from seqjax.forecast.seasons import cycles_of
+from seqjax.forecast.calendar import cycles_of
 
 
 class Season(NamedTuple):

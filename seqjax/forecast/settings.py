@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from numbers import Integral
 from typing import Literal, get_args
 
@@ -25,11 +26,14 @@ NAMES = {
     "lru": "LRU",
     "wavenet": "WaveNet",
 }
-WINDOWS_OF_A_SERIES = 30 * 20  # drawn in a training: thirty an epoch, twenty epochs
-FEWEST_STEPS = 150  # of a training: more of them learn a single series by heart
-MOST_READ = 120_000  # steps of a training times steps of a window: a minute of a CPU core
+PASSES = 0.5  # over all values, in a training: more of them learn little data by heart
+FEWEST_STEPS = 10  # of a training
+MOST_READ = 28_000  # steps of a training times steps of a window: ten seconds of a CPU core
+RATE, LINEAR_RATE = 5e-3, 2e-3  # of learning; that of a linear model, whose inputs are many
 LONGEST_WINDOW = 104  # steps that a network reads: two years of weeks
 LONGEST_SEASON = 750
+CYCLES = 20  # of each season, whose mean is a naive forecast
+LONGEST_HISTORY = 1000  # steps that naive forecasts look back
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Settings:
         level: of the intervals that a quantile head learns, in percent.
         transform: of the values before all else.
         dropout: rate between layers.
-        learning_rate: of AdamW, at the start of half a cosine.
+        learning_rate: of AdamW, at the start of half a cosine; None for `RATE`, or `LINEAR_RATE`.
         weight_decay: of AdamW.
         batch_size: windows in a batch.
         steps: of a training.
@@ -65,7 +69,7 @@ class Settings:
     level: tuple[float, ...] = (80.0, 95.0)
     transform: Transform | None = None
     dropout: float = 0.1
-    learning_rate: float = 2e-3
+    learning_rate: float | None = None
     weight_decay: float = 1e-2
     batch_size: int = 64
     steps: int = 0
@@ -95,10 +99,20 @@ class Settings:
         for name in ("window", "steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 1, or 0 to be found: not negative.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), not {self.dropout}.")
-        if not self.features or min(self.features) < 1:
-            raise ValueError(f"features must name the width of each layer, not {self.features}.")
+        for name, least, most in (
+            ("dropout", 0.0, 1.0),
+            ("learning_rate", sys.float_info.min, math.inf),
+            ("weight_decay", 0.0, math.inf),
+        ):
+            value = getattr(self, name)
+            if value is None and name == "learning_rate":
+                continue
+            if not isinstance(value, int | float | np.number) or not least <= value < most:
+                bounds = "above 0" if least else f"in [0, {most:g})"
+                raise ValueError(f"{name} must be a number {bounds}, not {value!r}.")
+        widths = self.features if isinstance(self.features, tuple) else ()
+        if not widths or not all(isinstance(one, Integral) and one >= 1 for one in widths):
+            raise ValueError(f"features must be the widths of layers, not {self.features!r}.")
         if self.loss == "negative_binomial" and self.transform is not None:
             raise ValueError(f"counts have no transform {self.transform!r}: leave it out.")
         if any(one < 2 for one in self.seasons):
@@ -118,7 +132,12 @@ class Settings:
 
     @property
     def history(self) -> int:
-        """Steps that a forecast depends on: the window, and a season before what follows each."""
+        """Steps that a forecast depends on: those read, and the cycles that are averaged."""
+        return max(self.read, min(CYCLES * max(self.seasons, default=1), LONGEST_HISTORY))
+
+    @property
+    def read(self) -> int:
+        """Steps that the network itself reads: the window, and a season before what follows."""
         return self.window + max(self.seasons, default=1) - 1
 
     @property
@@ -129,14 +148,15 @@ class Settings:
 
 
 def resolved(settings: Settings, panel: Panel) -> Settings:
-    """With a window and a number of training steps that follow from the data.
+    """With a window, a number of training steps and a learning rate that follow from the data.
 
     The window is three of the shortest season (two, where three are longer than
-    `LONGEST_WINDOW`): longer seasons come in as inputs, one season before each step, and more
-    steps of training are worth more than longer windows (docs/forecast_measures.md).
+    `LONGEST_WINDOW`): longer seasons come in as inputs, from the cycles before each step. Training
+    reads so many of its windows that it passes `PASSES` times over all values
+    (docs/forecast_measures.md).
 
     Args:
-        settings: `window` and `steps` 0 where they are to be found.
+        settings: `window` and `steps` 0, `learning_rate` None where they are to be found.
         panel: what it will be trained on.
 
     Returns:
@@ -167,7 +187,11 @@ def resolved(settings: Settings, panel: Panel) -> Settings:
         window = min(wanted, room)
     steps = settings.steps
     if not steps:
-        drawn = WINDOWS_OF_A_SERIES * int(np.sum(lengths > 1))
-        most = max(FEWEST_STEPS, MOST_READ // window)
-        steps = int(np.clip(math.ceil(drawn / settings.batch_size), FEWEST_STEPS, most))
-    return dataclasses.replace(settings, seasons=seasons, window=window, steps=steps)
+        wanted = math.ceil(PASSES * int(lengths.sum()) / settings.batch_size)
+        steps = int(np.clip(wanted, FEWEST_STEPS, max(FEWEST_STEPS, MOST_READ // window)))
+    rate = settings.learning_rate
+    if rate is None:
+        rate = LINEAR_RATE if settings.model == "linear" else RATE
+    return dataclasses.replace(
+        settings, seasons=seasons, window=window, steps=steps, learning_rate=rate
+    )

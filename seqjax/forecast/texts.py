@@ -7,18 +7,19 @@ import numpy as np
 import pandas as pd
 
 from seqjax.data.cells import short
+from seqjax.forecast.marks import MISSING, plain
+from seqjax.forecast.notations import FORMATS, ISO, forms_of, iso_of, read
 from seqjax.forecast.rows import refuse
-from seqjax.forecast.times import FORMATS, ISO, QUARTER, forms_of, read, read_times, several_offsets
-
-MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"))
-"""What stands for a number that is missing."""
+from seqjax.forecast.times import read_times, several_offsets
 
 # float() takes more: infinity, 1_000 and the digits of other scripts.
 _OF_NUMBERS = frozenset("0123456789+-.eE")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:(,\d{3})+|(\.\d{3})+)")
+_MONTHS = re.compile(r"(0[1-9]|1[0-2])\.(19|20)\d\d")  # as numbers have no 0 in front
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,17})")
 _DECIMAL, _PARTING = "decimal commas were read", "commas that part thousands were left out"
+_ENOUGH = 5  # numbers, to tell thousands from decimals
 _TRUTHS = {"true": 1.0, "false": 0.0}
 
 
@@ -114,7 +115,7 @@ def floats_of(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, str]:
         column: of texts.
 
     Returns:
-        float64, [rows], and what commas were taken for: "" where there are none.
+        float64, [rows], and what marks were taken for: "" where there are none.
 
     Raises:
         DataError: for what is no number, or may be two, and infinite ones.
@@ -125,14 +126,18 @@ def floats_of(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, str]:
         >>> floats_of(pd.DataFrame({"y": ["1,500", "2,500.25"]}), "y")
         (array([1500.  , 2500.25]), 'commas that part thousands were left out')
     """
-    texts = [text if isinstance(text, str) else "" for text in frame[column]]
+    texts = given = [text if isinstance(text, str) else "" for text in frame[column]]
     values: list[float] = []
-    said = ""
-    if set("".join(texts)) <= _OF_NUMBERS:  # quickly past honest columns
+    said, signs = "", []
+    marks = set("".join(texts))
+    thousands = "." in marks and all(text[-4:-3] == "." for text in texts if "." in text)
+    if marks <= _OF_NUMBERS and not thousands:  # quickly past honest columns
         try:
             values = [float(text) if text else np.nan for text in texts]
         except ValueError:
             values = []
+    if not values:
+        texts, signs = plain(texts)
     decimal, grouped = _grouped(texts) if not values else ("", None)
     for row, text in enumerate(texts if not values else ()):
         if text in MISSING:
@@ -149,14 +154,15 @@ def floats_of(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, str]:
             values.append(_TRUTHS[text.lower()])
         else:
             advice = "write 1234.5, without separators of thousands; leave it empty if missing"
-            refuse(frame, row, column, f"{short(text)} is not a number; {advice}.")
-    if said:
+            refuse(frame, row, column, f"{short(given[row])} is not a number; {advice}.")
+    if said or (thousands and not decimal):
         _refuse_thousands(frame, column, texts)
     found = np.array(values, np.float64)
     if (infinite := np.isinf(found)).any():
         row = int(infinite.argmax())
         refuse(frame, row, column, f"{short(texts[row])} is not finite: float64 ends at 1.8e308.")
-    return found, said or {",": _DECIMAL, ".": _PARTING}.get(decimal, "")
+    said = said or {",": _DECIMAL, ".": _PARTING}.get(decimal, "")
+    return found, "; ".join(filter(None, (*signs, said)))
 
 
 def _looks_like_number(text: str) -> bool:
@@ -165,20 +171,38 @@ def _looks_like_number(text: str) -> bool:
 
 
 def _grouped(texts: list[str]) -> tuple[str, re.Pattern[str] | None]:
-    """The mark of decimals, and the form of numbers, where one of them has both marks."""
+    """The mark of decimals, and the form of numbers, where the other one parts thousands.
+
+    One number has both marks, or two of one; or all have three digits behind their mark, but for
+    whole ones below a thousand.
+    """
     for decimal, parted in ((",", r"\."), (".", ",")):
         groups = rf"[1-9]\d{{0,2}}({parted}\d{{3}})+"
-        if any(re.fullmatch(rf"[+-]?{groups}[{decimal}]\d+", text) for text in texts):
-            return decimal, re.compile(rf"[+-]?(\d+|{groups})([{decimal}]\d+)?")
+        form = re.compile(rf"[+-]?(\d+|{groups})([{decimal}]\d+)?")
+        sure = re.compile(rf"[+-]?({groups}[{decimal}]\d+|{groups}{parted}\d{{3}})")
+        if any(map(sure.fullmatch, texts)):
+            return decimal, form
+        once = [text for text in texts if _THOUSANDS.fullmatch(text) and parted[-1] in text]
+        small = [text for text in texts if re.fullmatch(r"[+-]?\d{1,3}", text)]
+        filled = sum(text not in MISSING for text in texts)
+        if len(once) >= _ENOUGH and small and len(once) + len(small) == filled:
+            return decimal, form
     return "", None
 
 
 def _refuse_thousands(frame: pd.DataFrame, column: str, texts: list[str]) -> None:
-    """Of a column with commas: refuse what may be thousands as well as decimals."""
+    """Refuse what may be thousands as well as decimals.
+
+    Beside decimal commas that is 1.234; where cells are parted by commas, 1,234 alone; where they
+    are not, as where commas are decimal, 1.234 alone.
+    """
     groups = [text for text in texts if "," in text]
     doubtful = [text for text in texts if "." in text and _THOUSANDS.fullmatch(text)]
     parted = frame.attrs.get("delimiter", ",") == ","
-    if parted and all(map(_THOUSANDS.fullmatch, groups)):
+    if not groups:
+        filled = sum(text not in MISSING for text in texts)
+        doubtful = doubtful if not parted and _ENOUGH <= len(doubtful) == filled else []
+    elif parted and all(map(_THOUSANDS.fullmatch, groups)):
         doubtful = groups
     if doubtful:
         advice = "write 1234.5, without separators of thousands"
@@ -211,12 +235,16 @@ def are_dates(cells: pd.Series) -> bool:
     if not pd.api.types.is_string_dtype(cells.dtype):
         return pd.api.types.is_datetime64_any_dtype(cells.dtype)
     texts = cells.dropna().astype(str)
-    if not len(texts) or are_numbers(cells):
+    months = texts.str.fullmatch(_MONTHS).all() and texts.str.startswith("0").any()
+    if not len(texts) or (are_numbers(cells) and not months):
         return False
-    if texts.str.fullmatch(QUARTER).all():
+    if iso_of(texts.tolist()):
         return True
     utc = several_offsets(texts)
-    return any(not read(texts.tolist(), one, utc).isna().any() for one in (ISO, *FORMATS))
+    try:
+        return any(not read(texts.tolist(), one, utc).isna().any() for one in (ISO, *FORMATS))
+    except ValueError:  # of several zones: refused where they are read
+        return True
 
 
 def are_numbers(cells: pd.Series) -> bool:
@@ -228,5 +256,5 @@ def are_numbers(cells: pd.Series) -> bool:
     """
     if not pd.api.types.is_string_dtype(cells.dtype):
         return pd.api.types.is_numeric_dtype(cells.dtype)
-    texts = [text for text in cells.dropna().astype(str) if text not in MISSING]
+    texts = [text for text in plain(list(cells.dropna().astype(str)))[0] if text not in MISSING]
     return bool(texts) and all(map(_looks_like_number, texts))

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,22 +12,11 @@ from seqjax.data import DataError
 from seqjax.data.cells import short
 from seqjax.forecast.blocks import blocks
 from seqjax.forecast.calendar import seconds
+from seqjax.forecast.notations import ISO, days_of, forms_of, iso_of, meant, read
 from seqjax.forecast.rows import place, refuse
 
-ISO = "ISO8601"
-"""What times are read as, unless told."""
-QUARTER = re.compile(r"\d{4}-?Q[1-4]")
 _OFFSET = re.compile(r"\d[ ]?(Z|[+-](?:0\d|1[0-4]):?\d\d)$")  # 14 hours at most: -2024 is a year
 _CLOCK = ("now", "today")  # pandas reads them as the time of the call
-_DAYS = (
-    *("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%b %d, %Y"),
-    *("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y"),
-)
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-FORMATS = (
-    *(day + clock for clock in _CLOCKS for day in _DAYS),
-    *("%Y%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%y"),
-)
 
 
 def read_times(
@@ -67,6 +56,10 @@ def read_times(
         refuse(frame, int((codes == which).argmax()), column, words)
 
     dates = _dates(unique, fault, time_format, column, place(frame, 0, column))
+    if isinstance(dates, pd.DatetimeIndex):
+        each = dates.unique().sort_values()
+        if (days := days_of(each)) is not None:
+            dates = days.take(each.get_indexer(dates))
     of_dates, rising = pd.factorize(dates, sort=True)  # two texts may be one time
     return of_dates.astype(np.int32)[codes], pd.Index(rising)
 
@@ -100,7 +93,10 @@ def in_zone_of(frame: pd.DataFrame, column: str, grid: pd.DatetimeIndex) -> pd.D
     days, bare = seconds(grid.freq) >= 86_400, times.tz is None or grid.tz is None
     # A midnight of another zone is meant as the grid's, but not what is its midnight in UTC.
     if days and (_of_one_clock(times) if bare else _of_one_clock(times, grid[:1])):
-        there = times.tz_localize(None).tz_localize(grid.tz, nonexistent="shift_forward")
+        wall = times.tz_localize(None)
+        if grid.tz is None and _of_one_clock(grid[:1], wall.normalize()):
+            wall = meant(wall)
+        there = wall.tz_localize(grid.tz, nonexistent="shift_forward")
         return frame.assign(**{column: there.take(codes)})
     if bare:
         have, had = ("have no", f"one, {grid.tz}") if times.tz is None else ("have a", "none")
@@ -157,9 +153,8 @@ def _dates(unique: pd.Index, fault: Any, time_format: str, column: str, where: s
 def _parsed(
     texts: list[str], fault: Any, time_format: str, column: str, where: str
 ) -> pd.DatetimeIndex:
-    if time_format == ISO and all(map(QUARTER.fullmatch, texts)):
-        quarters = [text.replace("-", "") for text in texts]
-        return pd.PeriodIndex(quarters, freq="Q").to_timestamp()
+    if time_format == ISO and (days := iso_of(texts)):
+        return read(days, ISO)
     several = several_offsets(texts)
     try:
         dates = read(texts, time_format, utc=several)
@@ -189,7 +184,7 @@ def _of_one_clock(*times: pd.DatetimeIndex) -> bool:
 
 
 def offsets_note(column: str, given: Any, times: pd.Index) -> tuple[str, ...]:
-    """A sentence on what became of offsets from UTC that differ, where they do.
+    """A sentence on what became of offsets from UTC that differ, and of hours that summer moves.
 
     Args:
         column: its name.
@@ -202,9 +197,15 @@ def offsets_note(column: str, given: Any, times: pd.Index) -> tuple[str, ...]:
         ("column 'ds': at the same hour of every day, with several offsets from UTC: left out",)
     """
     zone: Any = getattr(times, "tz", None)
-    if not pd.api.types.is_string_dtype(given) or str(zone) not in ("None", "UTC"):
+    if not len(given) or str(zone) not in ("None", "UTC"):
         return ()
-    if not several_offsets(given):
+    some = map(str, given.iloc[:: len(given) // 50 + 1])
+    hours = {found[1] for one in some if (found := re.search(r"\d[T ](\d\d:\d\d)", one))}
+    bare = zone is None and isinstance(times, pd.DatetimeIndex)
+    if bare and hours - {f"{times[0]:%H:%M}", "24:00"} and _of_one_clock(pd.DatetimeIndex(times)):
+        said = "the same hour of every day, but for summer time, in UTC or so: taken for days"
+        return (f"column {short(column)}: {said}",)
+    if not pd.api.types.is_string_dtype(given) or not several_offsets(given):
         return ()
     if zone is not None:
         return (f"column {short(column)}: times of several offsets are taken to UTC",)
@@ -230,38 +231,6 @@ def several_offsets(texts: Iterable[Any]) -> bool:
             return False
         found.add(offset[1].replace(":", "").replace("Z", "+0000"))
     return len(found) > 1
-
-
-def read(
-    texts: Sequence[str] | np.ndarray, time_format: str, utc: bool = False
-) -> pd.DatetimeIndex:
-    """Texts as dates, NaT for those that are none.
-
-    Example:
-        >>> read(["31/01/2024", "2024-01-31"], "%d/%m/%Y").isna().tolist()
-        [False, True]
-    """
-    found = pd.to_datetime(list(texts), errors="coerce", format=time_format, utc=utc)
-    return pd.DatetimeIndex(found)
-
-
-def forms_of(texts: Sequence[str]) -> list[str]:
-    """The forms of dates, but for ISO 8601, that fit all of the texts.
-
-    Years of two digits fit where none of them comes to lie ahead, as 60 does (2060).
-
-    Example:
-        >>> forms_of(["01/02/2024"]), forms_of(["01/02/2024", "13/02/2024"])
-        (['%d/%m/%Y', '%m/%d/%Y'], ['%d/%m/%Y'])
-    """
-    few = texts[:: len(texts) // 50 + 1]
-    latest = pd.Timestamp.now() + pd.DateOffset(years=1)
-
-    def fits(some: Sequence[str], form: str) -> bool:
-        dates = read(some, form)
-        return not dates.isna().any() and ("%y" not in form or bool((dates < latest).all()))
-
-    return [form for form in FORMATS if fits(few, form) and fits(texts, form)]
 
 
 def _way_out(texts: list[str], column: str, where: str) -> str:

@@ -55,12 +55,15 @@ def train_panel(
     # A second training keeps the sizes of the first, so it compiles nothing.
     before = hold_back(panel, of_series)
     drawn = interpolated if lines else lambda one: one
-    trained = _fit(settings, covariates, drawn(before), seed, progress, folder, "held")
+    twice = held > HELD_BACK * typical_length(panel)
+    label = f"{progress}, for the intervals" if progress and twice else progress
+    trained = _fit(settings, covariates, drawn(before), seed, label, folder, "held")
     if held:
         of_plan = only(panel, plan.series)
         trained = calibrated(trained, of_plan, plan.windows, plan.step, lines=lines)
-    if held > HELD_BACK * typical_length(panel):
-        again = _fit(settings, covariates, drawn(panel), seed, progress, folder, "all")
+    if twice:
+        label = progress and f"{progress}, for the forecasts"
+        again = _fit(settings, covariates, drawn(panel), seed, label, folder, "all")
         trained = trained._replace(params=again.params, history=again.history)
     known = bool(np.any(np.isfinite(panel.values) & seen))
     return trained._replace(nonnegative=known and not np.any((panel.values < 0) & seen))

@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from seqjax.forecast.arrays import place, scales, windows_at
@@ -30,7 +29,12 @@ def test_windows_are_what_stands_around_them():
     calendar = np.arange(12.0)[:, None]
     arrays = place(panel, calendar)
     series, last = np.array([0, 0, 1, 2]), np.array([4, 9, 11, 13])
-    windows, targets = windows_at(arrays, jnp.asarray(series), jnp.asarray(last), 4, 3)
+    windows, targets = windows_at(arrays, series, last, 4, 3)
+    jax.tree.map(  # NumPy's, and those of a program
+        np.testing.assert_array_equal,
+        (windows, targets),
+        jax.jit(windows_at, static_argnums=(3, 4))(arrays, series, last, 4, 3),
+    )
     for row, (one, end) in enumerate(zip(series, last, strict=True)):
         expected = (around(panel, one, end, 4, 3) - shift[one]) / width[one]
         found = np.concatenate([windows.history[row], targets[row]])
@@ -45,7 +49,7 @@ def test_windows_are_what_stands_around_them():
 
 def test_the_last_steps_alone_give_the_same_forecasts():
     panel, calendar = a_panel(), np.arange(12.0)[:, None]
-    series = jnp.arange(3)
+    series = np.arange(3)
     future = np.full((3, 2, 1), 0.5, np.float32)
     whole = place(panel, calendar)
     tail = place(panel, calendar, room=(4, 2), future=future)

@@ -1,6 +1,7 @@
 """The command line, from a file to a folder and again."""
 
 import dataclasses
+import io
 import json
 import re
 import shutil
@@ -16,11 +17,12 @@ from seqjax.forecast.command import _measurable
 from seqjax.forecast.forecaster import Forecaster
 from seqjax.forecast.inputs import read_inputs, with_columns_of, write_record
 from seqjax.forecast.options import Options
+from seqjax.forecast.panel import hold_back
 from seqjax.forecast.settings import Settings
 
 IDS = ["007", "</td><script>alert(1)</script>", "Köln, süd"]
 HORIZON = 3
-HOW = ["--horizon", "3", "--season", "7", "--model", "linear", "--steps", "20", "--seeds", "1"]
+HOW = ["--horizon", "3", "--season", "7", "--model", "linear", "--steps", "20", "--quick"]
 
 
 def sales():
@@ -69,7 +71,9 @@ def test_the_folder_holds_forecasts_scores_and_the_model(finished, capsys):
     }  # fmt: skip
     future = pd.read_csv(run / "forecasts.csv", dtype={"shop": str})
     ends = [f"Linear-{end}" for end in ("lo-95", "lo-80", "hi-80", "hi-95")]
-    assert list(future) == ["shop", "day", "Linear", "Linear-median", *ends]
+    assert list(future)[:8] == ["shop", "day", "Linear", "Linear-median", *ends]
+    best, *of_best = list(future)[8:]  # of the baselines, beside the network
+    assert of_best == [end.replace("Linear", best) for end in ends]
     assert sorted(set(future["shop"])) == sorted(IDS)
     assert set(future["day"]) == {"2024-03-21", "2024-03-22", "2024-03-23"}
     assert (np.diff(future[[ends[0], ends[1], "Linear", ends[2], ends[3]]]) >= 0).all()
@@ -84,6 +88,19 @@ def test_the_folder_holds_forecasts_scores_and_the_model(finished, capsys):
     assert rows["Linear", "MAE"]["mean"] == pytest.approx(error)
     assert rows["Linear", "MAE"]["kind"] == "model"
     assert rows["seasonal naive, 7", "MASE"]["kind"] == "baseline"
+    errors = {
+        model: row["mean"]
+        for (model, metric), row in rows.items()
+        if metric == "MASE" and row["kind"] == "baseline"
+    }
+    assert best == min(errors, key=errors.__getitem__)
+    assert errors.keys() < set(crossed)
+    for name in errors:
+        error = (crossed[name] - crossed["units"]).abs().mean()
+        assert rows[name, "MAE"]["mean"] == pytest.approx(error)
+        assert (name, "wQL") in rows
+    by_series = pd.read_csv(run / "scores_by_series.csv", dtype={"shop": str})
+    assert list(by_series) == ["shop", "Linear MAE", "seasonal naive, 7 MAE", "MAE skill"]
     page = (run / "report.html").read_text()
     assert "<script" not in page
     assert "&lt;/td&gt;&lt;script&gt;alert(1)" in page
@@ -122,8 +139,8 @@ def one_line(capsys):
 def test_predict_goes_on_from_its_own_data_and_from_new(finished, capsys, monkeypatch):
     run, out = finished / "run", finished / "next.csv"
     assert cli.run(["predict", str(run)]) == 0
-    again = capsys.readouterr().out
-    assert again == (run / "forecasts.csv").read_text()
+    again = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    pd.testing.assert_frame_equal(pd.read_csv(run / "forecasts.csv")[list(again)], again)
     later = sales()
     later = later[later["day"] < "2024-03-10"]
     # Each file in another form of dates than the run's.
@@ -209,11 +226,19 @@ def test_what_is_measured_is_what_was_known(tmp_path):
     np.testing.assert_array_equal(inputs.panel.values, y)
     assert "interpolated" in " ".join(inputs.notes)
     settings = Settings("linear", 3)
-    assert _measurable((30.0, 80.0), settings, inputs.panel, 3) == ()
+    assert _measurable((30.0, 80.0), settings, hold_back(inputs.panel, 9)) == ()
     write_record(tmp_path, dataclasses.replace(options, time_format="%d/%m/%Y"))
     assert with_columns_of(tmp_path, options).time_format == "%d/%m/%Y"  # as new data are read
     whole = read_inputs(dataclasses.replace(options, missing="zero"), options.file).panel
-    assert _measurable((30.0, 80.0), settings, whole, 3) == (30.0, 80.0)
+    assert _measurable((30.0, 80.0), settings, hold_back(whole, 9)) == (30.0, 80.0)
+
+
+def test_a_run_is_named_after_its_file(monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli.launch, "launch", lambda *a: seen.append(a[-1][-1]) or 0)
+    cli.run(["forecast", "--futr-csv", "planned.csv", "--horizon", "3", "some sales.csv"])
+    assert seen == [str(cli.launch.RUNS / "some_sales")]
+    assert cli.Forecast().seeds == Forecaster("gru", horizon=3).settings.seeds
 
 
 def test_other_commands_become_other_programs(capsys, monkeypatch):

@@ -103,10 +103,23 @@ def test_tables_hang_together(case):
     assert mase["value"].is_monotonic_increasing  # best first
     assert mase["model"].iloc[0] == "GRU"
     np.testing.assert_allclose(mase["skill"], 1 - mase["value"] / pooled[found.reference, "MASE"])
-    points = found.pooled[found.pooled["model"] == "drift"].set_index("metric")["value"]
-    assert points["CRPS"] == pytest.approx(points["MAE"])  # of a point forecast
-    assert "coverage-80" not in points
+    assert found.best_baseline == mase["model"].iloc[1]
     assert found.notes == ()
+    # Baselines have intervals, calibrated on none of the windows that are scored.
+    full = evaluate.with_baselines(frame, panel, SEASON, [80])
+    held = panel.values.copy()
+    for start, origin, stop in zip(panel.starts, panel.origins, panel.stops, strict=True):
+        held[start + panel.grid.get_loc(frame["cutoff"].min()) + 1 - origin : stop] *= 100
+    spoilt = evaluate.with_baselines(frame, panel._replace(values=held), SEASON, [80])
+    first = frame["cutoff"] == frame["cutoff"].min()
+    pd.testing.assert_frame_equal(spoilt[first], full[first])
+    # Of forecasts without intervals there is no loss of quantiles; all values may be a frame.
+    names = {"unique_id": "shop", "ds": "day", "y": "units"}
+    theirs = (one.rename(columns=names) for one in (frame.assign(bare=frame["GRU"]), case[2]))
+    named = {"id_column": "shop", "time_column": "day", "target_column": "units"}
+    again = evaluate.scores(*theirs, [SEASON, 14], **named).pooled.set_index(keys)["value"]
+    assert list(again.loc["bare"].index) == ["MAE", "RMSE", "MASE", "sMAPE"]
+    pd.testing.assert_series_equal(again.drop(index="bare", level=0), pooled)
 
 
 def test_missing_and_constant_are_counted_and_told():

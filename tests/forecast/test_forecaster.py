@@ -12,7 +12,7 @@ from seqjax.forecast import Forecaster, Settings, auto, frames, training
 from seqjax.forecast.fitting import _blocks
 from seqjax.forecast.panel import hold_back
 from seqjax.forecast.trained import rolling
-from seqjax.train import TrainingStopped, loop
+from seqjax.train import TrainingStopped, options
 
 SMALL = {"season": 4, "window": 8, "features": (4,), "seeds": 2, "steps": 20}
 LEVEL = [80, 95]
@@ -55,8 +55,18 @@ def test_forecasts_stand_behind_each_series(fitted: Forecaster):
     columns = found.iloc[:, [4, 5, 2, 6, 7]].to_numpy()
     assert (np.diff(columns, axis=1) >= 0).all()
     # In any order of rows, and of a frame that is given again.
-    again = fitted.predict(FRAME.sample(frac=1, random_state=0), level=LEVEL)
-    pd.testing.assert_frame_equal(again, found, rtol=1e-5)
+    again = fitted.predict(FRAME.sample(frac=1, random_state=0), level=LEVEL, baselines=True)
+    pd.testing.assert_frame_equal(again[list(found)], found, rtol=1e-5)
+    naive = list(again)[8:13]
+    assert [one.removeprefix("last value") for one in naive] == [
+        *("", "-lo-95", "-lo-80", "-hi-80", "-hi-95")
+    ]
+    expected = FRAME.groupby("unique_id")["y"].last()
+    assert (
+        again.groupby("unique_id")["last value"].unique().str[0].equals(expected.rename(naive[0]))
+    )
+    with pytest.raises(ValueError, match="baselines need the whole past"):
+        fitted.predict(baselines=True)
 
 
 def test_farther_horizons_go_on_from_nearer_ones(fitted: Forecaster):
@@ -106,7 +116,7 @@ def test_stopped_it_goes_on_where_it_was(tmp_path, monkeypatch):
 
     asked = iter([False] * 30 + [True] * 100)
     with monkeypatch.context() as patch:
-        patch.setitem(loop._DEFAULTS, "stop", lambda: next(asked))  # within the second training
+        patch.setitem(options._DEFAULTS, "stop", lambda: next(asked))  # within the second training
         with pytest.raises(TrainingStopped):
             linear(tmp_path)
     pd.testing.assert_frame_equal(linear(tmp_path), linear(), check_exact=True)
@@ -144,11 +154,12 @@ def test_series_never_seen_and_of_one_value_are_forecast(fitted: Forecaster):
 
 def test_cross_validation_sees_nothing_behind_its_cutoffs():
     model = Forecaster("gru", horizon=3, **SMALL)
-    given = {"n_windows": 2, "step_size": 2, "level": [80]}
+    given = {"n_windows": 2, "step_size": 2, "level": [80], "baselines": True}
     found = model.cross_validation(FRAME, **given)
-    assert list(found) == [
+    assert list(found)[:8] == [
         *("unique_id", "ds", "cutoff", "y", "GRU", "GRU-median", "GRU-lo-80", "GRU-hi-80")
     ]
+    assert {"drift", "seasonal naive, 4-lo-80", "seasonal naive, 4-hi-80"} < set(found)
     assert len(found) == 12 * 2 * 3
     actual = found.merge(FRAME, on=["unique_id", "ds"], suffixes=("", "_of_frame"))
     assert (actual["y"] == actual["y_of_frame"]).all()
@@ -157,8 +168,7 @@ def test_cross_validation_sees_nothing_behind_its_cutoffs():
     spoilt = FRAME.merge(found.assign(last=last)[["unique_id", "last"]].drop_duplicates())
     spoilt.loc[spoilt["ds"] > spoilt["last"], "y"] *= 100
     other = Forecaster("gru", horizon=3, **SMALL).cross_validation(spoilt, **given)
-    names = ["GRU", "GRU-lo-80", "GRU-hi-80"]
-    np.testing.assert_allclose(other[names], found[names], rtol=1e-4)
+    np.testing.assert_allclose(other.iloc[:, 4:], found.iloc[:, 4:], rtol=1e-4)
 
 
 def test_refitting_compiles_nothing_anew():
@@ -309,10 +319,20 @@ def test_series_too_short_to_give_up_values_are_trained_on_as_a_whole(monkeypatc
 def test_what_cannot_be_forecast_is_told():
     with pytest.raises(ValueError, match="not fitted yet"):
         Forecaster("gru", horizon=3).predict()
-    with pytest.raises(ValueError, match="no setting 'horizn'"):
-        Forecaster("gru", horizon=3, horizn=2)
-    with pytest.raises(ValueError, match=r"no setting 'seasons'; it has .*'season'"):
-        Forecaster("gru", horizon=3, seasons=7)
+    with pytest.raises(
+        TypeError, match=r"no argument 'idcolumn'. Did you mean 'id_column'\? It has"
+    ):
+        Forecaster("gru", horizon=3, idcolumn="shop")
+    with pytest.raises(TypeError, match="Forecaster has no argument 'h': say horizon"):
+        Forecaster("gru", h=3)  # as Nixtla's users know it
+    with pytest.raises(TypeError, match="fit has no argument 'df': say frame"):
+        Forecaster("gru", horizon=3).fit(df=FRAME)
+    with pytest.raises(TypeError, match=r"cross_validation has .* say horizon, of Forecaster"):
+        Forecaster("gru", horizon=3).cross_validation(FRAME, h=3)
+    assert Forecaster("gru", horizon=3, features=32).settings.features == (32,)
+    for name, wrong in (("learning_rate", 0.0), ("weight_decay", -1.0), ("features", [0])):
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            Forecaster("gru", horizon=3, **{name: wrong})
     with pytest.raises(ValueError, match="at least 1 window and 1 step, not -3 and 3"):
         Forecaster("linear", horizon=3).cross_validation(FRAME, n_windows=-3)
     assert Forecaster("linear", horizon=3, level=80).settings.level == (80.0,)

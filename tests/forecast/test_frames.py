@@ -285,6 +285,31 @@ def test_days_keep_their_dates_whatever_the_offset():
         panel_from_frame(pd.DataFrame({"ds": last, "y": 1.0}))
 
 
+@pytest.mark.parametrize(
+    ("zone", "clock", "freq"),
+    [
+        ("Europe/Berlin", 0, "D"),
+        ("Europe/Berlin", 0, "MS"),
+        ("Europe/London", 0, "D"),
+        ("America/New_York", 0, "W-SUN"),
+        ("Pacific/Auckland", 0, "D"),
+        ("America/New_York", 17, "B"),  # no midnights of Athens, where weekends would have values
+    ],
+)
+def test_days_that_were_exported_in_utc(zone, clock, freq):
+    days = pd.date_range("2022-01-01", periods=90 if freq == "W-SUN" else 500, freq=freq)
+    utc = (days + pd.Timedelta(hours=clock)).tz_localize(zone).tz_convert("UTC")
+    assert len({f"{time:%H}" for time in utc}) == 2
+    for given in (utc, utc.tz_localize(None), utc.strftime("%Y-%m-%dT%H:%M:%SZ")):
+        panel, notes = panel_from_frame(pd.DataFrame({"ds": given, "y": 1.0}))
+        assert panel.grid.equals(pd.DatetimeIndex(days, freq=freq))
+        assert "in UTC or so: taken for days" in notes[0]
+    known = panel._replace(known_names=("price",))
+    ahead = pd.DataFrame({"ds": [utc[-1] + (utc[-1] - utc[-2])], "price": [3.0]})
+    if clock == 0 and freq == "D":  # of one hour alone
+        assert frames.known_future(known, ahead, 1).tolist() == [[[3.0]]]
+
+
 def test_what_is_no_frame():
     with pytest.raises(DataError, match=r"the frame is a Series; pass series.rename\(.y.\)"):
         rows.require(pd.Series([1.0]), ["y"])

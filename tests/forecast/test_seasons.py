@@ -118,6 +118,12 @@ def yearly(steps, level):
         (panel(1, 2400, three_and_a_week, "4h", seed=1), (6, 42, 96)),  # three at most
         (panel(1, 600, smooth), (52,)),  # and not 2, as noise makes it look
         (panel(1, 600, lambda rng, t: 3.0 * (t % 2) + rng.normal(size=len(t))), (2,)),
+        # What the data say, where it is not what the frequency suggests.
+        (panel(3, 1600, yearly(250, 9), "B"), (250,)),
+        (panel(1, 500, yearly(23, 1), "h"), (23,)),
+        (panel(3, 260, yearly(13, 2), "W"), (13,)),
+        (panel(1, 200, weak, "QS"), (12,)),
+        (panel(1, 1500, day_and(350), "h"), (24, 350)),
     ],
 )
 def test_seasons_are_found(made, seasons):
