@@ -79,7 +79,7 @@ def trial_of(config: Config, name: str) -> study.Trial:
             seeds=seeds,
             epochs=settings.epochs,
             validation=train.array_batches(task.parts["validation"].batch(), 270, shuffle=False),
-            early_stopping=train.EarlyStopping(metric="exact", mode="max"),
+            early_stopping=train.EarlyStopping(patience=None, metric="exact", mode="max"),
             **how,
         )
 

@@ -183,6 +183,6 @@ def fit_seeds(
         epochs=epochs,
         carry=model.initial_carry(recipe.batch_size),
         validation=validation,
-        early_stopping=train.EarlyStopping(),
+        early_stopping=train.EarlyStopping(patience=None),
         **how,
     )

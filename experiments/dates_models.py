@@ -31,8 +31,8 @@ class Recipe(NamedTuple):
         """The network."""
         return models.seq2seq(
             self.architecture,
-            source_vocab=vocabulary.size,
-            target_vocab=dates.TARGET.size,
+            source_vocab_size=vocabulary.size,
+            target_vocab_size=dates.TARGET.size,
             features=(self.features,),
             embedding=self.embedding,
             attention=self.attention,

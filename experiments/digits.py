@@ -89,7 +89,7 @@ def trial_of(config: Config, name: str) -> study.Trial:
             seeds=seeds,
             epochs=settings.epochs,
             validation=train.array_batches(parts.validation._asdict(), 270, shuffle=False),
-            early_stopping=train.EarlyStopping(metric="accuracy", mode="max"),
+            early_stopping=train.EarlyStopping(patience=None, metric="accuracy", mode="max"),
             **how,
         )
 

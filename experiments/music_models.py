@@ -266,6 +266,6 @@ def fit_seeds(
         seeds=seeds,
         epochs=settings.epochs,
         validation=validation,
-        early_stopping=train.EarlyStopping(metric="nll"),
+        early_stopping=train.EarlyStopping(patience=None, metric="nll"),
         **how,
     )

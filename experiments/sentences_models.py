@@ -117,6 +117,6 @@ def fit_seeds(
         seeds=seeds,
         epochs=settings.epochs,
         validation=validation,
-        early_stopping=train.EarlyStopping(metric="accuracy", mode="max"),
+        early_stopping=train.EarlyStopping(patience=None, metric="accuracy", mode="max"),
         **how,
     )

@@ -117,7 +117,7 @@ def trial_of(config: Config, name: str) -> study.Trial:
             seeds=seeds,
             epochs=training.epochs,
             validation=series.batches_of(recipe, series.VALIDATION, size=500, shuffle=False),
-            early_stopping=train.EarlyStopping() if recipe.best else None,
+            early_stopping=train.EarlyStopping(patience=None) if recipe.best else None,
             track_metrics=COUNTS if iterates(model.layer) else (),
             **how,
         )

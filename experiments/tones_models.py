@@ -204,6 +204,6 @@ def fit_seeds(
         seeds=seeds,
         epochs=epochs,
         validation=validation,
-        early_stopping=train.EarlyStopping(),
+        early_stopping=train.EarlyStopping(patience=None),
         **how,
     )

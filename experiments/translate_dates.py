@@ -101,7 +101,7 @@ def trial_of(config: Config, name: str) -> study.Trial:
             seeds=seeds,
             epochs=recipe.epochs,
             validation=batches(parts.validation, shuffle=False),
-            early_stopping=train.EarlyStopping(metric="exact", mode="max"),
+            early_stopping=train.EarlyStopping(patience=None, metric="exact", mode="max"),
             **how,
         )
 

@@ -20,7 +20,7 @@ from seqjax import devices
 from seqjax.config import RunError as RunError, check_same, read_config, settings_of
 from seqjax.data import DataError
 from seqjax.report import Row, print_table
-from seqjax.storage.files import lock_folder, write_json
+from seqjax.storage.files import lock_folder, on_disk, write_json
 from seqjax.storage.versions import versions
 from seqjax.train import CheckpointError, TrainingStopped, listen_for_stop
 from seqjax.train.processes import all_agree, is_primary, wait_for_all
@@ -242,9 +242,12 @@ def open_folder(
 
     Raises:
         RunError: where the folder is taken, is missing on a resume, cannot be
-            written, or belongs to a run with another configuration.
+            written, is an address, or belongs to a run with another configuration.
     """
-    folder = config.out or _default_folder(name, root, config.resume)
+    try:
+        folder = on_disk(config.out or _default_folder(name, root, config.resume))
+    except ValueError as error:
+        raise RunError(f"--out {error}") from None
     path = folder / "config.json"
     current = settings_of(config)
     if config.resume:

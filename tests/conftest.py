@@ -13,17 +13,19 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# Nearly all the time goes to compiling small programs; XLA's costliest passes are a third of
-# it, and in jaxlib 0.10, which still has a choice, the emitters of fusions another, and a fifth of
-# the rest that a program is split for threads to compile. CONTRIBUTING tells how to test with all.
-if version("jaxlib").startswith("0.10.") and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
-    os.environ["XLA_FLAGS"] = " ".join(
-        [
-            *os.environ.get("XLA_FLAGS", "").split(),
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # where an operation stands
+# Nearly all the time goes to compiling small programs, here and in processes that tests start;
+# XLA's costliest passes are a third of it, and in jaxlib 0.10, which still has a choice, the
+# emitters of fusions another, and a fifth of the rest that a program is split for threads to
+# compile. CONTRIBUTING tells how to test with all.
+if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    if version("jaxlib").startswith("0.10."):
+        flags += [
             "--xla_cpu_use_fusion_emitters=false",
             "--xla_cpu_parallel_codegen_split_count=1",
         ]
-    )
+    os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys(flags))
 
 import jax
 import pytest
@@ -32,8 +34,6 @@ if folder := os.environ["JAX_COMPILATION_CACHE_DIR"]:
     Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of meshes
-if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
-    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture
@@ -51,8 +51,12 @@ def forget_compiled_programs():
 
 
 def pytest_collection_finish():
-    """What is imported stays: a collection of garbage takes a fifth of a second to look at it."""
+    """What is imported stays: a collection of garbage takes a fifth of a second to look at it.
+
+    And tracing makes thousands of objects that stay for a while.
+    """
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_terminal_summary(terminalreporter):

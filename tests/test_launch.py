@@ -59,6 +59,7 @@ def test_the_default_folder_is_the_first_free_one_and_resume_takes_the_newest(tm
     ("args", "message"),
     [
         (["--out", "taken"], "already there and not empty"),
+        (["--out", "gs://bucket/run"], "gs://bucket/run: seqjax writes to folders"),
         (["--out", "none", "--resume"], "no run to resume"),
         (["--out", "taken", "--resume"], "no run to resume"),
         (["--out", "ours", "--resume", "--width", "9"], "started with width = 3, not 9"),

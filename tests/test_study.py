@@ -95,9 +95,9 @@ def test_what_is_missing_is_trained_and_what_is_done_is_kept(tmp_path, capsys):
     folder = tmp_path / "runs" / "example"
     assert call("--only", "gru,linear", "--seeds", "2") == 0
     said = capsys.readouterr().err
-    assert "gru, row 1 of 2, seed 0" in said
+    assert "gru, row 1 of 2 (1 of 2), seed 0" in said
     assert "linear, row 2 of 2, about" in said
-    assert "left, seed 1" in said
+    assert "left (2 of 2), seed 1" in said
     before = rows_of(folder)
     assert {name: len(seeds) for name, seeds in before.items()} == {"gru": 2, "linear": 2}
     assert call("--resume", "--only", "all", "--seeds", "3") == 0  # rows and seeds are added
@@ -111,7 +111,7 @@ def test_what_is_missing_is_trained_and_what_is_done_is_kept(tmp_path, capsys):
 def test_stopped_in_the_middle_it_goes_on_bit_for_bit(tmp_path, monkeypatch):
     assert call("--out", "whole", "--only", "gru", "--seeds", "2") == 0
     asked = iter([False, False, False, True])
-    monkeypatch.setitem(train.loop._DEFAULTS, "stop", lambda: next(asked, False))
+    monkeypatch.setitem(train.options._DEFAULTS, "stop", lambda: next(asked, False))
     assert call("--out", "stopped", "--only", "gru", "--seeds", "2") == launch.STOPPED
     assert not list((tmp_path / "stopped" / "rows").rglob("seed-*.json"))
     assert call("--out", "stopped", "--resume") == 0  # the folder says the rest

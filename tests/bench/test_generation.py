@@ -25,12 +25,17 @@ def test_samples(entry, case):
     samples = prepared.outputs()["samples"]
     assert samples.shape == (case.batch, case.samples, 1)
     model = generators.make_model(case)
+
+    @jax.jit
+    def expected(params, samples):
+        x = jax.random.normal(jax.random.key(1), (case.batch, case.context, 1))
+        y = model.apply(params, jnp.concatenate([x, samples], axis=1))[:, case.context - 1 : -1]
+        keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(2), number))
+        noise = jax.vmap(lambda key: jax.random.normal(key, (case.batch, 1)), out_axes=1)
+        return y + generators.NOISE * noise(keys(jnp.arange(case.samples)))
+
     params = model.init(jax.random.key(0))
-    x = jax.random.normal(jax.random.key(1), (case.batch, case.context, 1))
-    y = model.apply(params, jnp.concatenate([x, samples], axis=1))[:, case.context - 1 : -1]
-    keys = [jax.random.fold_in(jax.random.key(2), number) for number in range(case.samples)]
-    noise = jnp.stack([jax.random.normal(key, (case.batch, 1)) for key in keys], axis=1)
-    np.testing.assert_allclose(samples, y + generators.NOISE * noise, atol=1e-5)
+    np.testing.assert_allclose(samples, expected(params, samples), atol=1e-5)
     first = np.asarray(prepared.programs["first sample"]())
     np.testing.assert_allclose(first, samples[:, :1], atol=1e-6)
 

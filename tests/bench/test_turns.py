@@ -1,8 +1,6 @@
 """Processes that take turns: what they answer, compare and time."""
 
 import itertools
-import os
-import sys
 
 import numpy as np
 import pytest
@@ -10,28 +8,7 @@ import pytest
 from seqjax.bench import turns, worker
 from seqjax.bench.turns import Contestant, Rounds, Worker, disagreement, take_turns
 
-
-def entry(scale=1.0, missing=False, fails=False, ends=False, ends_later=False):
-    """A contestant without JAX; runs in a worker's process."""
-    if missing:
-        raise ModuleNotFoundError("No module named 'other'", name="other")
-    if fails:
-        raise ValueError("too wide")
-    if ends:
-        sys.exit(3)
-    calls = itertools.count()
-
-    def forward():
-        if ends_later and next(calls):  # the first call is the preparation's
-            os.write(2, b"out of memory\n")
-            os._exit(9)
-
-    return worker.Prepared(
-        {"forward": forward}, lambda: {"y": scale * np.arange(3.0)}, {"said": scale}
-    )
-
-
-ENTRY = "tests.bench.test_turns:entry"
+ENTRY = "tests.bench.contestant:entry"
 
 
 def test_turns_compare_outputs_and_time_the_rest(monkeypatch):
@@ -45,10 +22,12 @@ def test_turns_compare_outputs_and_time_the_rest(monkeypatch):
         Contestant("ends", ENTRY, {"ends": True}),
         Contestant("ends later", ENTRY, {"ends_later": True}),
     ]
+    failed = [Contestant("ours", ENTRY, {"fails": True}), Contestant("same", ENTRY)]
     with turns.workers(everyone) as processes:
         found = take_turns(everyone, processes, {}, ["forward"], rounds=3, seconds=0.0001)
         again = take_turns(everyone[:1], processes, {}, ["forward"], rounds=1, seconds=0.0001)
         alive = processes["ends later"].ask(do="call", entry="builtins:dict", arguments={})
+        found_without = take_turns(failed, processes, {}, ["forward"], rounds=1, seconds=0.0001)
     assert again["ours"].problem is None
     assert alive == {"value": {}}  # started again
     assert found["ends later"].problem == (
@@ -62,9 +41,6 @@ def test_turns_compare_outputs_and_time_the_rest(monkeypatch):
     assert found["missing"].problem == "other is not installed"
     assert found["fails"].problem == "ValueError: too wide"
     assert "ended with status 3" in found["ends"].problem
-    failed = [Contestant("ours", ENTRY, {"fails": True}), Contestant("same", ENTRY)]
-    with turns.workers(failed) as processes:
-        found_without = take_turns(failed, processes, {}, ["forward"], rounds=1, seconds=0.0001)
     assert found_without["same"].problem == "nothing to compare with: ours failed"
     (figure,) = found["same"].figures("same", shape="1")
     assert figure.labels == {"shape": "1", "program": "forward"}

@@ -77,7 +77,9 @@ def test_states_are_reset_in_training_alone():
     assert 0.01 < share < 0.12  # one in twenty
 
 
-def test_a_table_with_its_baselines_is_trained_kept_and_continued(text, tmp_path, capsys):
+def test_a_table_with_its_baselines_is_trained_kept_and_continued(
+    text, tmp_path, capsys, monkeypatch
+):
     options = ["--text", *text, "--characters", "0.04", "--only", "gru,best", "--out", "run"]
     assert call(*options, "--seeds", "1") == 0
     run = tmp_path / "run"
@@ -108,9 +110,9 @@ def test_a_table_with_its_baselines_is_trained_kept_and_continued(text, tmp_path
     assert (run / "bits.png").stat().st_size > 10_000
 
     kept = (run / "rows" / "gru" / "seed-0.json").read_bytes()
-    assert call("--out", "run", "--resume", "--seeds", "2") == 0
-    again = json.loads((run / "result.json").read_text())["rows"]
-    assert [len(r["seeds"]) for r in again if r["kind"] == "model"] == [2, 2, 2, 2]
+    monkeypatch.setattr(experiment.pictures, "draw", lambda *_: [])  # it is drawn already
+    assert call("--out", "run", "--resume") == 0
+    assert json.loads((run / "result.json").read_text())["rows"] == rows
     assert (run / "rows" / "gru" / "seed-0.json").read_bytes() == kept
     capsys.readouterr()
 
