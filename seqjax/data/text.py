@@ -179,7 +179,8 @@ def padded(
     arrays = [np.asarray(sequence) for sequence in sequences]
     # An empty list has a dtype and no further axes, whatever it would hold.
     filled = [array for array in arrays if array.size] or arrays[:1]
-    dtype = np.result_type(*filled) if filled else np.dtype(np.int32)
+    empty = not filled or not (filled[0].size or isinstance(sequences[0], np.ndarray))
+    dtype = np.dtype(np.int32) if empty else np.result_type(*filled)
     if dtype.kind not in "biufc":
         raise ValueError(
             f"padded: sequences hold numbers, not {dtype}; a vocabulary's `encode` makes them of"

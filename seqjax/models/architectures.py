@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from seqjax import nn
 from seqjax.models.model import Model, from_layer
 from seqjax.nn.layer import Inputs, Tokens
@@ -61,6 +63,8 @@ def layers(
 
 def widths_of(features: Features) -> tuple[int, ...]:
     """The width of each layer; ValueError for none, or one below 1."""
+    if isinstance(features, np.ndarray | np.generic):
+        features = features.tolist()
     widths = tuple(features) if isinstance(features, Sequence) else (features,)
     if not widths or min(widths) < 1:
         raise ValueError(

@@ -1,6 +1,5 @@
 """Beam search: the most likely continuation, a few candidates at a time."""
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from jaxtyping import Float, Integer
 
 from seqjax.models.known import Known, as_known, in_context, read
 from seqjax.models.model import Model, Params
+from seqjax.ops.layout import compiled
 from seqjax.storage.same import same
 
 
@@ -106,7 +106,7 @@ class _State(NamedTuple):
     carry: Any
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiled(0, 1, 2)
 def _run(
     apply: Callable[..., Any],
     step: Callable[..., Any],

@@ -1,6 +1,5 @@
 """Generation: a model that continues sequences with its own outputs."""
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from jaxtyping import Integer, Num
 from seqjax.models.known import Known, as_known, in_context, read
 from seqjax.models.model import Model, Params
 from seqjax.models.sampling import Sample, checked_sample
+from seqjax.ops.layout import compiled
 from seqjax.storage.same import same
 
 
@@ -43,7 +43,8 @@ def generate(
         key: of the draws; not for a temperature of 0.
         sample: ``(key, y) -> next input``, y [batch, outputs]. By default the output
             itself (a forecast), for tokens `seqjax.models.sampler`. Compiled anew for another
-            function, unless it does the same with the same numbers.
+            function, unless it does the same with the same numbers; so it must be pure (what it
+            reads besides is fixed at its first call), and what it holds is kept with its program.
         context: what else the model reads: [batch, features] for what holds at
             every step, [batch, time + steps, features] for what changes with it (without
             `seq_lengths`); the source of a `seqjax.nn.EncoderDecoder` and its lengths.
@@ -74,7 +75,7 @@ def generate(
     return _run(model.apply, model.step, same(sample), steps, params, known, key)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@compiled(0, 1, 2, 3)
 def _run(
     apply: Callable[..., Any],
     step: Callable[..., Any],

@@ -1,7 +1,6 @@
 """Tokens drawn from a model's logits, one after another, as they come."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from jaxtyping import Float, Integer
 
 from seqjax.models.known import Known, as_known, in_context, read
 from seqjax.models.model import Model, Params
+from seqjax.ops.layout import compiled
 from seqjax.storage.same import same
 
 Sample = Callable[[Any, Array], Array]
@@ -86,7 +86,7 @@ def checked_sample(
     Raises:
         ValueError: for draws without a key, or a key without draws.
     """
-    if sample is None and jnp.issubdtype(x.dtype, jnp.integer):
+    if sample is None and x.ndim == 2 and jnp.issubdtype(x.dtype, jnp.integer):
         sample = sampler()
     if sample is None and key is not None:
         raise ValueError(f"{caller}: a key is for draws, and there is no sample that makes any.")
@@ -174,7 +174,7 @@ def _drawn(draw: Sample, key: Array | None, number: Any, y: Array, dtype: Any) -
     return draw(None if key is None else jax.random.fold_in(key, number), y).astype(dtype)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(0, 1)
 def _begin(
     apply: Callable[..., Any], draw: Sample, params: Params, known: Known, key: Array | None
 ) -> tuple[Any, Array]:
@@ -182,7 +182,7 @@ def _begin(
     return carry, _drawn(draw, key, 0, y, known.x.dtype)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiled(0, 1, 2)
 def _make(
     step: Callable[..., Any],
     draw: Sample,

@@ -160,7 +160,8 @@ def run_form(
     return run(cell, over_time, loop, params, x, carry, mask, recurrent_mask, guess, counter)
 
 
-_AS_IT_STANDS = ("cudnn", "pallas")  # what they trace depends on the device, too
+# What two of them trace depends on the device, too; a step under "autodiff" may read what changes.
+_AS_IT_STANDS = ("cudnn", "pallas", "autodiff")
 
 
 def _run_form(

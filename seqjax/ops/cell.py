@@ -192,6 +192,7 @@ class Peer(NamedTuple):
 class Cell:
     """A recurrent layer's description. A subclass is a cell; its fields are its options.
 
+    They can be hashed, and functions among them are pure: what is compiled depends on them.
     What stands here is that of most cells, K gates packed side by side; whoever differs
     says so. A cell's file is enough to have it everywhere: one more line in
     `seqjax.ops.registry` names it.

@@ -173,7 +173,9 @@ def _plain(name: str, options: dict[str, Any]) -> None:
             options[key] = (options[key],)
     if isinstance(options["callbacks"], Callback):
         options["callbacks"] = (options["callbacks"],)
-    listed = isinstance(options["callbacks"], Iterable)
+    if isinstance(options["callbacks"], Iterable):
+        options["callbacks"] = tuple(options["callbacks"])  # a generator is read once
+    listed = isinstance(options["callbacks"], tuple)
     for one in options["callbacks"] if listed else [options["callbacks"]]:
         if not isinstance(one, Callback):
             wanted = "objects with a method epoch(seed, line) (train.Callback)"

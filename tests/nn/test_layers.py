@@ -414,7 +414,7 @@ def test_seasonal_residual_reads_its_own_place_and_the_neighbours():
 
 
 def test_a_stack_of_alike_layers_runs_in_one_loop(monkeypatch):
-    """The same parameters and outputs; the carries continue a sequence as they should."""
+    """Parameters of the same names and outputs; the carries continue a sequence as they should."""
     stack = nn.Stack((nn.LSTM(4), nn.LSTM(4), nn.Dense(2), nn.LSTM(3)))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 3)), jnp.float32)
     params = drawn(stack.init, x)

@@ -78,3 +78,7 @@ def test_a_layer_norm_is_that_of_flax():
     theirs = {"params": {"scale": X[0, 0], "bias": X[1, 0]}}
     y = run(layer.apply, {"params": params}, X)
     np.testing.assert_allclose(y, run(linen.LayerNorm().apply, theirs, X), rtol=1e-4, atol=1e-5)
+    far, one = X + 3000.0, {"scale": jnp.ones_like(X[0, 0]), "offset": jnp.zeros_like(X[0, 0])}
+    exact = np.asarray(far, np.float64)
+    exact = (exact - exact.mean(-1, keepdims=True)) / exact.std(-1, keepdims=True)
+    np.testing.assert_allclose(run(layer.apply, {"params": one}, far), exact, atol=1e-2)

@@ -184,7 +184,7 @@ def test_half_precision_is_judged_in_float32():
 
 
 def test_max_skips_must_be_at_least_one():
-    with pytest.raises(ValueError, match="max_skips must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="max_skips must be at least 1, a whole number, not 0"):
         fit(squares, START, ADAM, batches_of(), epochs=1, max_skips=0)
 
 
