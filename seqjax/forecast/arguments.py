@@ -21,6 +21,8 @@ _THEIRS = {
     "X_df": "futr_df",
 }
 
+_OF = {"frame": "of fit(...)", "futr_df": "of predict(...)"}
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -66,5 +68,5 @@ def _sentence(where: str, name: str, known: list[str]) -> str:
     if ours in known:
         return f"{fault}: say {ours}."
     if ours is not None:
-        return f"{fault}: say {ours}, of Forecaster(...)."
+        return f"{fault}: say {ours}, {_OF.get(ours, 'of Forecaster(...)')}."
     return f"{fault}.{nearest(name, known)} It has {', '.join(known)}."

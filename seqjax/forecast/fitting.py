@@ -71,6 +71,7 @@ def fit_networks(
     """
     calls = min(CALLS, settings.steps)
     per_epoch = -(-settings.steps // calls)
+    calls = -(-settings.steps // per_epoch)
     plan, batch = _drawing(settings, per_epoch)
     batches = train.Batches(arrays, plan, batch, per_epoch)
     assert settings.learning_rate is not None

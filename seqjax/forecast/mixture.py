@@ -222,6 +222,7 @@ def _stacked(found: Naive, targets: Array, counted: Array, stay: Array) -> Gate:
     count = jnp.sum(both, axis=(0, 1))
     alone = jnp.where(count > 0, off / jnp.maximum(count, 1), jnp.inf)
     share = jnp.clip(alone / jnp.maximum(jnp.min(alone), 1e-6), 1.0, 1e2)
+    share = jnp.where(count > 0, share, 1e2)  # the worst; all alike where nothing is told
     start = Gate(-_POWER * jnp.log(share), jnp.ones(()))
 
     def loss(gate: Gate) -> jax.Array:

@@ -28,7 +28,7 @@ NAMES = {
 }
 PASSES = 0.5  # over all values, in a training: more of them learn little data by heart
 FEWEST_STEPS = 10  # of a training
-MOST_READ = 28_000  # steps of a training times steps of a window: ten seconds of a CPU core
+MOST_READ = 56_000  # steps of a training times steps of a window: twenty seconds of a CPU core
 RATE, LINEAR_RATE = 5e-3, 2e-3  # of learning; that of a linear model, whose inputs are many
 LONGEST_WINDOW = 104  # steps that a network reads: two years of weeks
 LONGEST_SEASON = 750
@@ -73,7 +73,7 @@ class Settings:
     weight_decay: float = 1e-2
     batch_size: int = 64
     steps: int = 0
-    seeds: int = 2
+    seeds: int = 1
 
     def __post_init__(self) -> None:
         for name, known in (

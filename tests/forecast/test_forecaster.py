@@ -352,6 +352,19 @@ def test_what_cannot_be_forecast_is_told():
         model.cross_validation(few, n_windows=4)
 
 
+def test_series_of_two_values_and_constant_ones_are_forecast():
+    """Of two values calibration leaves one: no window has a target, no naive forecast a past."""
+    frames = [
+        pd.DataFrame({"unique_id": f"s{i:02d}", "ds": [0, 1], "y": [1.0, 2.0]}) for i in range(30)
+    ]
+    given = {"season": 1, "features": (4,), "steps": 10}
+    found = Forecaster("linear", horizon=1, **given).fit(pd.concat(frames)).predict(level=[50])
+    assert np.isfinite(found["Linear"]).all()
+    still = pd.DataFrame({"unique_id": "a", "ds": range(60), "y": 5.0})
+    found = Forecaster("linear", horizon=3, **given).fit(still).predict(level=[80])
+    np.testing.assert_allclose(found.filter(like="Linear"), 5.0, rtol=1e-6)
+
+
 def test_what_is_below_zero_may_be_forecast_there():
     """Counts are not; what falls below 0 after the windows of calibration is no count."""
     days = pd.date_range("2024-01-01", periods=60, freq="D")
