@@ -10,11 +10,15 @@ import pandas as pd
 from seqjax.data import DataError
 from seqjax.data.cells import short
 from seqjax.forecast.counts import are_digits, counted
-from seqjax.forecast.layouts import Names, are_years, joined
+from seqjax.forecast.dateparts import are_years
+from seqjax.forecast.marks import are_filled
+from seqjax.forecast.tables import Names, is_nameless, joined, parts_of, unread
 from seqjax.forecast.texts import are_dates, are_numbers, ids_of
 from seqjax.storage.strict_json import nearest
 
 USUAL = Names("unique_id", "ds", "y")
+LOOKED_AT = 200
+"""Rows, for which columns are dates and which numbers."""
 _FEW = 8  # columns that are looked at for the series' names
 _VALUES = ("value", "values", "obs_value")  # of databases and statistics offices
 
@@ -33,17 +37,6 @@ class Choice(NamedTuple):
     taken: list[str]
     others: list[str]
     notes: list[str]
-
-
-def parts_of(name: str, header: Sequence[str]) -> list[str]:
-    """The columns that a name joins: of store/item both, where no column is called so.
-
-    Example:
-        >>> parts_of("store/item", ["store", "item"]), parts_of("kg/m", ["kg/m"])
-        (['store', 'item'], ['kg/m'])
-    """
-    parts = name.split("/")
-    return parts if name not in header and all(part in header for part in parts) else [name]
 
 
 def choose(
@@ -69,13 +62,24 @@ def choose(
     ]
     for name in (*asked, *covariates, *(ids if len(ids) > 1 else [])):
         once(where, header, name)
-    nameless = [name for name in header if not name or name.startswith("Unnamed: ")]  # an index
+    nameless = [name for name in header if is_nameless(name)]
     known = (*asked, *covariates, *nameless, *ids)
     spare = {k: head.iloc[:, k] for k, name in enumerate(header) if name not in known}
     notes: list[str] = []
-    dates = [k for k, cells in spare.items() if are_dates(cells) or _counts(header[k], cells)]
-    dates = dates or [k for k, cells in spare.items() if are_years(header[k], cells)]
+    dates = [k for k, cells in spare.items() if are_dates(cells) or _digits(header[k], cells)]
+    dates = dates or [
+        k
+        for k, cells in spare.items()
+        if are_years(header[k], cells) or (names.time not in asked and _counts(header[k], cells))
+    ]
     values = [k for k, cells in spare.items() if k not in dates and are_numbers(cells)]
+    rivals = [  # numbers, but for a cell, or for those that are still to come
+        k
+        for k, cells in spare.items()
+        if k in values
+        or (k not in dates and _mostly(are_numbers, cells))
+        or (len(head) >= LOOKED_AT and not are_filled(cells).any())
+    ]
     if names.time not in asked:
         fitting = dates or [k for k, cells in spare.items() if _mostly(are_dates, cells)]
         if len(fitting) > 1:  # of a query its start and stop, which are always the same
@@ -92,9 +96,9 @@ def choose(
                 " names of the columns above, such as ds,y or unique_id,ds,y."
             )
         notes.append(f"column {short(names.time)} is taken for the time (--time-column)")
-        values = [k for k in values if k != fitting[0]]
+        values, rivals = ([k for k in some if k != fitting[0]] for some in (values, rivals))
     if names.target not in asked:
-        fitting = values or [k for k, cells in spare.items() if _mostly(are_numbers, cells)]
+        fitting = rivals
         if len(fitting) > 1:
             fitting = _only([k for k in fitting if _is_value(header[k])]) or fitting
         if len(fitting) != 1:
@@ -105,7 +109,7 @@ def choose(
         notes.append(f"column {short(names.target)} is taken for the target (--target-column)")
     used = {names.time, names.target}
     others = [header[k] for k in spare if k not in (*dates, *values) and header[k] not in used]
-    others += [header[k] for k in values if header[k] not in used and names.target in asked]
+    others += [header[k] for k in values if header[k] not in used]
     named = names.id in asked or len(ids) > 1
     keys, others = (ids, []) if named else ([], others[:_FEW])
     taken = [*dict.fromkeys((*keys, names.time, names.target, *covariates, *others))]
@@ -149,8 +153,9 @@ def name_series(frame: Any, choice: Choice) -> tuple[pd.DataFrame, Names, list[s
             frame[name] = ids_of(frame, name)
             rest = [other for other in others if other != name]
             said = f"the series are named by column {short(name)} (--id-column)"
-            return frame.drop(columns=rest), names._replace(id=name), [said]
-    return frame.drop(columns=[name for name in others if name in frame]), names, []
+            return frame.drop(columns=rest), names._replace(id=name), [said, *unread(rest)]
+    others = [name for name in others if name in frame]
+    return frame.drop(columns=others), names, unread(others)
 
 
 def _tell_apart(frame: pd.DataFrame, time: str, columns: list[str], count: int) -> list[str]:
@@ -173,7 +178,7 @@ def once(where: str, header: list[str], name: str) -> None:
     """
     if (count := header.count(name)) != 1:
         fault = f"{count} columns {short(name)}" if count else f"no column {short(name)}"
-        hint = nearest(name, header)
+        hint = "" if count else nearest(name, header)
         raise DataError(f"{where}: {fault}; the columns are {_listed(header)}.{hint}")
 
 
@@ -193,9 +198,12 @@ def _mostly(are: Callable[[pd.Series], bool], cells: Any) -> bool:
     return bool(2 * common.sum() >= len(texts) > 0 and are(texts[common]))
 
 
+def _digits(name: str, cells: Any) -> bool:
+    return are_digits(name, cells[cells.astype(str) != ""].dropna().tolist())
+
+
 def _counts(name: str, cells: Any) -> bool:
-    filled = cells[cells.astype(str) != ""].dropna()
-    return are_digits(name, filled.tolist()) or counted(name, filled.tolist()) is not None
+    return counted(name, cells[cells.astype(str) != ""].dropna().tolist()) is not None
 
 
 def _from_to(starts: list[str], ends: list[str]) -> bool:

@@ -24,8 +24,12 @@ COUNTS = {
 _DIGITS = re.compile(r"(19|20)\d{6}")
 _WEEK = re.compile(r"(19|20)\d\d([0-4]\d|5[0-3])")
 _WEEKS = re.compile(r"week|woche|^kw$|semaine|semana", re.IGNORECASE)
-_EXCEL = re.compile(r"date|datum|fecha", re.IGNORECASE)
-_CLOCK = re.compile(rf"{_EXCEL.pattern}|time|zeit|epoch|unix|^ts$", re.IGNORECASE)
+_EXCEL = frozenset(("date", "dates", "datum", "fecha", "datetime"))  # whole words: no candidates
+_CLOCK = _EXCEL | {
+    *("time", "timestamp", "zeit", "uhrzeit", "zeitstempel", "zeitpunkt", "epoch"),
+    *("unix", "unixtime", "ts"),
+}
+_WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])")
 _DAY_ZERO = pd.Timestamp("1899-12-30")  # of Excel, which knows a 29 February 1900
 _DAYS = (20_000, 80_000)  # of Excel: 1954 to 2119
 _SECONDS = (315_532_800, 4_102_444_800)  # of Unix: 1980 to 2100
@@ -59,9 +63,9 @@ def counted(name: str, cells: Sequence[Any], *, told: bool = False) -> str | Non
     if len(values) < (1 if told else 2):
         return None
     least, most = values.min(), values.max()
-    if _EXCEL.search(name) and _DAYS[0] <= least <= most <= _DAYS[1]:
+    if _called(name, _EXCEL) and _DAYS[0] <= least <= most <= _DAYS[1]:
         return "D"
-    if not (told or _CLOCK.search(name)):
+    if not (told or _called(name, _CLOCK)):
         return None
     if (values % 1 != 0).any():
         months = np.round(values * 12)
@@ -79,8 +83,12 @@ def are_digits(name: str, cells: Sequence[Any]) -> bool:
         (True, False)
     """
     texts = list(map(str, cells))
-    sure = bool(texts) and _CLOCK.search(name) and all(map(_DIGITS.fullmatch, texts))
-    return bool(sure) and not read(texts, "%Y%m%d").isna().any()
+    sure = bool(texts) and _called(name, _CLOCK) and all(map(_DIGITS.fullmatch, texts))
+    return sure and not read(texts, "%Y%m%d").isna().any()
+
+
+def _called(name: str, words: frozenset[str]) -> bool:
+    return not words.isdisjoint(word.lower() for word in _WORD.findall(name))
 
 
 def dates_of(counts: Sequence[Any], unit: str) -> pd.DatetimeIndex:

@@ -10,16 +10,15 @@ import pandas as pd
 
 from seqjax.data import DataError
 from seqjax.data.cells import short
-from seqjax.forecast.columns import USUAL, Choice, choose, name_series, once, parts_of
+from seqjax.forecast.columns import LOOKED_AT, USUAL, Choice, choose, name_series, once
 from seqjax.forecast.counts import COUNTS, counted, dates_of
-from seqjax.forecast.layouts import Layout, Names, joined, layout_of
+from seqjax.forecast.layouts import layout_of
 from seqjax.forecast.notations import ISO
 from seqjax.forecast.rows import LINE
 from seqjax.forecast.sheets import read_sheet
+from seqjax.forecast.tables import Layout, Names, joined, parts_of
 from seqjax.forecast.texts import floats_of, form_of, ids_of, times_of
-from seqjax.forecast.times import offsets_note
-
-_LOOKED_AT = 200  # rows, for which columns are dates and which numbers
+from seqjax.forecast.times import offsets_note, read_times
 
 
 class Table(NamedTuple):
@@ -169,7 +168,12 @@ def _as_times(frame: pd.DataFrame, column: str, told: str, notes: list[str]) -> 
         notes.append(f"column {short(column)}: dates are read as {form}{way}")
     if pd.api.types.is_string_dtype(texts.dtype):
         frame[column] = times_of(frame, column, form)
-        notes += offsets_note(column, texts, pd.Index(frame[column]))
+    elif pd.api.types.is_integer_dtype(texts.dtype):
+        codes, times = read_times(frame, column, form)
+        frame[column] = times.take(codes)
+    else:
+        return form
+    notes += offsets_note(column, texts, pd.Index(frame[column]))
     return form
 
 
@@ -195,7 +199,7 @@ def _read(path: Path, pick: _Pick, change: _Change | None = None) -> tuple[pd.Da
 def _csv(path: Path, pick: _Pick, change: _Change | None) -> tuple[pd.DataFrame, Choice]:
     """The columns as texts."""
     sheet = read_sheet(path)
-    head = list(itertools.islice(sheet.rows, _LOOKED_AT))
+    head = list(itertools.islice(sheet.rows, LOOKED_AT))
     if not head:
         raise DataError(f"{path}: there is a header but no data.")
     rows, where = itertools.chain(head, sheet.rows), f"{path}: line {sheet.line}"
@@ -208,10 +212,10 @@ def _csv(path: Path, pick: _Pick, change: _Change | None) -> tuple[pd.DataFrame,
             lines.append(line)
             texts.append(take(row) if len(columns) > 1 else (take(row),))
         frame = pd.DataFrame(texts, pd.Index(lines, name=LINE), columns, dtype=object)
-        frame.attrs["delimiter"] = sheet.delimiter
+        frame.attrs |= {"source": str(path), "delimiter": sheet.delimiter}
         return frame
 
-    found = _long(sheet.header, cells, taken, change)
+    found = _long(where, sheet.header, cells, taken, change)
     if found is None:
         choice = pick(where, sheet.header, cells)
         frame = taken(choice.taken)
@@ -225,20 +229,26 @@ _Taken = Callable[[list[str]], pd.DataFrame]
 
 
 def _long(
-    header: list[str], head: Any, taken: _Taken, change: _Change | None
+    where: str, header: list[str], head: Any, taken: _Taken, change: _Change | None
 ) -> tuple[pd.DataFrame, list[str]] | None:
     """A table that is not long as one that is, and what was understood."""
-    named = [k for k, name in enumerate(header) if header.count(name) == 1]
-    columns = [header[k] for k in named if header[k] or head[k].astype(str).any()]
+    filled = [k for k, name in enumerate(header) if name or head[k].astype(str).any()]
+    columns = [n for n in dict.fromkeys(header[k] for k in filled) if n or header.count(n) == 1]
     head = head[[header.index(name) for name in columns]].set_axis(columns, axis=1)
+    head.attrs["source"] = where
     if change is None or not columns or (layout := change(head)) is None:
         return None
-    return layout.change(taken(columns)), list(layout.notes)
+    for name in columns:
+        once(where, header, name)
+    frame = taken(columns)
+    long = layout.change(frame)
+    long.attrs = frame.attrs
+    return long, list(layout.notes)
 
 
 def _picked(where: str, frame: Any, notes: list[str], pick: _Pick) -> tuple[pd.DataFrame, Choice]:
     header = list(map(str, frame.columns))
-    choice = pick(where, header, frame.head(_LOOKED_AT).set_axis(range(len(header)), axis=1))
+    choice = pick(where, header, frame.head(LOOKED_AT).set_axis(range(len(header)), axis=1))
     choice.notes[:0] = notes
     return frame[choice.taken].copy(), choice
 
@@ -255,7 +265,7 @@ def _parquet(path: Path, pick: _Pick, change: _Change | None) -> tuple[pd.DataFr
         ) from None
     try:
         file = pq.ParquetFile(path)
-        head = next(file.iter_batches(_LOOKED_AT), None)
+        head = next(file.iter_batches(LOOKED_AT), None)
         if head is None or not head.num_rows:
             raise DataError(f"{path}: the file is empty.")
         cells = head.to_pandas(ignore_metadata=True)
@@ -265,7 +275,7 @@ def _parquet(path: Path, pick: _Pick, change: _Change | None) -> tuple[pd.DataFr
         def taken(columns: list[str]) -> pd.DataFrame:
             return file.read(columns).to_pandas(ignore_metadata=True)
 
-        if (found := _long(header, cells, taken, change)) is not None:
+        if (found := _long(str(path), header, cells, taken, change)) is not None:
             return _picked(str(path), *found, pick)
         choice = pick(str(path), header, cells)
         return taken(choice.taken), choice

@@ -60,7 +60,8 @@ def panel_from_frame(
     Args:
         frame: the rows.
         id_column: whose values name the series; a frame without `unique_id` is one series.
-        time_column: dates (with a zone, too), texts of dates, or whole numbers.
+        time_column: dates (with a zone, too), texts of dates, or whole numbers; those that are all
+            days (20240131) or months (202401) are dates.
         target_column: the values; NaN where missing.
         freq: of the times: a pandas alias, of whole numbers the step; that of most series by
             default.

@@ -1,45 +1,22 @@
 """Tables that are not long: times or series in columns, dates in several columns."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
+from seqjax.data import DataError
 from seqjax.data.cells import short
-from seqjax.forecast.marks import MISSING
+from seqjax.forecast.dateparts import DAY, MONTH, YEAR, are_years, joined_dates
+from seqjax.forecast.marks import are_filled
 from seqjax.forecast.notations import iso_of, month_of
-from seqjax.forecast.texts import are_dates, are_numbers
+from seqjax.forecast.rows import refuse
+from seqjax.forecast.tables import Layout, Names, is_nameless, joined, parts_of, unread
+from seqjax.forecast.texts import are_dates, are_numbers, floats_of
 
 _FEWEST = 3  # times in a header
-_YEARS = ("year", "jahr", "año", "année", "anno")
-_MONTH, _DAY = ("month", "monat", "mes", "mois"), ("day", "tag", "día", "jour")
-_YEAR = re.compile(r"((?:18|19|20)\d\d)(?: \[YR\1\])?")  # the World Bank's, too
 _QUARTER = re.compile(r"q(?:tr|uarter)? ?([1-4])")
-_PART = re.compile(r"\d{1,2}|[^\d\W]+")
-_HOURS, _HOUR = ("hour", "hr", "stunde", "hora", "heure"), re.compile(r"[01]?\d|2[0-4]")
-_CLOCKS = re.compile(r"time|clock|zeit|uhr", re.IGNORECASE)
-_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d)?( ?[AaPp][Mm])?")
-
-
-class Names(NamedTuple):
-    """The columns of a long table: as asked for, or the usual ones."""
-
-    id: str
-    time: str
-    target: str
-
-
-class Layout(NamedTuple):
-    """How a table becomes a long one.
-
-    Attributes:
-        change: of all its rows; the index of lines is kept.
-        notes: what was understood, a sentence each.
-    """
-
-    change: Callable[[pd.DataFrame], pd.DataFrame]
-    notes: tuple[str, ...]
 
 
 def layout_of(
@@ -51,11 +28,14 @@ def layout_of(
         head: its first rows; columns that are empty or have no name of their own are not in it.
         names: of the columns of the long table.
         covariates: columns to keep.
-        wide: each column of numbers is a series; by default only where their names differ by a
-            number alone.
+        wide: each column but the times' is a series; by default those of numbers, where their names
+            differ by a number alone.
 
     Returns:
         None for a table that is long, or not understood.
+
+    Raises:
+        DataError: for a table that contradicts `wide`, and one whose series are not told apart.
 
     Example:
         >>> table = pd.DataFrame({"shop": ["a", "b"], "2021": [1, 4], "2022": [2, 5], "2023": 3})
@@ -63,14 +43,19 @@ def layout_of(
         >>> found.change(table).iloc[0].to_dict()
         {'unique_id': 'a', 'ds': '2021', 'y': 1}
         >>> found.notes
-        ("columns '2021' to '2023' are taken for times, each row for a series",)
+        ["columns '2021' to '2023' are taken for times, each row for a series"]
     """
     if names.target not in head:
         found = _times_in_header(head, names) or _months_in_header(head, names)
         if found is not None:
             return found
-    dates = _joined_dates(head, names)
-    if names.target in head or names.id in head:
+    dates = joined_dates(head, names)
+    if wide and (there := [name for name in parts_of(names.id, list(head)) if name in head]):
+        raise DataError(
+            f"{_source(head)}: column {short(there[0])} names the series of each row, so they do"
+            " not stand in columns; leave --wide (wide=True) out, or take this column out."
+        )
+    if (names.target in head and not wide) or names.id in head:
         return dates
     after = head if dates is None else dates.change(head)
     series = _series_in_header(after, names, covariates, wide)
@@ -81,21 +66,31 @@ def layout_of(
 
 def _times_in_header(head: Any, names: Names) -> Layout | None:
     """A row for each series, a column for each time."""
-    years = {name: found[1] for name in head if (found := _YEAR.fullmatch(name))}
+    years = {name: found[1] for name in head if (found := YEAR.fullmatch(name))}
     periods = {name: name for name in head if iso_of([name])}
     dated = [name for name in head if name[:1].isdigit() or month_of(name[:3])]
     dates = dict(zip(dated, dated, strict=True)) if are_dates(pd.Series(dated, dtype=str)) else {}
     times = max(years, periods, dates, key=len)
     others = [name for name in head if name not in times]
+    others = [name for name in others if not is_nameless(name)] or others
+    others.sort(key=lambda name: are_numbers(head[name]))  # texts name, ranks do not
     if len(times) < _FEWEST or any(are_dates(head[name]) for name in others):
         return None
     if not all(_numbers(head[name]) for name in times):
         return None
     which = f"{short(next(iter(times)))} to {short(list(times)[-1])}"
 
+    notes = [f"columns {which} are taken for times, each row for a series"]
+
     def change(frame: pd.DataFrame) -> pd.DataFrame:
-        named = frame.assign(**{names.id: _name(frame, others, names.id)}) if others else frame
-        return _melted(named, [names.id] if others else [], times, names.time, names.target)
+        if not others:
+            return _melted(frame, [], times, names.time, names.target)
+        by = _naming(frame, others, names.id)
+        if len(others) > 1:
+            notes.append(f"the series are named by {' and '.join(map(short, by))} (--id-column)")
+            notes.extend(unread(name for name in others if name not in by))
+        named = frame.assign(**{names.id: joined(frame, by) if len(by) > 1 else frame[by[0]]})
+        return _melted(named, [names.id], times, names.time, names.target)
 
     def of_parts(frame: pd.DataFrame) -> pd.DataFrame:
         long = _melted(frame, others, times, names.time, names.target)
@@ -104,10 +99,10 @@ def _times_in_header(head: Any, names: Names) -> Layout | None:
 
     if times is years and len(others) == 1:
         if all(map(_part, head[others[0]].astype(str))):
-            return Layout(of_parts, (f"columns {which} are taken for years, rows for parts",))
-        if others[0].lower() in (*_MONTH, *_DAY, "week", "woche", "hour"):
+            return Layout(of_parts, [f"columns {which} are taken for years, rows for parts"])
+        if others[0].lower() in (*MONTH, *DAY, "week", "woche", "hour"):
             return None  # parts of years, too, but which?
-    return Layout(change, (f"columns {which} are taken for times, each row for a series",))
+    return Layout(change, notes)
 
 
 def _months_in_header(head: Any, names: Names) -> Layout | None:
@@ -118,89 +113,71 @@ def _months_in_header(head: Any, names: Names) -> Layout | None:
     years = [
         name
         for name in head
-        if name not in parts and all(map(_YEAR.fullmatch, head[name].astype(str)))
+        if name not in parts and all(map(YEAR.fullmatch, head[name].astype(str)))
     ]
     if len(years) != 1 or not all(_numbers(head[name]) for name in parts):
         return None
-    texts = [n for n in head if n not in (*parts, *years) and not are_numbers(head[n])]
+    year = years[0]
+    others = [n for n in head if n not in (*parts, year) and not is_nameless(n)]
+    keys = [name for name in parts_of(names.id, others) if name in others]
+    if not keys and (numbers := [name for name in others if are_numbers(head[name])]):
+        raise DataError(
+            f"{_source(head)}: column {short(numbers[0])} stands beside the parts of the years in"
+            f" column {short(year)}; where it names the series say --id-column {numbers[0]}"
+            f" (id_column={numbers[0]!r}), else take it out."
+        )
+    keys = keys or [name for name in others if are_filled(head[name]).any()]
     note = f"columns {short(next(iter(parts)))} to {short(list(parts)[-1])} are taken for the parts"
-    note += f" of the years in column {short(years[0] or '')}"
+    note += f" of the years in column {short(year)}"
 
     def change(frame: pd.DataFrame) -> pd.DataFrame:
-        keys = [*texts, years[0]]
-        long = _melted(frame, keys, parts, names.time, names.target)
-        long[names.time] = long[years[0]].astype(str) + long[names.time]
-        long = long.drop(columns=years)
-        if texts:
-            long[names.id] = joined(long, texts)
-            long = long.drop(columns=[name for name in texts if name != names.id])
+        twice = frame.duplicated([*keys, year]).to_numpy()
+        if twice.any():
+            row = int(twice.argmax())
+            fault = f"{frame[year].tolist()[row]} stands there a second time"
+            refuse(frame, row, year, fault + "; name the series: --id-column (id_column).")
+        long = _melted(frame, [*keys, year], parts, names.time, names.target)
+        long[names.time] = long[year].astype(str) + long[names.time]
+        long = long.drop(columns=year)
+        if keys and keys != [names.id]:
+            long = long.assign(**{names.id: joined(long, keys)}).drop(columns=keys)
         return long
 
-    return Layout(change, (note,))
-
-
-def _joined_dates(head: Any, names: Names) -> Layout | None:
-    """Year, month and day, or day and hour, in columns of their own."""
-    clocks = [
-        name
-        for name in head
-        if _all(_CLOCK if _CLOCKS.search(name) else _HOUR, head[name])
-        and (_CLOCKS.search(name) or name.lower() in _HOURS)
-    ]
-    if names.time in head and not clocks:
-        return None
-    dates = [n for n in head if are_dates(head[n]) and not _has(":", head[n])]
-    if len(clocks) == len(dates) == 1 and head[dates[0]].duplicated().any():
-        date, clock = dates[0], clocks[0]
-
-        def with_clock(frame: pd.DataFrame) -> pd.DataFrame:
-            hours: Any = frame[clock].astype(str)
-            hours = hours if _has(":", hours) else hours.str.zfill(2) + ":00"
-            texts = frame[date].astype(str) + " " + hours
-            return frame.assign(**{date: texts}).drop(columns=clock)
-
-        return Layout(with_clock, (f"columns {short(date)} and {short(clock)} are the time",))
-    if dates or names.time in head:
-        return None
-    found = [
-        next((name for name in head if name.lower() in part), None)
-        for part in (_YEARS, _MONTH, _DAY)
-    ]
-    columns = [name for name in found if name is not None]
-    if None in found[:2] or not _all(_YEAR, head[columns[0]]):
-        return None
-    if not all(_all(_PART, head[name]) for name in columns[1:]):
-        return None
-
-    def of_parts(frame: pd.DataFrame) -> pd.DataFrame:
-        year, *parts = (frame[name].astype(str) for name in columns)
-        named = not parts[0].str.isdigit().all()
-        for part in parts:
-            year = year + (" " if named else "-") + part.str.zfill(0 if named else 2)
-        return frame.drop(columns=columns).assign(**{names.time: year})
-
-    which = ", ".join(map(short, columns))
-    return Layout(of_parts, (f"columns {which} are the time",))
+    return Layout(change, [note, *unread(name for name in others if name not in keys)])
 
 
 def _series_in_header(
     head: Any, names: Names, covariates: Sequence[str], wide: bool
 ) -> Layout | None:
     """A row for each time, a column for each series."""
-    numbers = [n for n in head if n not in (*covariates, names.time) and are_numbers(head[n])]
-    others = [n for n in head if n not in (*covariates, names.time, *numbers)]
-    dates = [names.time] if names.time in head else [n for n in others if are_dates(head[n])]
-    stems = {re.sub(r"\d+", "#", name) for name in numbers}
-    numbered = len(stems) == 1 and "#" in min(stems) and len(others) + (names.time in head) == 1
-    if len(dates) != 1 or len(numbers) < 2 or not (wide or numbered):
+    columns = [n for n in head if n not in (*covariates, names.time)]
+    columns = [n for n in columns if not is_nameless(n) or are_dates(head[n])]
+    dates = [names.time] if names.time in head else [n for n in columns if are_dates(head[n])]
+    if wide:
+        dates = dates or [name for name in columns if are_years(name, head[name])]
+        numbers = [name for name in columns if name not in dates]
+        if len(dates) != 1:
+            raise DataError(
+                f"{_source(head)}: of series in columns one column is of times, but {len(dates)}"
+                " hold dates; name it: --time-column (time_column)."
+            )
+    else:
+        stems = {name: re.sub(r"\d+", "#", name) for name in columns}
+        found = {stems[name] for name in columns if are_numbers(head[name])}
+        numbers = [n for n in columns if stems[n] in found and _numbers(head[n])]
+        others = len(columns) - len(numbers) + (names.time in head)
+        if len(found) != 1 or "#" not in min(found) or not len(dates) == others == 1:
+            return None
+    if len(numbers) < (1 if wide else 2):
         return None
     series = {name: name for name in numbers}
 
     def change(frame: pd.DataFrame) -> pd.DataFrame:
-        return _melted(frame, [dates[0], *covariates], series, names.id, names.target)
+        long = _melted(frame, [dates[0], *covariates], series, names.id, names.target)
+        return long.rename(columns={dates[0]: names.time}) if is_nameless(dates[0]) else long
 
     which = f"{short(numbers[0])} to {short(numbers[-1])}"
-    return Layout(change, (f"columns {which} are taken for {len(series):,} series",))
+    return Layout(change, [f"columns {which} are taken for {len(series):,} series"])
 
 
 def _part(name: str) -> str:
@@ -215,61 +192,35 @@ def _melted(
     frame: Any, keys: list[str], columns: Mapping[str, str], place: str, target: str
 ) -> pd.DataFrame:
     """A row for each cell of the columns that is filled."""
+    for column in columns:
+        if pd.api.types.is_string_dtype(frame[column].dtype):
+            try:
+                floats_of(frame, column)
+            except DataError:  # while the column has its name
+                if not are_numbers(frame[column]):
+                    raise
+    value = "".join((*keys, *columns))  # no column's name
     long: Any = frame[[*keys, *columns]].melt(
-        keys, list(columns), var_name=place, value_name=target, ignore_index=False
+        keys, list(columns), var_name=place, value_name=value, ignore_index=False
     )
-    long = long[_filled(long[target])]
+    long = long[are_filled(long[value])].rename(columns={value: target})
     return long.assign(**{place: long[place].map(columns).astype(object)})
 
 
-def _name(frame: Any, columns: list[str], told: str) -> pd.Series:
+def _naming(frame: Any, columns: list[str], told: str) -> list[str]:
     """What tells rows apart: the column told, the first that does, or several together."""
     if all(part in columns for part in told.split("/")):
-        return joined(frame, told.split("/"))
-    for column in columns:
-        if frame[column].is_unique:
-            return frame[column]
-    for count in range(2, len(columns) + 1):
-        if not frame.duplicated(columns[:count]).any():
-            return joined(frame, columns[:count])
-    return frame[columns[0]]  # twice the same: refused where it is seen
-
-
-def are_years(name: str, cells: pd.Series) -> bool:
-    """Whether a column is called year, or time, and holds years.
-
-    Example:
-        >>> are_years("Year", pd.Series([1961, 1962])), are_years("sold", pd.Series(["1961"]))
-        (True, False)
-    """
-    return name.lower() in (*_YEARS, "time") and _all(_YEAR, cells)
-
-
-def joined(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """Columns as one name.
-
-    Example:
-        >>> joined(pd.DataFrame({"store": ["a"], "item": [7]}), ["store", "item"]).tolist()
-        ['a/7']
-    """
-    names: Any = frame[columns[0]].astype(str)
-    for column in columns[1:]:
-        names = names + "/" + frame[column].astype(str)
-    return names
+        return told.split("/")
+    for count in range(1, len(columns) + 1):
+        for some in [[name] for name in columns] if count == 1 else [columns[:count]]:
+            if not frame.duplicated(some).any():
+                return some
+    return columns[:1]  # twice the same: refused where it is seen
 
 
 def _numbers(cells: pd.Series) -> bool:
-    return are_numbers(cells) or not _filled(cells).any()
+    return are_numbers(cells) or not are_filled(cells).any()
 
 
-def _filled(cells: pd.Series) -> pd.Series:
-    return ~(cells.isna() | cells.isin(list(MISSING)))
-
-
-def _all(form: re.Pattern[str], cells: pd.Series) -> bool:
-    texts = cells.astype(str)
-    return len(texts) > 0 and all(map(form.fullmatch, texts))
-
-
-def _has(mark: str, cells: pd.Series) -> bool:
-    return bool(cells.astype(str).str.contains(mark, regex=False).any())
+def _source(head: Any) -> str:
+    return head.attrs.get("source", "the table")

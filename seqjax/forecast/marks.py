@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+import pandas as pd
+
 MISSING = frozenset(
     (
         *("", "NA", "N/A", "n/a", "#N/A", "(NA)", "NaN", "nan", "NAN", "null", "NULL", "None"),
@@ -23,6 +25,16 @@ _AFTER = re.compile(rf"([+-]?{_NUMBER}?) ?({_UNIT.pattern})")
 _BEFORE = re.compile(rf"([+-]?)({_UNIT.pattern}) ?([+-]?{_NUMBER})")
 _NEGATIVE = re.compile(r"\((.*\d.*)\)|(.*\d.*)-")
 _GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}([ '])\d{3}(\1\d{3})*([.,]\d+)?")
+
+
+def are_filled(cells: pd.Series) -> pd.Series:
+    """Which cells hold something.
+
+    Example:
+        >>> are_filled(pd.Series(["1", "NA", ""])).tolist()
+        [True, False, False]
+    """
+    return ~(cells.isna() | cells.isin(list(MISSING)))
 
 
 def plain(texts: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -33,6 +33,7 @@ _WORD = re.compile(r"[^\W\d_]{3,}\.?")
 _OF_DAYS = (
     *("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%d. %b %Y"),
     *("%b %d, %Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y"),
+    *("%y/%m/%d", "%y.%m.%d"),
 )
 _OF_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 FORMATS = (
@@ -176,6 +177,19 @@ def read(
     found = pd.to_datetime(list(texts), errors="coerce", format=time_format, utc=utc)
     found = pd.DatetimeIndex(found)
     return found + pd.to_timedelta(1 * np.array(late), unit="D") if some else found
+
+
+def digits_of(texts: Sequence[str]) -> str | None:
+    """The form of dates that are digits alone: days, or months; None for other whole numbers.
+
+    Example:
+        >>> digits_of(["20240131", "20240229"]), digits_of(["202401"]), digits_of(["202413"])
+        ('%Y%m%d', '%Y%m', None)
+    """
+    for digits, form in ((8, "%Y%m%d"), (6, "%Y%m")):
+        if all(len(text) == digits and text[:2] in ("19", "20") for text in texts):
+            return None if not texts or read(texts, form).isna().any() else form
+    return None
 
 
 def forms_of(texts: Sequence[str]) -> list[str]:

@@ -88,8 +88,17 @@ def _delimiter(text: str) -> str:
         alike = {m: sum(other.count(m) == n for other in lines) for m, n in counts.items()}
         mark = max(counts, key=lambda mark: (alike[mark], counts[mark]), default="")
         if mark and 2 * alike[mark] > len(lines):
-            return mark
+            return _beside(lines, alike[mark]) if mark == "," else mark
     return max(_MARKS, key=lines[0].count) if lines else _MARKS[0]
+
+
+def _beside(lines: list[str], alike: int) -> str:
+    """The comma, unless lines are as much alike in another mark: then commas are of decimals."""
+    for mark in _MARKS[1:]:
+        counts = Counter(line.count(mark) for line in lines if mark in line)
+        if counts and max(counts.values()) >= alike:
+            return mark
+    return ","
 
 
 def _lines(path: Path, text: str, delimiter: str, before: int) -> Iterator[Line]:

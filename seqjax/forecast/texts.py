@@ -8,7 +8,7 @@ import pandas as pd
 
 from seqjax.data.cells import short
 from seqjax.forecast.marks import MISSING, plain
-from seqjax.forecast.notations import FORMATS, ISO, forms_of, iso_of, read
+from seqjax.forecast.notations import FORMATS, ISO, digits_of, forms_of, iso_of, read
 from seqjax.forecast.rows import refuse
 from seqjax.forecast.times import read_times, several_offsets
 
@@ -18,7 +18,9 @@ _COMMA = re.compile(r"[+-]?\d+,\d+")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:(,\d{3})+|(\.\d{3})+)")
 _MONTHS = re.compile(r"(0[1-9]|1[0-2])\.(19|20)\d\d")  # as numbers have no 0 in front
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,17})")
+_BELOW = re.compile(r"[+-]?\d{1,3}")  # a thousand
 _DECIMAL, _PARTING = "decimal commas were read", "commas that part thousands were left out"
+_DOTS = "dots that part thousands were left out"
 _ENOUGH = 5  # numbers, to tell thousands from decimals
 _TRUTHS = {"true": 1.0, "false": 0.0}
 
@@ -67,15 +69,9 @@ def times_of(frame: pd.DataFrame, column: str, time_format: str = ISO) -> Any:
         row = int(frame[column].isin(list(MISSING)).to_numpy().argmax())
         refuse(frame, row, column, "the time is missing; add it, or take the row out.")
     if time_format == ISO and texts and all(_WHOLE.fullmatch(str(text)) for text in texts):
-        fitting = [
-            days
-            for digits, days in ((8, "%Y%m%d"), (6, "%Y%m"))
-            if all(len(text) == digits and text[:2] in ("19", "20") for text in texts)
-            and not read(texts, days).isna().any()
-        ]
-        if not fitting:
+        if (digits := digits_of(texts)) is None:
             return frame[column].astype(np.int64)
-        time_format = fitting[0]
+        time_format = digits
     codes, times = read_times(frame, column, time_format)
     return times.take(codes)
 
@@ -138,7 +134,8 @@ def floats_of(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, str]:
             values = []
     if not values:
         texts, signs = plain(texts)
-    decimal, grouped = _grouped(texts) if not values else ("", None)
+    delimiter = frame.attrs.get("delimiter", ",")
+    decimal, grouped = _grouped(texts, delimiter) if not values else ("", None)
     for row, text in enumerate(texts if not values else ()):
         if text in MISSING:
             values.append(np.nan)
@@ -156,12 +153,15 @@ def floats_of(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, str]:
             advice = "write 1234.5, without separators of thousands; leave it empty if missing"
             refuse(frame, row, column, f"{short(given[row])} is not a number; {advice}.")
     if said or (thousands and not decimal):
-        _refuse_thousands(frame, column, texts)
+        _refuse_thousands(frame, column, texts, delimiter)
     found = np.array(values, np.float64)
     if (infinite := np.isinf(found)).any():
         row = int(infinite.argmax())
         refuse(frame, row, column, f"{short(texts[row])} is not finite: float64 ends at 1.8e308.")
-    said = said or {",": _DECIMAL, ".": _PARTING}.get(decimal, "")
+    if decimal == ",":
+        said = _DECIMAL if "," in marks else _DOTS
+    elif decimal:
+        said = _PARTING
     return found, "; ".join(filter(None, (*signs, said)))
 
 
@@ -170,11 +170,12 @@ def _looks_like_number(text: str) -> bool:
     return not name and (is_float(text.replace(",", ".")) or bool(_grouped([text])[0]))
 
 
-def _grouped(texts: list[str]) -> tuple[str, re.Pattern[str] | None]:
+def _grouped(texts: list[str], delimiter: str = ",") -> tuple[str, re.Pattern[str] | None]:
     """The mark of decimals, and the form of numbers, where the other one parts thousands.
 
     One number has both marks, or two of one; or all have three digits behind their mark, but for
-    whole ones below a thousand.
+    whole ones below a thousand, one of which would be larger than all of them if these were
+    decimals.
     """
     for decimal, parted in ((",", r"\."), (".", ",")):
         groups = rf"[1-9]\d{{0,2}}({parted}\d{{3}})+"
@@ -182,31 +183,47 @@ def _grouped(texts: list[str]) -> tuple[str, re.Pattern[str] | None]:
         sure = re.compile(rf"[+-]?({groups}[{decimal}]\d+|{groups}{parted}\d{{3}})")
         if any(map(sure.fullmatch, texts)):
             return decimal, form
-        once = [text for text in texts if _THOUSANDS.fullmatch(text) and parted[-1] in text]
-        small = [text for text in texts if re.fullmatch(r"[+-]?\d{1,3}", text)]
-        filled = sum(text not in MISSING for text in texts)
-        if len(once) >= _ENOUGH and small and len(once) + len(small) == filled:
+        mark = parted[-1]
+        once, small, all_are = _marked(texts, mark)
+        if len(once) < _ENOUGH or not small or not all_are or (mark == "." and delimiter == ","):
+            continue
+        largest = max(abs(float(text)) for text in small)
+        if largest >= 100 and largest > max(abs(float(text.replace(mark, "."))) for text in once):
             return decimal, form
     return "", None
 
 
-def _refuse_thousands(frame: pd.DataFrame, column: str, texts: list[str]) -> None:
+def _marked(texts: list[str], mark: str) -> tuple[list[str], list[str], bool]:
+    """Numbers that may be of thousands, whole ones below a thousand, and whether these are all."""
+    once = [text for text in texts if mark in text and _THOUSANDS.fullmatch(text)]
+    small = [text for text in texts if _BELOW.fullmatch(text)]
+    return once, small, len(once) + len(small) == sum(text not in MISSING for text in texts)
+
+
+def _refuse_thousands(frame: pd.DataFrame, column: str, texts: list[str], delimiter: str) -> None:
     """Refuse what may be thousands as well as decimals.
 
-    Beside decimal commas that is 1.234; where cells are parted by commas, 1,234 alone; where they
-    are not, as where commas are decimal, 1.234 alone.
+    Beside decimal commas that is 1.234; where cells are parted by commas, 1,234 alone. Where they
+    are not, either mark, if all numbers have three digits behind it but for whole ones below a
+    thousand, and many are marked, or 950 stands beside them; but commas beside semicolons are
+    decimal.
     """
     groups = [text for text in texts if "," in text]
-    doubtful = [text for text in texts if "." in text and _THOUSANDS.fullmatch(text)]
-    parted = frame.attrs.get("delimiter", ",") == ","
-    if not groups:
-        filled = sum(text not in MISSING for text in texts)
-        doubtful = doubtful if not parted and _ENOUGH <= len(doubtful) == filled else []
-    elif parted and all(map(_THOUSANDS.fullmatch, groups)):
-        doubtful = groups
+    dots = [text for text in texts if "." in text and _THOUSANDS.fullmatch(text)]
+    doubtful = groups or dots
+    if groups and (delimiter != "," or not all(map(_THOUSANDS.fullmatch, groups))) and dots:
+        doubtful = dots
+    elif delimiter == ",":
+        doubtful = groups if all(map(_THOUSANDS.fullmatch, groups)) else []
+    elif doubtful:
+        mark = "," if groups else "."
+        once, small, all_are = _marked(texts, mark)
+        many = len(once) >= _ENOUGH and delimiter + mark != ";,"
+        beside = any(abs(float(text)) >= 100 for text in small)
+        doubtful = once if all_are and (many or beside) else []
     if doubtful:
-        advice = "write 1234.5, without separators of thousands"
-        advice += ", or part the cells by ;" if doubtful is groups else ""
+        thousands = re.sub("[.,]", "", doubtful[0])
+        advice = f"write {thousands}, or {doubtful[0]}0"
         fault = f"{short(doubtful[0])} may be thousands or decimals; {advice}."
         refuse(frame, texts.index(doubtful[0]), column, fault)
 
@@ -236,8 +253,8 @@ def are_dates(cells: pd.Series) -> bool:
         return pd.api.types.is_datetime64_any_dtype(cells.dtype)
     texts = cells.dropna().astype(str)
     months = texts.str.fullmatch(_MONTHS).all() and texts.str.startswith("0").any()
-    if not len(texts) or (are_numbers(cells) and not months):
-        return False
+    if not len(texts) or texts.isin(list(MISSING)).any() or (are_numbers(cells) and not months):
+        return False  # quickly past empty ones
     if iso_of(texts.tolist()):
         return True
     utc = several_offsets(texts)

@@ -12,7 +12,7 @@ from seqjax.data import DataError
 from seqjax.data.cells import short
 from seqjax.forecast.blocks import blocks
 from seqjax.forecast.calendar import seconds
-from seqjax.forecast.notations import ISO, days_of, forms_of, iso_of, meant, read
+from seqjax.forecast.notations import ISO, days_of, digits_of, forms_of, iso_of, meant, read
 from seqjax.forecast.rows import place, refuse
 
 _OFFSET = re.compile(r"\d[ ]?(Z|[+-](?:0\d|1[0-4]):?\d\d)$")  # 14 hours at most: -2024 is a year
@@ -26,7 +26,8 @@ def read_times(
 
     Args:
         frame: the rows.
-        column: dates, with a zone or without, whole numbers, or texts of dates.
+        column: dates, with a zone or without, texts of dates, or whole numbers, which are dates
+            where all are days (20240131) or months (202401).
         time_format: of texts, as in `pandas.to_datetime`; or ISO 8601, and quarters (1962Q1).
 
     Returns:
@@ -125,11 +126,13 @@ def _each_once(values: pd.Series) -> tuple[np.ndarray, pd.Index]:
 def _dates(unique: pd.Index, fault: Any, time_format: str, column: str, where: str) -> pd.Index:
     if isinstance(unique, pd.DatetimeIndex):
         return unique
-    if pd.api.types.is_integer_dtype(unique.dtype):
-        return unique.astype(np.int64)
     found = pd.api.types.infer_dtype(unique)
-    if found == "integer":
-        return unique.astype(np.int64)
+    if found == "integer" or pd.api.types.is_integer_dtype(unique.dtype):
+        if time_format == ISO and len(str(unique[0])) not in (6, 8):  # quickly past counts
+            return unique.astype(np.int64)
+        texts = [str(one) for one in unique]
+        form = digits_of(texts) if time_format == ISO else time_format
+        return _parsed(texts, fault, form, column, where) if form else unique.astype(np.int64)
     if found in ("string", "date", "datetime", "datetime64"):
         texts = [str(one) for one in unique]
         for which, text in enumerate(texts):
@@ -184,7 +187,7 @@ def _of_one_clock(*times: pd.DatetimeIndex) -> bool:
 
 
 def offsets_note(column: str, given: Any, times: pd.Index) -> tuple[str, ...]:
-    """A sentence on what became of offsets from UTC that differ, and of hours that summer moves.
+    """A sentence on what became of digits, offsets from UTC that differ, hours that summer moves.
 
     Args:
         column: its name.
@@ -202,6 +205,8 @@ def offsets_note(column: str, given: Any, times: pd.Index) -> tuple[str, ...]:
     some = map(str, given.iloc[:: len(given) // 50 + 1])
     hours = {found[1] for one in some if (found := re.search(r"\d[T ](\d\d:\d\d)", one))}
     bare = zone is None and isinstance(times, pd.DatetimeIndex)
+    if bare and pd.api.types.is_integer_dtype(given):
+        return (f"column {short(column)}: whole numbers such as {given.iloc[0]} are read as dates",)
     if bare and hours - {f"{times[0]:%H:%M}", "24:00"} and _of_one_clock(pd.DatetimeIndex(times)):
         said = "the same hour of every day, but for summer time, in UTC or so: taken for days"
         return (f"column {short(column)}: {said}",)
@@ -237,7 +242,7 @@ def _way_out(texts: list[str], column: str, where: str) -> str:
     fitting = forms_of(texts[:: len(texts) // 1000 + 1])
     if not fitting:
         return "; write 2024-01-31, or 2024-01-31 12:00"
-    told = " or ".join(map(repr, fitting[:2]))
+    told = " or ".join(map(repr, fitting[:3]))
     if ": line " in where:  # of a file
         way = "pass that as time_format (--time-format), or write 2024-01-31"
         return f"; the dates fit {told}: {way}"

@@ -130,7 +130,7 @@ def test_options(tmp_path):
     assert list(table.frame) == ["t", "v", "open"]  # times differ: 'zone' names no series
     assert table.frame["v"].iloc[0] == 1.5
     assert table.frame["open"].tolist() == [1.0, 0.0]
-    assert table.notes == ("column 'v': decimal commas were read",)
+    assert table.notes == ("not read: columns 'zone'", "column 'v': decimal commas were read")
 
 
 @pytest.mark.parametrize(
@@ -190,6 +190,12 @@ def test_parquet(tmp_path, monkeypatch):
         assert found.grid.equals(expected.grid)
         frame.assign(ds=frame["ds"].dt.date).to_parquet(path)  # dates without a time
         assert read_frame(path).frame["ds"].tolist() == frame["ds"].tolist()
+        for form in ("%Y%m%d", "%Y%m"):  # whole numbers are the dates that they are in a CSV
+            months = pd.date_range("2023-11-01", periods=4, freq="MS")
+            pd.DataFrame({"date": months.strftime(form).astype(int), "y": 1}).to_parquet(path)
+            table = read_frame(path, time_column="date")
+            assert table.frame["date"].tolist() == months.tolist()
+            assert "whole numbers such as 202311" in table.notes[0]
     path.write_bytes(b"no Parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"a.parquet: Parquet needs pyarrow: pip install pyarrow"):

@@ -351,3 +351,13 @@ def test_utilsforecast_reads_our_frames():
         pd.Series(panel.ids), pd.Series(panel.grid[panel.origins + panel.lengths - 1]), "MS", 2
     )
     pd.testing.assert_frame_equal(ours[["unique_id", "ds"]], theirs, check_dtype=False)
+
+
+@pytest.mark.parametrize(("form", "freq"), [("%Y%m%d", "ME"), ("%Y%m", "MS")])
+def test_whole_numbers_that_are_dates(form, freq):
+    months = pd.date_range("2023-10-31", periods=5, freq=freq)
+    panel, notes = panel_from_frame(
+        pd.DataFrame({"ds": months.strftime(form).astype(int), "y": 1.0})
+    )
+    assert panel.grid.equals(months)
+    assert notes[0].startswith("column 'ds': whole numbers such as 2023")

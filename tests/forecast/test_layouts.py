@@ -94,15 +94,6 @@ def test_numbers_as_people_write_them(tmp_path, cells, values):
     assert "column 'v': " in notes
 
 
-def test_thousands_are_told_by_numbers_below_a_thousand(tmp_path):
-    cells = ["1.250", "2.300", "999", "4.000", "5.750", "6.125"]
-    days = pd.date_range("2024-01-01", periods=6).date
-    found, _ = read(tmp_path, table("t;v", days, cells, ";"))
-    assert list(found.values()) == [1250, 2300, 999, 4000, 5750, 6125]
-    found, _ = read(tmp_path, table("t;v", days, [*cells[:5], "6.1"], ";"))
-    assert list(found.values()) == [1.25, 2.3, 999, 4, 5.75, 6.1]
-
-
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
@@ -163,4 +154,121 @@ def test_several_columns_name_a_series(tmp_path):
 def test_what_is_no_table_is_refused(tmp_path, lines, message):
     with pytest.raises(DataError) as error:
         read(tmp_path, lines)
+    assert message in str(error.value)
+
+
+MANY = pd.date_range("2023-01-01", periods=202).date
+PARTED = "year,month,day,hour,v"
+STORES = "store,year,Q1,Q2,Q3,Q4"
+WIDE, BY_STORE = {"wide": True}, {"id_column": "store"}
+
+
+def marked(mark, cells):
+    days = pd.date_range("2024-01-01", periods=len(cells.split())).date
+    return table(f"t{mark}v", days, cells.split(), mark)
+
+
+def beside(header, last, before=""):
+    """A column whose last cell is of another kind than all that are looked at."""
+    return [header, *(f"{day},1,2,{before}" for day in MANY[:-1]), f"{MANY[-1]},1,2,{last}"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "how", "names", "ends", "said"),
+    [
+        (marked(",", "1.459 1.379 1.525 1.489 1.501 2 0"), {}, "", [1.459, 0], "'v' is taken"),
+        (marked(";", "1.250 2.300 999 4.000 5.750 6.125"), {}, "", [1250, 6125], "dots that part"),
+        (marked(";", "1.250 2.300 999 4.000 5.750 6.1"), {}, "", [1.25, 6.1], "'v' is taken"),
+        (marked(";", "1,125 1,375 1,625 1,875 2,125 0 5"), {}, "", [1.125, 5], "decimal commas"),
+        (beside("ds,n,s,e", 5), WIDE, "n s e", [1, 5], "'n' to 'e' are taken for 3 series"),
+        (beside("ds,s_1,s_2,s_3", 5), {}, "s_1 s_2 s_3", [1, 5], "'s_3' are taken for 3 series"),
+        ([",s_1,s_2", "2024-01-01,1,2"], {}, "s_1 s_2", [1, 2], "2 series"),
+        (["ds,y,z", "2024-01-01,1,2"], WIDE, "y z", [1, 2], "2 series"),
+        ([",ds,s_1,s_2", "7,2024-01-01,1,2"], {}, "s_1 s_2", [1, 2], "2 series"),
+        ([STORES, "1,2020,1,2,3,4", "2,2021,5,6,7,8"], BY_STORE, "1 2", [1, 8], "parts of the y"),
+        (
+            table("year,candidates", [2000, 2001], [25000, 25031]),
+            {},
+            "",
+            [25000, 25031],
+            "'year' is",
+        ),
+        (
+            ["unique_id,ds,y,time", "a,2024-01-01,1,8:00", "b,2024-01-01,2,9:00"],
+            {},
+            "a b",
+            [1, 2],
+            "",
+        ),
+        ([",country,2001,2002,2003", "0,fr,1,2,3", "1,de,4,5,6"], {}, "fr de", [1, 6], ""),
+        (
+            ["rank,c,2001,2002,2003", "1,fr,1,2,3", "2,de,4,5,6"],
+            {},
+            "fr de",
+            [1, 6],
+            "named by 'c'",
+        ),
+        (
+            [PARTED, "2024,1,1,23,1", "2024,1,2,0,2", "2024,1,2,1,3"],
+            {},
+            "",
+            [1, 3],
+            "'hour' are th",
+        ),
+        (
+            ["day,shop,v", "2024-01-01,a,1", "2024-01-02,b,2"],
+            {},
+            "",
+            [1, 2],
+            "not read: columns 's",
+        ),
+        (["Sales, by day", *marked(";", "1,5 2,5 3,5")], {}, "", [1.5, 3.5], "decimal commas were"),
+    ],
+)
+def test_what_may_be_taken_for_something_else(tmp_path, lines, how, names, ends, said):
+    found, notes = read(tmp_path, lines, **how)
+    assert {str(one) for one, _ in found} == set(names.split() or [""])
+    assert [*found.values()][:: len(found) - 1] == ends
+    assert said in notes
+    if lines[0] == PARTED:
+        assert [time for _, time in found] == list(HOURS)
+
+
+@pytest.mark.parametrize(
+    ("lines", "how", "message"),
+    [
+        (
+            marked(";", "1.125 1.375 1.625 1.875 2.125 0 5"),
+            {},
+            "line 2, column 'v': '1.125' may be",
+        ),
+        (
+            marked(";", "990 995 998 1.002"),
+            {},
+            "may be thousands or decimals; write 1002, or 1.0020",
+        ),
+        (marked("\t", "900 950 1,000 1,050"), {}, "'1,000' may be thousands or decimals"),
+        (beside("ds,n,s,e", "closed", "5"), WIDE, "line 203, column 'e': 'closed' is not a number"),
+        (["unique_id,ds,x", "a,2024-01-01,1"], WIDE, "'unique_id' names the series of each row"),
+        (["a,b,x", "2024-01-01,2024-01-02,1"], WIDE, "one column is of times, but 2 hold dates"),
+        ([STORES, "1,2020,1,2,3,4", "2,2021,5,6,7,8"], {}, "say --id-column store (id_column='st"),
+        (
+            [STORES, "a,2020,1,2,3,4", "a,2020,5,6,7,8"],
+            {},
+            "line 3, column 'year': 2020 stands ther",
+        ),
+        (["c,2001,2002,2002,2003", "a,1,2,3,4"], {}, "line 1: 2 columns '2002'; the columns are"),
+        (["ds,north,north,south", "2024-01-01,1,2,3"], WIDE, "line 1: 2 columns 'north'"),
+        (beside("day,n,price,sales", 5), {}, "3 of the others hold numbers"),
+        (
+            ["t,v,price", "2001-01-01,1,2", "2001-01-02,x,2", "2001-01-03,3,2"],
+            {},
+            "2 of the others",
+        ),
+        (["t,v", "24/01/01,1", "24/01/02,2"], {}, "'%d/%m/%y' or '%y/%m/%d'"),
+    ],
+)
+def test_what_may_be_two_things_is_refused(tmp_path, lines, how, message):
+    with pytest.raises(DataError) as error:
+        read(tmp_path, lines, **how)
     assert message in str(error.value)
