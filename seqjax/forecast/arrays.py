@@ -16,6 +16,11 @@ from seqjax.forecast.panel import Panel
 Array = jax.Array | np.ndarray
 
 
+def numpy_of(array: Array) -> Any:
+    """NumPy, or JAX's, as the array is: what runs once, before training, compiles nothing."""
+    return array.__array_namespace__()
+
+
 class Arrays(NamedTuple):
     """A panel, of NumPy's arrays or on the device.
 
@@ -149,7 +154,7 @@ def windows_at(
         The windows, and the targets [B, H]: NaN where missing, or from the end of the series on;
         arrays of the panel's kind.
     """
-    xp: Any = arrays.values.__array_namespace__()  # of NumPy or JAX
+    xp = numpy_of(arrays.values)
     steps = last[:, None] + xp.arange(1 - history, horizon + 1)[None, :]
     start, stop = arrays.starts[series][:, None], arrays.stops[series][:, None]
     total = arrays.values.shape[0]

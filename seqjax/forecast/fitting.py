@@ -13,7 +13,7 @@ from jax import lax
 
 from seqjax import train
 from seqjax.forecast import mixture
-from seqjax.forecast.arrays import Array, Arrays, Windows, windows_at
+from seqjax.forecast.arrays import Array, Arrays, Windows, numpy_of, windows_at
 from seqjax.forecast.heads import head_of
 from seqjax.forecast.network import (
     Sizes,
@@ -145,7 +145,7 @@ def _drawing(settings: Settings, steps: int) -> tuple[Callable[..., Any], Callab
         series, last = row
         windows, targets = windows_at(arrays, series, last, history, horizon)
         # A window of missing values alone, or with nothing to forecast, counts nothing.
-        xp: Any = targets.__array_namespace__()
+        xp = numpy_of(targets)
         some = xp.any(xp.isfinite(targets), axis=1)
         some &= xp.any(xp.isfinite(windows.history), axis=1)
         return (windows, targets), some.astype(np.float32)

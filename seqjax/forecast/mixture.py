@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from seqjax.forecast.arrays import Array
+from seqjax.forecast.arrays import Array, numpy_of
 from seqjax.forecast.settings import CYCLES, Settings
 
 FEW = 5  # cycles of a short mean
@@ -84,7 +84,7 @@ def naive(settings: Settings, history: Array, back: Any = 0) -> tuple[Array, Arr
     Returns:
         [B, H, G] values, 0 where there is none, and [B, H, G] whether there is one.
     """
-    xp = _numpy_of(history)
+    xp = numpy_of(history)
     end = history.shape[1] - 1 - back  # place of the last value
     ahead, season = np.arange(1, settings.answers + 1), np.array([[1, *settings.seasons]])
     # Steps before each step ahead, of each season and cycle: [S, C, H].
@@ -149,7 +149,7 @@ def naive_of(settings: Settings, history: Array, back: Any = 0) -> Naive:
     Returns:
         The forecasts, of NumPy or JAX as the history is.
     """
-    xp, steps = _numpy_of(history), settings.answers
+    xp, steps = numpy_of(history), settings.answers
     batch, length = history.shape
     nothing = xp.full((batch, EARLIER * steps), np.nan, history.dtype)
     padded = xp.concatenate([nothing, history], axis=1)
@@ -244,21 +244,16 @@ def _stacked(found: Naive, targets: Array, counted: Array, stay: Array) -> Gate:
 
 def mean_of_known(values: Array, axis: int) -> Array:
     """Of what is not NaN; NaN where nothing is."""
-    xp = _numpy_of(values)
+    xp = numpy_of(values)
     known = xp.isfinite(values)
     total = xp.sum(xp.where(known, values, 0.0), axis=axis)
     count = xp.sum(known, axis=axis)
     return xp.where(count > 0, total / xp.maximum(count, 1), np.nan)
 
 
-def _numpy_of(array: Array) -> Any:
-    """NumPy, or JAX's: what measures each forecast before training compiles nothing."""
-    return array.__array_namespace__()
-
-
 def _taken(rows: Array, places: Array) -> Array:
     """Of each row [B, W] the values at its places [B, ...] (of all rows: [1, ...])."""
-    xp = _numpy_of(rows)
+    xp = numpy_of(rows)
     places = xp.broadcast_to(places, (len(rows), *places.shape[1:]))
     found = xp.take_along_axis(rows, places.reshape(len(rows), -1), axis=1)
     return found.reshape(places.shape)
@@ -266,7 +261,7 @@ def _taken(rows: Array, places: Array) -> Array:
 
 def _at(history: Array, places: Array) -> Array:
     """As `_taken`; NaN before the first value."""
-    xp = _numpy_of(history)
+    xp = numpy_of(history)
     return xp.where(places >= 0, _taken(history, xp.maximum(places, 0)), np.nan)
 
 
@@ -275,7 +270,7 @@ _BLOCK = 32
 
 def _running(values: Array) -> Array:
     """Sums of the first 0, 1, ... values of each row: two products compile faster than a scan."""
-    xp = _numpy_of(values)
+    xp = numpy_of(values)
     batch, length = values.shape
     count = -(-(length + 1) // _BLOCK)
     blocks = xp.pad(values, ((0, 0), (1, count * _BLOCK - length - 1)))

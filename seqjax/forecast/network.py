@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import models, nn
-from seqjax.forecast.arrays import Array, Windows
+from seqjax.forecast.arrays import Array, Windows, numpy_of
 from seqjax.forecast.heads import head_of
 from seqjax.forecast.mixture import Gate, mean_of_known, mixed, naive_names, naive_of
 from seqjax.forecast.settings import CYCLES, Settings
@@ -178,7 +178,7 @@ def scaled_history(settings: Settings, windows: Windows) -> tuple[Array, Array, 
     in the unit of the series, so that the scale follows from the history alone.
     """
     history = windows.history
-    xp: Any = history.__array_namespace__()  # of NumPy or JAX
+    xp = numpy_of(history)
     window = history[:, -settings.window :]
     known = xp.isfinite(window)
     count = xp.maximum(xp.sum(known, axis=1), 1)
